@@ -1,0 +1,127 @@
+"""The compiled core. Thin: commands in, batched events out. Use it through `pysfu.Sfu`.
+
+Commands return at once; a handle is valid from then on. What fails later comes back as `CommandFailed`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, final
+
+__version__: Final[str]
+
+class CoreError(Exception):
+    """Base of what the core raises."""
+
+class BindError(CoreError):
+    """A media socket could not be opened. `args` is (address, port, reason)."""
+
+class QueueFullError(CoreError):
+    """A worker does not keep up with commands; try again later."""
+
+class WorkerFailedError(CoreError):
+    """The worker that held this object has failed."""
+
+class UnknownIdError(CoreError):
+    """No such peer, track or subscription."""
+
+@final
+class Core:
+    fingerprint: str
+    """SHA-256 of the DTLS certificate as `AB:CD:…`."""
+    worker_count: int
+    srtp_backend: str
+    """Name of the AES-GCM implementation in use, e.g. "aws-lc (VAES)"."""
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        bind: Sequence[str],
+        port: int,
+        external_ips: Sequence[str] = (),
+        limits: dict[str, int] | None = None,
+    ) -> None:
+        """Opens UDP `port + i` on every address of `bind` for worker i and starts the workers.
+
+        `port` 0 picks free ports. `external_ips` replaces the address announced, per family. `limits` overrides fields of
+        the engine's `Config` by name (durations in ms); an unknown name is a ValueError. Raises BindError.
+        """
+
+    def candidates(self, peer: int) -> list[tuple[str, int]]:
+        """(address, UDP port) that this peer's client may reach."""
+    def fileno(self) -> int:
+        """An eventfd, readable when events wait."""
+    def poll_events(self, limit: int = 4096) -> list[tuple[Any, ...]]:
+        """At most `limit` events, oldest first, each `(name, *fields)`:
+
+        ("ice_connected", peer, ip, port)
+        ("connected", peer, profile)                    profile: "aead_aes_128_gcm" | "aes_128_cm_hmac_sha1_80"
+        ("disconnected", peer, reason)                  reason: snake_case of the engine's DisconnectReason
+        ("track_started", track, codec)                 codec: "opus" | "red" | "vp8" | "vp9" | "h264" | "av1"
+        ("layer_active", track, layer, active)
+        ("layer_forwarded", subscription, layer | None)
+        ("audio_levels", [(track, dbov, active), …])
+        ("data_channel_opened", peer, label, reliable)
+        ("data_channel_closed", peer, label)
+        ("data_received", peer, label, binary, payload)
+        ("command_failed", peer | None, message)
+        ("worker_failed", worker)
+        """
+    def add_peer(self, *, ice_ufrag: str, ice_pwd: str, worker: int | None = None) -> int:
+        """A new ICE-lite/DTLS transport, on the given or the least loaded worker."""
+    def remove_peer(self, peer: int) -> None: ...
+    def set_remote(self, peer: int, *, ice_ufrag: str, ice_pwd: str, fingerprints: Sequence[bytes]) -> None:
+        """`fingerprints`: SHA-256 digests, 32 bytes each."""
+    def restart_ice(
+        self, peer: int, *, ice_ufrag: str, ice_pwd: str, remote_ufrag: str, remote_pwd: str
+    ) -> None: ...
+    def set_extensions(self, peer: int, ids: dict[str, int]) -> None:
+        """`ids` by field name of the engine's ExtensionIds; unknown names are a ValueError."""
+    def set_feedback(self, peer: int, *, transport_cc: bool, remb: bool) -> None: ...
+    def publish(
+        self,
+        peer: int,
+        *,
+        kind: str,
+        mid: str,
+        codecs: Sequence[tuple[int, int | None, str, int, bool, bool]],
+        rids: Sequence[str] = (),
+        ssrcs: Sequence[tuple[int, int | None]] = (),
+    ) -> int:
+        """A track. `kind`: "audio" | "video". `codecs`: (payload type, RTX payload type, codec, clock rate, nack, pli),
+        preferred first. `rids` lowest first. `ssrcs`: (SSRC, RTX SSRC)."""
+    def update_publish(
+        self,
+        track: int,
+        *,
+        mid: str,
+        codecs: Sequence[tuple[int, int | None, str, int, bool, bool]],
+        rids: Sequence[str] = (),
+        ssrcs: Sequence[tuple[int, int | None]] = (),
+    ) -> None: ...
+    def unpublish(self, track: int) -> None: ...
+    def set_muted(self, track: int, muted: bool) -> None: ...
+    def subscribe(
+        self,
+        peer: int,
+        track: int,
+        *,
+        mid: str,
+        ssrc: int,
+        rtx_ssrc: int | None,
+        payloads: Sequence[tuple[int, int, int | None, bool]],
+        paused: bool = False,
+        max_spatial: int = 255,
+        max_temporal: int = 255,
+    ) -> int:
+        """A subscription. `payloads`: (publisher's payload type, subscriber's, subscriber's RTX, unwrap RED)."""
+    def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None: ...
+    def unsubscribe(self, subscription: int) -> None: ...
+    def open_data_channel(
+        self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None
+    ) -> None: ...
+    def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None: ...
+    def stats(self) -> dict[str, bytes]:
+        """The newest snapshot of each worker (taken twice a second), concatenated: packed rows for the numpy dtypes in
+        `pysfu.stats`: "workers", "peers", "layers", "subscriptions"."""
+    def shutdown(self) -> None:
+        """Stops the workers and closes the sockets. May be called twice."""

@@ -1,0 +1,169 @@
+//! What the control plane asks of an engine.
+
+use std::sync::Arc;
+
+use crate::ids::{Mid, PayloadType, PeerId, Rid, Ssrc, SubscriptionId, TrackId, WorkerId};
+
+/// A user fragment and password (RFC 8839 section 5.4).
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceCredentials {
+    pub ufrag: String,
+    pub pwd: String,
+}
+
+impl std::fmt::Debug for IceCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+    }
+}
+
+/// SHA-256 certificate fingerprint (RFC 8122).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(pub [u8; 32]);
+
+/// Header-extension ids negotiated with one peer, 1 to 14 (one-byte) or to 255 (two-byte headers, RFC 8285).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExtensionIds {
+    pub mid: Option<u8>,
+    pub rid: Option<u8>,
+    pub repaired_rid: Option<u8>,
+    pub audio_level: Option<u8>,
+    pub transport_cc: Option<u8>,
+    pub abs_send_time: Option<u8>,
+    pub abs_capture_time: Option<u8>,
+    pub dependency_descriptor: Option<u8>,
+    pub video_orientation: Option<u8>,
+    pub playout_delay: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    Audio,
+    Video,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    Opus,
+    /// RFC 2198, of Opus.
+    Red,
+    Vp8,
+    Vp9,
+    H264,
+    Av1,
+}
+
+/// One payload type that a publisher may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishedCodec {
+    pub payload_type: PayloadType,
+    /// Payload type of its retransmission format (RFC 4588), if negotiated.
+    pub rtx_payload_type: Option<PayloadType>,
+    pub codec: Codec,
+    /// Hz.
+    pub clock_rate: u32,
+    /// Negotiated feedback.
+    pub nack: bool,
+    pub pli: bool,
+}
+
+/// SSRCs announced in SDP, for clients that send neither MID nor RID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnnouncedSsrc {
+    pub ssrc: Ssrc,
+    pub rtx_ssrc: Option<Ssrc>,
+}
+
+/// A track that a peer sends.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    pub track: TrackId,
+    pub peer: PeerId,
+    pub kind: MediaKind,
+    pub mid: Mid,
+    /// Negotiated formats, preferred first.
+    pub codecs: Vec<PublishedCodec>,
+    /// RIDs from the lowest layer to the highest; empty without simulcast.
+    pub rids: Vec<Rid>,
+    pub ssrcs: Vec<AnnouncedSsrc>,
+}
+
+/// How a publisher's payload type reaches one subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PayloadMap {
+    pub from: PayloadType,
+    pub to: PayloadType,
+    /// The subscriber's RTX payload type for `to`, if it negotiated one.
+    pub rtx: Option<PayloadType>,
+    /// `from` is RED and the subscriber did not negotiate RED: forward the primary block alone.
+    pub unwrap_red: bool,
+}
+
+/// The highest layer that a subscriber wants. Layers count from 0, the lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub paused: bool,
+    pub max_spatial: u8,
+    pub max_temporal: u8,
+}
+
+/// A track to forward to a peer.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    pub subscription: SubscriptionId,
+    pub peer: PeerId,
+    pub track: TrackId,
+    /// The worker on which the track's publisher lives.
+    pub home: WorkerId,
+    pub kind: MediaKind,
+    /// The subscriber's media section.
+    pub mid: Mid,
+    pub ssrc: Ssrc,
+    /// Present exactly when some entry of `payloads` has `rtx`.
+    pub rtx_ssrc: Option<Ssrc>,
+    pub payloads: Vec<PayloadMap>,
+    pub wanted: Wanted,
+}
+
+#[derive(Clone, Debug)]
+pub struct OpenDataChannel {
+    pub peer: PeerId,
+    pub label: String,
+    pub ordered: bool,
+    /// `None` is reliable.
+    pub max_retransmits: Option<u16>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SendData {
+    /// Those without an open channel of this label are skipped and counted.
+    pub peers: Vec<PeerId>,
+    pub label: String,
+    pub binary: bool,
+    pub payload: Arc<[u8]>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Command {
+    AddPeer { peer: PeerId, local: IceCredentials },
+    RemovePeer { peer: PeerId },
+    /// Remote credentials and certificate fingerprints; any one may match. May be repeated.
+    SetRemote { peer: PeerId, ice: IceCredentials, fingerprints: Vec<Fingerprint> },
+    /// ICE restart (RFC 8445 section 9): new credentials of both sides. The old ones and the old
+    /// address stay valid until a check with the new ones succeeds.
+    RestartIce { peer: PeerId, local: IceCredentials, remote: IceCredentials },
+    SetExtensions { peer: PeerId, ids: ExtensionIds },
+    /// Whether feedback to this publisher is transport-wide, REMB, or none.
+    SetFeedback { peer: PeerId, transport_cc: bool, remb: bool },
+    Publish(Publish),
+    /// Replaces formats, RIDs and SSRCs of a published track after renegotiation.
+    UpdatePublish(Publish),
+    Unpublish { peer: PeerId, track: TrackId },
+    /// Drops what the publisher sends while it is muted by the server.
+    SetMuted { peer: PeerId, track: TrackId, muted: bool },
+    Subscribe(Subscribe),
+    SetWanted { peer: PeerId, subscription: SubscriptionId, wanted: Wanted },
+    Unsubscribe { peer: PeerId, subscription: SubscriptionId },
+    OpenDataChannel(OpenDataChannel),
+    SendData(SendData),
+}

@@ -1,0 +1,48 @@
+//! Limits and timings of an engine. Each tunable says what raising and lowering it does.
+
+use std::time::Duration;
+
+use crate::ids::WorkerId;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub worker: WorkerId,
+    /// Caps bound memory against hostile clients. Raise for bigger rooms.
+    pub max_peers: usize,
+    pub max_tracks_per_peer: usize,
+    pub max_subscriptions_per_peer: usize,
+    pub max_data_channels_per_peer: usize,
+    /// Bytes. SDKs send chunks of 15 KB to 64 KB.
+    pub max_data_message: usize,
+    /// Bytes queued towards one data peer before lossy messages are dropped and reliable ones refused.
+    pub max_data_buffered: usize,
+    /// A peer without a nominated pair is dropped after this.
+    pub ice_timeout: Duration,
+    /// A peer whose checks cease is dropped after this (RFC 7675 section 5.1: 30 s at most).
+    pub consent_timeout: Duration,
+    /// How far back a retransmission may reach. Longer costs memory per published layer, shorter loses frames on long paths.
+    pub retransmission_window: Duration,
+    /// Least time between two keyframe requests for one layer.
+    pub keyframe_interval: Duration,
+    /// A simulcast layer silent for this long counts as inactive.
+    pub layer_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            worker: WorkerId(0),
+            max_peers: 20_000,
+            max_tracks_per_peer: 64,
+            max_subscriptions_per_peer: 2_048,
+            max_data_channels_per_peer: 16,
+            max_data_message: 256 * 1024,
+            max_data_buffered: 4 * 1024 * 1024,
+            ice_timeout: Duration::from_secs(30),
+            consent_timeout: Duration::from_secs(15),
+            retransmission_window: Duration::from_millis(1_000),
+            keyframe_interval: Duration::from_millis(500),
+            layer_timeout: Duration::from_millis(1_000),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What an engine tells the control plane.
+
+use std::net::SocketAddr;
+
+use crate::command::Codec;
+use crate::ids::{PeerId, SubscriptionId, TrackId};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SrtpProfile {
+    AeadAes128Gcm,
+    Aes128CmHmacSha1_80,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisconnectReason {
+    /// No valid connectivity check arrived in time after the peer was added.
+    IceTimeout,
+    /// Consent expired (RFC 7675).
+    ConsentLost,
+    DtlsFailed,
+    FingerprintMismatch,
+    /// The client offered no SRTP profile that we accept.
+    NoSrtpProfile,
+    /// The client closed DTLS.
+    Closed,
+    /// The worker failed; see `io`.
+    WorkerFailed,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A candidate pair was nominated, or a validated peer moved to another address.
+    IceConnected { peer: PeerId, remote: SocketAddr },
+    /// DTLS is done: media and data may flow.
+    Connected { peer: PeerId, profile: SrtpProfile },
+    /// The peer is gone and its state is freed. No `RemovePeer` is needed.
+    Disconnected { peer: PeerId, reason: DisconnectReason },
+    /// First media packet of a track.
+    TrackStarted { track: TrackId, codec: Codec },
+    /// A layer began or ceased to flow. `layer` counts from 0, the lowest.
+    LayerActive { track: TrackId, layer: u8, active: bool },
+    /// The layer forwarded has changed; `None` when nothing is forwarded.
+    LayerForwarded { subscription: SubscriptionId, layer: Option<u8> },
+    /// Smoothed audio levels of tracks whose quantised level or activity changed: dBov below
+    /// overload, 0 (loudest) to 127 (silence), RFC 6464.
+    AudioLevels(Vec<AudioLevel>),
+    DataChannelOpened { peer: PeerId, label: String, reliable: bool },
+    DataChannelClosed { peer: PeerId, label: String },
+    DataReceived { peer: PeerId, label: String, binary: bool, payload: Vec<u8> },
+    /// A command named something that does not exist or broke a limit.
+    CommandFailed { peer: Option<PeerId>, error: CommandError },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AudioLevel {
+    pub track: TrackId,
+    pub level: u8,
+    pub active: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("no such peer")]
+    UnknownPeer,
+    #[error("no such track")]
+    UnknownTrack,
+    #[error("no such subscription")]
+    UnknownSubscription,
+    #[error("no open data channel with label {0:?}")]
+    UnknownDataChannel(String),
+    #[error("limit reached: {0}")]
+    Limit(Limit),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Limit {
+    #[error("peers per worker")]
+    Peers,
+    #[error("tracks per peer")]
+    Tracks,
+    #[error("subscriptions per peer")]
+    Subscriptions,
+    #[error("data channels per peer")]
+    DataChannels,
+    #[error("size of a data message")]
+    DataMessage,
+}

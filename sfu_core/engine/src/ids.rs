@@ -1,0 +1,45 @@
+//! Identifiers. Ids of peers, tracks and subscriptions are unique within the process and never reused.
+
+use arrayvec::ArrayString;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+    };
+}
+
+id!(
+    /// One ICE/DTLS transport to a client.
+    PeerId(u64)
+);
+id!(
+    /// One published track: an audio source, or a video source with all its layers.
+    TrackId(u64)
+);
+id!(
+    /// One track forwarded to one peer.
+    SubscriptionId(u64)
+);
+id!(
+    /// Index of a worker, from 0.
+    WorkerId(u8)
+);
+id!(
+    /// Index of a socket within its worker, from 0.
+    SocketId(u8)
+);
+id!(
+    /// Synchronization source (RFC 3550 section 3).
+    Ssrc(u32)
+);
+id!(
+    /// RTP payload type, 0 to 127.
+    PayloadType(u8)
+);
+
+/// Media identification tag (RFC 9143), at most 16 bytes.
+pub type Mid = ArrayString<16>;
+/// RTP stream id (RFC 8852), at most 16 bytes.
+pub type Rid = ArrayString<16>;

@@ -1,0 +1,14 @@
+//! The SFU as a state machine: deterministic, sans-IO. It opens no socket, starts no thread and reads no clock.
+//!
+//! Call order, once per wake-up of a worker:
+//! 1. `handle_command`, `handle_crossing`, `handle_datagram` for everything that arrived, then
+//!    `handle_timeout` when `next_timeout` has passed;
+//! 2. `poll_transmit` until it returns false, sending and clearing the arena each time;
+//! 3. `poll_crossing` and `poll_event` until `None`;
+//! 4. sleep until input or `next_timeout`.
+
+pub mod command;
+pub mod config;
+pub mod event;
+pub mod ids;
+pub mod transmit;
