@@ -1,0 +1,144 @@
+// One participant of a call through the unmodified livekit-client. Tests call these functions and read what they return.
+const { Room, RoomEvent, Track, VideoPresets, VideoQuality, DataPacket_Kind } = LivekitClient;
+
+const state = { room: null, data: [], speakers: [], disconnected: null, started: 0, mediaAfterMs: {} };
+
+async function firstFrame(track, identity) {
+  while (state.mediaAfterMs[identity] === undefined) {
+    const { framesDecoded } = (await inbound(track)) ?? {};
+    if (framesDecoded > 0) state.mediaAfterMs[identity] = performance.now() - state.started;
+    else await new Promise((done) => setTimeout(done, 10));
+  }
+}
+
+async function inbound(track) {
+  const report = await track?.receiver?.getStats();
+  if (!report) return undefined;
+  const entries = [...report.values()];
+  const rtp = entries.find((entry) => entry.type === 'inbound-rtp');
+  const codec = entries.find((entry) => entry.id === rtp?.codecId);
+  return rtp && { ...rtp, mimeType: codec?.mimeType };
+}
+
+const call = {
+  /** Connects and publishes. options: {url, token, room, camera, microphone, screen, publish, capture} */
+  async join(options) {
+    const room = new Room({ adaptiveStream: false, dynacast: false, ...options.room });
+    state.room = room;
+    state.started = performance.now();
+    room.on(RoomEvent.TrackSubscribed, (track, publication, participant) => {
+      const element = track.attach();
+      element.dataset.owner = participant.identity;
+      document.body.append(element);
+      if (track.kind === Track.Kind.Video) void firstFrame(track, participant.identity);
+    });
+    room.on(RoomEvent.TrackUnsubscribed, (track) => track.detach().forEach((element) => element.remove()));
+    room.on(RoomEvent.DataReceived, (payload, participant, kind, topic) => {
+      state.data.push({
+        text: payload.length < 2000 ? new TextDecoder().decode(payload) : '', length: payload.length,
+        from: participant?.identity, reliable: kind === DataPacket_Kind.RELIABLE, topic,
+      });
+    });
+    room.on(RoomEvent.ActiveSpeakersChanged, (speakers) => state.speakers.push(speakers.map((who) => who.identity)));
+    room.on(RoomEvent.Disconnected, (reason) => { state.disconnected = reason ?? -1; });
+    await room.connect(options.url, options.token, options.connect);
+    const connectedMs = performance.now() - state.started;
+    if (options.microphone) await room.localParticipant.setMicrophoneEnabled(true);
+    if (options.camera) await room.localParticipant.setCameraEnabled(true, options.capture, options.publish);
+    if (options.screen) await call.publishScreen();
+    return { connectedMs, sid: room.localParticipant.sid };
+  },
+
+  /** A screen share made of a canvas, as no picker can be answered in a headless browser. */
+  async publishScreen() {
+    const canvas = document.createElement('canvas');
+    Object.assign(canvas, { width: 1280, height: 720 });
+    document.body.append(canvas);
+    const paint = canvas.getContext('2d');
+    let frame = 0;
+    setInterval(() => {
+      paint.fillStyle = `hsl(${frame % 360} 60% 40%)`;
+      paint.fillRect(0, 0, 1280, 720);
+      paint.fillStyle = 'white';
+      paint.font = '80px sans-serif';
+      paint.fillText(`frame ${frame++}`, 100, 360);
+    }, 100);
+    const [track] = canvas.captureStream(10).getVideoTracks();
+    await state.room.localParticipant.publishTrack(track, {
+      source: Track.Source.ScreenShare, name: 'screen', simulcast: false,
+    });
+  },
+
+  /** Everything seen of the others: {identity: {source: {kind, mimeType, framesDecoded, width, height, …}}}. */
+  async seen() {
+    const result = {};
+    for (const participant of state.room.remoteParticipants.values()) {
+      const tracks = (result[participant.identity] = {});
+      for (const publication of participant.trackPublications.values()) {
+        const rtp = await inbound(publication.track);
+        tracks[publication.source] = {
+          kind: publication.kind, muted: publication.isMuted, subscribed: publication.isSubscribed,
+          mimeType: rtp?.mimeType, framesDecoded: rtp?.framesDecoded ?? 0, fps: rtp?.framesPerSecond ?? 0,
+          width: rtp?.frameWidth ?? 0, height: rtp?.frameHeight ?? 0, freezes: rtp?.freezeCount ?? 0,
+          energy: rtp?.totalAudioEnergy ?? 0, packetsLost: rtp?.packetsLost ?? 0, packets: rtp?.packetsReceived ?? 0,
+          keyFrames: rtp?.keyFramesDecoded ?? 0, at: performance.now(),
+        };
+      }
+    }
+    return result;
+  },
+
+  /** Samples each sender's outbound-rtp: [{kind, rid, packetsSent, framesSent, width, height, codec}]. */
+  async sent() {
+    const result = [];
+    for (const publication of state.room.localParticipant.trackPublications.values()) {
+      const report = await publication.track?.sender?.getStats();
+      for (const rtp of report?.values() ?? []) {
+        if (rtp.type !== 'outbound-rtp') continue;
+        result.push({
+          kind: rtp.kind, rid: rtp.rid, packetsSent: rtp.packetsSent, framesSent: rtp.framesSent,
+          width: rtp.frameWidth, height: rtp.frameHeight, limitation: rtp.qualityLimitationReason,
+        });
+      }
+    }
+    return result;
+  },
+
+  setQuality({ identity, quality }) {
+    const participant = state.room.remoteParticipants.get(identity);
+    participant.getTrackPublication(Track.Source.Camera).setVideoQuality(VideoQuality[quality]);
+  },
+
+  setDimensions({ identity, width, height }) {
+    const participant = state.room.remoteParticipants.get(identity);
+    participant.getTrackPublication(Track.Source.Camera).setVideoDimensions({ width, height });
+  },
+
+  setSubscribed({ identity, source, subscribed }) {
+    state.room.remoteParticipants.get(identity).getTrackPublication(source).setSubscribed(subscribed);
+  },
+
+  async setMicrophone(enabled) { await state.room.localParticipant.setMicrophoneEnabled(enabled); },
+  async setCamera(enabled) { await state.room.localParticipant.setCameraEnabled(enabled); },
+
+  async send({ text, length, reliable, to, topic }) {
+    const payload = text !== undefined ? new TextEncoder().encode(text) : new Uint8Array(length);
+    await state.room.localParticipant.publishData(payload, { reliable, destinationIdentities: to, topic });
+  },
+
+  /** A full ICE restart by the SDK: the signal connection resumes, media stays. */
+  async resume() { await state.room.simulateScenario('signal-reconnect'); },
+  async reconnect() { await state.room.simulateScenario('full-reconnect'); },
+
+  async leave() { await state.room.disconnect(); },
+
+  summary() {
+    const { room } = state;
+    return {
+      connection: room.state, participants: [...room.remoteParticipants.keys()], data: state.data,
+      speakers: state.speakers, disconnected: state.disconnected, mediaAfterMs: state.mediaAfterMs,
+      quality: room.localParticipant.connectionQuality, metadata: room.metadata,
+    };
+  },
+};
+window.call = call;
