@@ -1,0 +1,1 @@
+"""Messages and stubs of package `pysfu.v1`, generated from `protos/` by `protos/generate.py`."""
