@@ -9,6 +9,15 @@
 
 pub mod command;
 pub mod config;
+pub mod crossing;
+mod engine;
 pub mod event;
 pub mod ids;
+pub mod packet;
+pub mod stats;
 pub mod transmit;
+
+pub use config::Config;
+pub use crossing::Crossing;
+pub use engine::{DtlsIdentity, Engine};
+pub use event::Event;

@@ -1,0 +1,52 @@
+//! What workers tell each other: a track with subscribers on another worker crosses once per worker.
+//!
+//! A worker that is not the track's home keeps a mirror of the track. It attaches to the home when its first
+//! subscription comes and detaches when its last one leaves.
+
+use std::sync::Arc;
+
+use crate::command::Codec;
+use crate::ids::TrackId;
+use crate::packet::Packet;
+
+#[derive(Clone)]
+pub enum Crossing {
+    /// To home: send me this track.
+    Attach { track: TrackId },
+    /// To home: no longer.
+    Detach { track: TrackId },
+    /// To home: a subscriber needs a keyframe of this layer.
+    RequestKeyframe { track: TrackId, layer: u8 },
+    /// To mirrors: formats and layers, at once after an attach and whenever they change.
+    Formats { track: TrackId, formats: Arc<Formats> },
+    /// To mirrors.
+    Packet { track: TrackId, packet: Arc<Packet> },
+    /// To mirrors.
+    LayerActive { track: TrackId, layer: u8, active: bool },
+    /// To mirrors: a sender report of the publisher (RFC 3550 section 6.4.1).
+    SenderReport {
+        track: TrackId,
+        layer: u8,
+        report: SourceClock,
+    },
+    /// To mirrors: the track is gone.
+    Removed { track: TrackId },
+}
+
+/// What a mirror must know to forward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Formats {
+    /// Payload type, codec, clock rate in Hz.
+    pub codecs: Vec<(crate::ids::PayloadType, Codec, u32)>,
+    pub layers: u8,
+}
+
+/// A publisher's NTP time and the RTP timestamp of the same instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceClock {
+    /// NTP timestamp, 32.32 fixed point.
+    pub ntp: u64,
+    pub rtp: u32,
+    /// When the report arrived, microseconds since the engines' common epoch.
+    pub arrival: u64,
+}
