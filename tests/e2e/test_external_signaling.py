@@ -7,6 +7,7 @@ import pytest
 
 from pysfu.v1 import models_pb2, rooms_pb2, rooms_pb2_grpc, signaling_pb2, stats_pb2, stats_pb2_grpc
 from tests.e2e.harness.media import MovingPicture, Tone, loudness
+from tests.e2e.harness.pages import until
 from tests.e2e.harness.server import Server, admin_token, token
 from tests.e2e.harness.signaling import Peer, Session
 
@@ -22,6 +23,10 @@ async def test_two_peers_publish_subscribe_and_exchange_data(server: Server, roo
         channels = [peer.connection.createDataChannel("chat") for peer in (one, two)]
         inbox: asyncio.Queue[str | bytes] = asyncio.Queue()
         channels[1].on("message", inbox.put_nowait)
+
+        async def states() -> list[str]:
+            return [channel.readyState for channel in channels]
+
         joined = await first.wait("joined")
         assert joined.participant.identity == "one"
 
@@ -37,9 +42,7 @@ async def test_two_peers_publish_subscribe_and_exchange_data(server: Server, roo
         levels = [loudness(await asyncio.wait_for(sound.recv(), 10)) for _ in range(100)]
         assert max(levels) > 0.1
 
-        async with asyncio.timeout(10):
-            while channels[0].readyState != "open" or channels[1].readyState != "open":
-                await asyncio.sleep(0.05)
+        await until(states, lambda found: set(found) == {"open"}, 10, "open data channels")
         channels[0].send("hello")
         assert await asyncio.wait_for(inbox.get(), 5) == "hello"
 
@@ -49,12 +52,12 @@ async def test_two_peers_publish_subscribe_and_exchange_data(server: Server, roo
             listed = await rooms.ListParticipants(rooms_pb2.ListParticipantsRequest(room=room), metadata=operator)
             assert {p.identity: len(p.tracks) for p in listed.participants} == {"one": 2, "two": 0}
             stats = stats_pb2_grpc.StatsServiceStub(channel)
-            async with asyncio.timeout(10):
-                while True:
-                    seen = await stats.GetRoomStats(stats_pb2.GetRoomStatsRequest(room=room), metadata=operator)
-                    if len(seen.subscriptions) == 2 and all(s.packets > 0 for s in seen.subscriptions):
-                        break
-                    await asyncio.sleep(0.2)  # snapshots are taken twice a second
+
+            async def packets() -> list[int]:
+                seen = await stats.GetRoomStats(stats_pb2.GetRoomStatsRequest(room=room), metadata=operator)
+                return [subscription.packets for subscription in seen.subscriptions]
+
+            await until(packets, lambda counts: len(counts) == 2 and all(counts), 10, "statistics of both tracks")
         await one.close()
         await two.close()
 
