@@ -13,9 +13,12 @@ pub mod crossing;
 mod engine;
 pub mod event;
 pub mod ids;
+mod meter;
 pub mod packet;
+pub mod publish;
 pub mod stats;
 pub mod transmit;
+mod twcc;
 
 pub use config::Config;
 pub use crossing::Crossing;

@@ -1,0 +1,7 @@
+//! A published track: what a peer sends, layer by layer.
+
+pub(crate) mod keyframe;
+pub(crate) mod nack;
+pub(crate) mod receive;
+pub mod ring;
+pub(crate) mod speaker;

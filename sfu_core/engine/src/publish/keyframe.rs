@@ -1,0 +1,108 @@
+//! When to ask a publisher for a keyframe of a layer: one request for all subscribers, limited, repeated until answered.
+
+/// Doublings of the interval while a publisher does not answer.
+const MAX_BACKOFF: u32 = 3;
+/// Requests after which a layer that never answers is left alone until someone asks again.
+const MAX_TRIES: u32 = 10;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyframeRequests {
+    wanted: bool,
+    /// Of the last request sent, microseconds.
+    sent: Option<u64>,
+    /// Sent since the last keyframe.
+    tries: u32,
+}
+
+impl KeyframeRequests {
+    /// A subscriber needs one. True when it joins a request that already waits or was sent.
+    pub(crate) fn want(&mut self) -> bool {
+        let merged = self.wanted;
+        if !self.wanted {
+            self.wanted = true;
+            self.tries = 0;
+        }
+        merged
+    }
+
+    pub(crate) fn on_keyframe(&mut self) {
+        self.wanted = false;
+        self.tries = 0;
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// True when a request must go out now; it then counts as sent. `interval` in microseconds.
+    pub(crate) fn due(&mut self, now: u64, interval: u64) -> bool {
+        if !self.wanted {
+            return false;
+        }
+        if let Some(sent) = self.sent {
+            let spacing = interval << self.tries.saturating_sub(1).min(MAX_BACKOFF);
+            if now.saturating_sub(sent) < spacing {
+                return false;
+            }
+        }
+        if self.tries >= MAX_TRIES {
+            self.wanted = false;
+            return false;
+        }
+        self.sent = Some(now);
+        self.tries += 1;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000;
+
+    /// Times in milliseconds at which requests go out, polled every 10 ms.
+    fn sent(until: u64, mut step: impl FnMut(u64, &mut KeyframeRequests)) -> Vec<u64> {
+        let mut requests = KeyframeRequests::default();
+        (0..until)
+            .step_by(10)
+            .filter(|&ms| {
+                step(ms, &mut requests);
+                requests.due(ms * MS, 500 * MS)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_flood_of_wishes_is_one_request_per_interval() {
+        let times = sent(2_000, |_, requests| {
+            requests.want();
+            requests.on_keyframe();
+            requests.want();
+        });
+        assert_eq!(times, [0, 500, 1_000, 1_500]);
+    }
+
+    #[test]
+    fn unanswered_requests_back_off_and_end() {
+        let times = sent(60_000, |ms, requests| {
+            if ms == 0 {
+                requests.want();
+            }
+        });
+        assert_eq!(times[..6], [0, 500, 1_500, 3_500, 7_500, 11_500]);
+        assert_eq!(times.len(), MAX_TRIES as usize);
+    }
+
+    #[test]
+    fn an_answer_ends_it() {
+        let times = sent(5_000, |ms, requests| match ms {
+            0 => assert!(!requests.want()),
+            10 => assert!(requests.want()),
+            600 => requests.on_keyframe(),
+            3_000 => assert!(!requests.want()),
+            _ => (),
+        });
+        assert_eq!(times, [0, 500, 3_000, 3_500, 4_500]);
+    }
+}

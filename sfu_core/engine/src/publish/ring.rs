@@ -1,0 +1,126 @@
+//! The retransmission ring of one layer: recent packets by extended sequence number, shared by all its subscriptions.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::packet::Packet;
+
+/// Numbers spanned at most, whatever the rate: bounds memory against a publisher that jumps or floods.
+const MAX_SPAN: u64 = 8_192;
+
+#[derive(Default)]
+pub struct Ring {
+    /// Extended number of the first slot.
+    base: u64,
+    slots: VecDeque<Option<Arc<Packet>>>,
+}
+
+impl Ring {
+    pub fn get(&self, seq: u64) -> Option<&Arc<Packet>> {
+        let index = usize::try_from(seq.checked_sub(self.base)?).ok()?;
+        self.slots.get(index)?.as_ref()
+    }
+
+    /// The number is held, or is older than anything held.
+    pub fn is_known(&self, seq: u64) -> bool {
+        !self.slots.is_empty() && seq < self.base || self.get(seq).is_some()
+    }
+
+    pub fn insert(&mut self, packet: Arc<Packet>) {
+        let seq = packet.seq;
+        let end = self.base + self.slots.len() as u64;
+        if self.slots.is_empty() || seq >= end + MAX_SPAN {
+            self.slots.clear();
+            self.base = seq;
+        } else if seq < self.base {
+            return;
+        }
+        while self.slots.len() as u64 <= seq - self.base {
+            self.slots.push_back(None);
+        }
+        let index = (seq - self.base) as usize;
+        self.slots[index] = Some(packet);
+        while self.slots.len() as u64 > MAX_SPAN {
+            self.slots.pop_front();
+            self.base += 1;
+        }
+    }
+
+    /// Forgets what arrived before `time`, microseconds.
+    pub fn expire(&mut self, time: u64) {
+        while let Some(front) = self.slots.front() {
+            if front.as_ref().is_some_and(|packet| packet.arrival >= time) {
+                return;
+            }
+            self.slots.pop_front();
+            self.base += 1;
+        }
+    }
+
+    /// Held packets, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Packet>> {
+        self.slots.iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(seq: u64, arrival: u64) -> Arc<Packet> {
+        let mut packet = Packet::default();
+        (packet.seq, packet.arrival) = (seq, arrival);
+        Arc::new(packet)
+    }
+
+    fn held(ring: &Ring) -> Vec<u64> {
+        ring.iter().map(|p| p.seq).collect()
+    }
+
+    #[test]
+    fn finds_by_number_with_gaps_and_reordering() {
+        let mut ring = Ring::default();
+        for seq in [10, 11, 14, 12] {
+            ring.insert(packet(seq, 0));
+        }
+        assert_eq!(held(&ring), [10, 11, 12, 14]);
+        for (seq, found, known) in [
+            (9, false, true),
+            (10, true, true),
+            (13, false, false),
+            (14, true, true),
+            (15, false, false),
+        ] {
+            assert_eq!((ring.get(seq).is_some(), ring.is_known(seq)), (found, known), "{seq}");
+        }
+        ring.insert(packet(9, 0));
+        assert_eq!(held(&ring), [10, 11, 12, 14]);
+    }
+
+    #[test]
+    fn forgets_by_time() {
+        let mut ring = Ring::default();
+        for seq in 0..10 {
+            ring.insert(packet(seq, seq * 100));
+        }
+        ring.expire(750);
+        assert_eq!(held(&ring), [8, 9]);
+        ring.expire(u64::MAX);
+        assert!(held(&ring).is_empty());
+        ring.insert(packet(3, 0));
+        assert_eq!(held(&ring), [3]);
+    }
+
+    #[test]
+    fn span_is_bounded() {
+        let mut ring = Ring::default();
+        ring.insert(packet(0, 0));
+        ring.insert(packet(MAX_SPAN - 1, 0));
+        assert_eq!(held(&ring), [0, MAX_SPAN - 1]);
+        ring.insert(packet(MAX_SPAN, 0));
+        assert_eq!(held(&ring), [MAX_SPAN - 1, MAX_SPAN]);
+        ring.insert(packet(1 << 40, 0));
+        assert_eq!(held(&ring), [1 << 40]);
+        assert_eq!(ring.slots.len(), 1);
+    }
+}
