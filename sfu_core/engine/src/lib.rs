@@ -11,13 +11,17 @@ pub mod command;
 pub mod config;
 pub mod crossing;
 mod engine;
+pub mod dtls;
 pub mod event;
+pub mod ice;
 pub mod ids;
 mod meter;
 pub mod packet;
 pub mod publish;
+pub mod srtp;
 pub mod stats;
 pub mod transmit;
+pub mod transport;
 mod twcc;
 
 pub use config::Config;
