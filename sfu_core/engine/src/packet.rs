@@ -18,6 +18,8 @@ pub struct Packet {
     pub timestamp: u32,
     /// The same, unwrapped over the life of its layer.
     pub time: u64,
+    /// Counts restarts of the layer: numbers and times before and after are unrelated, as if the layer were another.
+    pub stream: u32,
     pub marker: bool,
     pub payload_type: PayloadType,
     /// Microseconds since the engines' common epoch.
@@ -112,6 +114,7 @@ impl Default for Packet {
             seq: 0,
             timestamp: 0,
             time: 0,
+            stream: 0,
             marker: false,
             payload_type: PayloadType(0),
             arrival: 0,
