@@ -1,0 +1,60 @@
+import type { View } from '../lib/layout';
+import type { Action } from '../lib/shortcuts';
+import { Icon, type IconName } from '../ui/Icon';
+
+interface Props {
+  view: View;
+  isFullscreen: boolean;
+  onAct: (action: Action) => void;
+  onDevices: () => void;
+}
+
+/** What a small screen has no room for, and what one seldom needs. */
+export function MoreMenu({ view, isFullscreen, onAct, onDevices }: Props) {
+  return (
+    <ul className="menu">
+      <Item
+        icon="people"
+        label="Participants"
+        testId="menu-people"
+        narrowOnly
+        onClick={() => onAct('people')}
+      />
+      <Item
+        icon={view === 'grid' ? 'speakerView' : 'grid'}
+        label={view === 'grid' ? 'Speaker view' : 'Grid view'}
+        testId="menu-view"
+        onClick={() => onAct('view')}
+      />
+      {document.fullscreenEnabled && (
+        <Item
+          icon={isFullscreen ? 'shrink' : 'expand'}
+          label={isFullscreen ? 'Leave full screen' : 'Full screen'}
+          testId="menu-fullscreen"
+          onClick={() => onAct('fullscreen')}
+        />
+      )}
+      <Item icon="sliders" label="Devices" testId="menu-devices" onClick={onDevices} />
+      <Item icon="keyboard" label="Keyboard shortcuts" testId="menu-help" onClick={() => onAct('help')} />
+    </ul>
+  );
+}
+
+interface ItemProps {
+  icon: IconName;
+  label: string;
+  testId: string;
+  narrowOnly?: boolean;
+  onClick: () => void;
+}
+
+function Item({ icon, label, testId, narrowOnly = false, onClick }: ItemProps) {
+  return (
+    <li className={narrowOnly ? 'narrow-only' : undefined}>
+      <button type="button" className="menu-item" data-testid={testId} onClick={onClick}>
+        <Icon name={icon} size={19} />
+        {label}
+      </button>
+    </li>
+  );
+}

@@ -1,0 +1,77 @@
+/** From a name and a room to a connected call. */
+
+import { Room, Track, type LocalAudioTrack, type LocalTrack, type LocalVideoTrack } from 'livekit-client';
+import { exposeRoom } from '../debug';
+import { requestToken, socketOrigin } from './api';
+import { tabIdentity } from './identity';
+import { tokenFor } from './invitation';
+import { roomOptions, tuningOf } from './publishOptions';
+import { loadPrefs } from './prefs';
+import { readToken } from './token';
+
+export interface JoinWish {
+  room: string;
+  name: string;
+}
+
+/** Errors are those of `api.ts` and livekit-client's `ConnectionError`; `joinProblem` puts them into words. */
+export async function joinCall({ room: roomName, name }: JoinWish): Promise<Room> {
+  const prefs = loadPrefs();
+  const room = new Room(
+    roomOptions(tuningOf(location.search), {
+      mic: prefs.micId,
+      camera: prefs.cameraId,
+      speaker: prefs.speakerId,
+    }),
+  );
+  exposeRoom(room);
+  const invitation = tokenFor(roomName);
+  if (invitation === null) {
+    const identity = new URLSearchParams(location.search).get('identity') ?? tabIdentity();
+    const { token, url } = await requestToken(roomName, identity, name);
+    await room.connect(url, token);
+  } else {
+    await room.connect(socketOrigin(location), invitation);
+    if (readToken(invitation)?.name === null) rename(room, name);
+  }
+  return room;
+}
+
+/** What to send first: a track of the preview, one yet to be started because the browser was slower than the person, or none. */
+export interface FirstMedia {
+  mic: LocalAudioTrack | 'start' | 'none';
+  camera: LocalVideoTrack | 'start' | 'none';
+}
+
+/** `onFailure` is called once for each device that the browser or the server refused. */
+export function publishFirstMedia(
+  room: Room,
+  { mic, camera }: FirstMedia,
+  onFailure: (error: unknown, device: 'camera' | 'microphone') => void,
+): void {
+  const local = room.localParticipant;
+  const first = async (
+    media: LocalTrack | 'start' | 'none',
+    source: Track.Source,
+    start: () => Promise<unknown>,
+  ) => {
+    if (media === 'none') return;
+    if (media === 'start') await start();
+    else
+      await local.publishTrack(media, { source }).catch((error: unknown) => {
+        media.stop();
+        throw error;
+      });
+  };
+  first(mic, Track.Source.Microphone, () => local.setMicrophoneEnabled(true)).catch((error: unknown) =>
+    onFailure(error, 'microphone'),
+  );
+  first(camera, Track.Source.Camera, () => local.setCameraEnabled(true)).catch((error: unknown) =>
+    onFailure(error, 'camera'),
+  );
+}
+
+/** An invitation without a name leaves it to the person, if its grants allow that; otherwise the identity shows. */
+function rename(room: Room, name: string): void {
+  room.localParticipant.setName(name).catch(() => undefined);
+}

@@ -1,0 +1,39 @@
+/** How a call is published, with what the address may change for tests and for people who measure. */
+
+import { VideoPresets, videoCodecs, type RoomOptions, type VideoCodec } from 'livekit-client';
+
+export interface CallTuning {
+  /** `?codec=vp8|h264|vp9|av1` */
+  codec: VideoCodec;
+  /** `?single=0`: two peer connections, as older clients use. */
+  singlePeerConnection: boolean;
+}
+
+export function tuningOf(search: string): CallTuning {
+  const query = new URLSearchParams(search);
+  const wanted = query.get('codec')?.toLowerCase();
+  return {
+    codec: videoCodecs.find((codec) => codec === wanted) ?? 'vp8',
+    singlePeerConnection: query.get('single') !== '0',
+  };
+}
+
+export function roomOptions(
+  tuning: CallTuning,
+  devices: { mic: string; camera: string; speaker: string },
+): RoomOptions {
+  return {
+    adaptiveStream: true,
+    dynacast: true,
+    singlePeerConnection: tuning.singlePeerConnection,
+    audioCaptureDefaults: captureOf(devices.mic),
+    videoCaptureDefaults: { ...captureOf(devices.camera), resolution: VideoPresets.h720.resolution },
+    audioOutput: captureOf(devices.speaker),
+    publishDefaults: { simulcast: true, videoCodec: tuning.codec, backupCodec: false },
+  };
+}
+
+/** No device means the browser's choice. */
+export function captureOf(deviceId: string): { deviceId?: string } {
+  return deviceId === '' ? {} : { deviceId };
+}
