@@ -8,6 +8,7 @@ use crate::ids::{PeerId, SubscriptionId, TrackId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SrtpProfile {
     AeadAes128Gcm,
+    AeadAes256Gcm,
     Aes128CmHmacSha1_80,
 }
 
