@@ -1,0 +1,1 @@
+"""Rooms, sessions, negotiation and signaling. Never touches a packet."""
