@@ -17,7 +17,9 @@ MIME_TYPES: Final[Mapping[str, str]] = {
     "av1": "video/AV1",
 }
 _NAMES: Final = {mime.lower(): name for name, mime in MIME_TYPES.items()}
-CLOCK_RATES: Final[Mapping[str, int]] = {"opus": 48_000, "red": 48_000, "vp8": 90_000, "vp9": 90_000, "h264": 90_000, "av1": 90_000}
+CLOCK_RATES: Final[Mapping[str, int]] = {
+    name: 48_000 if mime.startswith("audio") else 90_000 for name, mime in MIME_TYPES.items()
+}
 
 FEEDBACK: Final[Mapping[str, frozenset[str]]] = {
     "audio": frozenset({"transport-cc", "nack"}),
@@ -80,7 +82,9 @@ def h264_profile(fmtp: str) -> H264Profile | None:
     if len(text) != 6:
         return None
     idc, iop = value >> 16, value >> 8 & 0xFF
-    return next((profile for number, pattern, profile in H264_PROFILE_PATTERNS if number == idc and pattern.matches(iop)), None)
+    return next(
+        (profile for number, pattern, profile in H264_PROFILE_PATTERNS if number == idc and pattern.matches(iop)), None
+    )
 
 
 def same_format(one: Codec, other: Codec) -> bool:

@@ -27,7 +27,13 @@ _URIS: Final = {name: uri for uri, name in NAMES.items()}
 OFFERED: Final[Mapping[str, tuple[Extension, ...]]] = {
     "audio": tuple(
         Extension(number, _URIS[name])
-        for number, name in ((1, "audio_level"), (2, "abs_send_time"), (3, "transport_cc"), (4, "mid"), (7, "abs_capture_time"))
+        for number, name in (
+            (1, "audio_level"),
+            (2, "abs_send_time"),
+            (3, "transport_cc"),
+            (4, "mid"),
+            (7, "abs_capture_time"),
+        )
     ),
     "video": tuple(
         Extension(number, _URIS[name])

@@ -20,11 +20,12 @@ class NegotiationError(InvalidArgumentError):
     """A session description cannot be used."""
 
     def __init__(self, reason: str, *, section: str | None = None, attribute: str | None = None) -> None:
+        self.reason = reason
         self.section = section
         self.attribute = attribute
         where = [f"section {section}"] if section is not None else []
         where += [f"a={attribute}"] if attribute is not None else []
-        super().__init__(f"session description: {', '.join(where)}: {reason}" if where else f"session description: {reason}")
+        super().__init__(": ".join(["session description", *([", ".join(where)] if where else []), reason]))
 
 
 @dataclass(frozen=True, slots=True)
