@@ -7,13 +7,11 @@ use std::time::Instant;
 use crate::command::Command;
 use crate::config::Config;
 use crate::crossing::Crossing;
+use crate::dtls::DtlsIdentity;
 use crate::event::Event;
 use crate::ids::{SocketId, WorkerId};
 use crate::stats::StatsSnapshot;
 use crate::transmit::TransmitArena;
-
-/// Certificate and key of this process.
-pub struct DtlsIdentity;
 
 pub struct Engine {
     config: Config,

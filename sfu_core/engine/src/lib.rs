@@ -10,8 +10,9 @@
 pub mod command;
 pub mod config;
 pub mod crossing;
-mod engine;
+mod demux_rtp;
 pub mod dtls;
+mod engine;
 pub mod event;
 pub mod ice;
 pub mod ids;
@@ -26,5 +27,6 @@ mod twcc;
 
 pub use config::Config;
 pub use crossing::Crossing;
-pub use engine::{DtlsIdentity, Engine};
+pub use dtls::DtlsIdentity;
+pub use engine::Engine;
 pub use event::Event;
