@@ -1,7 +1,7 @@
 """Reads a session description.
 
-`aiortc.sdp` parses formats, extensions and sources of a section. It is given only lines whose shape was checked here, one
-section at a time, so that an error names its section. The rest (transport, RIDs, MSID) is read from the lines.
+`aiortc.sdp` parses formats, extensions and sources of a section. It is given only lines whose shape was checked here,
+one section at a time, so that an error names its section. The rest (transport, RIDs, MSID) is read from the lines.
 """
 
 import re
