@@ -34,8 +34,8 @@ def answer(
 ) -> Answer:
     """The answer, and what it settles.
 
-    `plans` says per MID what to take and what to send; a section without one is taken as it is. Sections keep their order and
-    MID; what we cannot serve is rejected with port 0. Raises NegotiationError when nothing is left.
+    `plans` says per MID what to take and what to send; a section without one is taken as it is. Sections keep
+    their order and MID; what we cannot serve is rejected with port 0. Raises NegotiationError when nothing is left.
     """
     accepted = [section.mid for section in offer.sections if _usable(section)]
     bundle = bundled(offer.bundle, accepted)

@@ -22,7 +22,7 @@ def session_lines(session_id: int, version: int, bundle: Iterable[str], allow_mi
 
 def media_line(kind: str, protocol: str, formats: Iterable[str], local: LocalTransport) -> list[str]:
     """The m-line and its address: that of our default candidate (RFC 8839 section 4.2.1.2)."""
-    address, port = local.candidates[0] if local.candidates else ("0.0.0.0", 9)  # noqa: S104: "none yet", RFC 8840
+    address, port = local.candidates[0] if local.candidates else ("0.0.0.0", 9)  # noqa: S104
     family = "IP6" if ipaddress.ip_address(address).version == 6 else "IP4"
     return [f"m={kind} {port} {protocol} {' '.join(formats)}", f"c=IN {family} {address}"]
 

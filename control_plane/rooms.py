@@ -1,0 +1,298 @@
+"""Rooms, participants and tracks of this node. What others see of them is kept as the messages that they are told with."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+from control_plane import ids
+from control_plane.auth import Token
+from control_plane.errors import FailedPreconditionError, InvalidArgumentError, LimitExceededError, NotFoundError
+from control_plane.negotiation.codecs import MIME_TYPES
+from control_plane.negotiation.model import Negotiated
+from control_plane.subscriptions import SubscriptionRules
+from pysfu.v1 import models_pb2, signaling_pb2
+
+if TYPE_CHECKING:
+    from control_plane.session import Session
+
+MediaKind = Literal["audio", "video"]
+
+MAX_ROOM_NAME: Final = 256
+MAX_NAME: Final = 256
+MAX_METADATA_BYTES: Final = 64 * 1024
+MAX_ATTRIBUTES: Final = 64
+MAX_ATTRIBUTES_BYTES: Final = 64 * 1024
+MAX_CID: Final = 256
+MAX_LAYERS: Final = 8
+DEFAULT_EMPTY_TIMEOUT: Final = 300
+DEPARTURE_TIMEOUT: Final = 20
+MAX_TIMEOUT: Final = 7 * 24 * 3600
+
+SOURCE_NAMES: Final = {
+    models_pb2.TRACK_SOURCE_CAMERA: "camera",
+    models_pb2.TRACK_SOURCE_MICROPHONE: "microphone",
+    models_pb2.TRACK_SOURCE_SCREEN_SHARE: "screen_share",
+    models_pb2.TRACK_SOURCE_SCREEN_SHARE_AUDIO: "screen_share_audio",
+}
+SOURCES: Final = {name: source for source, name in SOURCE_NAMES.items()}
+KINDS: Final[dict[int, MediaKind]] = {models_pb2.MEDIA_KIND_AUDIO: "audio", models_pb2.MEDIA_KIND_VIDEO: "video"}
+_KIND_VALUES: Final = {"audio": models_pb2.MEDIA_KIND_AUDIO, "video": models_pb2.MEDIA_KIND_VIDEO}
+# LiveKit's names of layers, lowest first.
+_RID_ORDER: Final = ("q", "h", "f")
+
+
+@dataclass(eq=False, slots=True)
+class Track:
+    """A published track. It is announced to others once its section is negotiated."""
+
+    info: models_pb2.Track
+    cid: str
+    owner: "Participant"
+    preferred_codec: str = ""
+    handle: int | None = None
+    """The core's; None until negotiated."""
+    negotiated: Negotiated | None = None
+    subscribers: int = 0
+    muted_by_server: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.info.id
+
+    @property
+    def kind(self) -> MediaKind:
+        return KINDS[self.info.kind]
+
+    @property
+    def announced(self) -> bool:
+        return self.handle is not None
+
+
+@dataclass(eq=False, slots=True)
+class Participant:
+    """Someone in a room, for the length of one session."""
+
+    info: models_pb2.Participant
+    session: "Session"
+    tracks: dict[str, Track] = field(default_factory=dict)
+    rules: SubscriptionRules = field(default_factory=SubscriptionRules)
+
+    @property
+    def id(self) -> str:
+        return self.info.id
+
+    @property
+    def identity(self) -> str:
+        return self.info.identity
+
+    @property
+    def permission(self) -> models_pb2.Permission:
+        return self.info.permission
+
+    @property
+    def hidden(self) -> bool:
+        return self.info.permission.hidden
+
+    def snapshot(self) -> models_pb2.Participant:
+        """As others may see it now: with the tracks that are negotiated."""
+        del self.info.tracks[:]
+        self.info.tracks.extend(track.info for track in self.tracks.values() if track.announced)
+        return self.info
+
+    def track(self, track_id: str) -> Track:
+        track = self.tracks.get(track_id)
+        if track is None:
+            raise NotFoundError(f"participant {self.identity!r} has no track {track_id[:40]!r}")
+        return track
+
+
+@dataclass(eq=False, slots=True)
+class Room:
+    """A live room. `participants` is by identity."""
+
+    info: models_pb2.Room
+    participants: dict[str, Participant] = field(default_factory=dict)
+    ended: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    def snapshot(self) -> models_pb2.Room:
+        """Its description with the counts of now."""
+        visible = [participant for participant in self.participants.values() if not participant.hidden]
+        self.info.num_participants = len(visible)
+        self.info.num_publishers = sum(any(t.announced for t in p.tracks.values()) for p in visible)
+        return self.info
+
+    def participant(self, identity: str) -> Participant:
+        participant = self.participants.get(identity)
+        if participant is None:
+            raise NotFoundError(f"room {self.name!r} has no participant {identity[:80]!r}")
+        return participant
+
+    def check_capacity(self, joining: str, node_limit: int) -> None:
+        """Raises when `joining` would be one too many. Replacing oneself is always possible."""
+        limit = self.info.max_participants or node_limit
+        if joining not in self.participants and limit and len(self.participants) >= limit:
+            raise LimitExceededError(f"room {self.name!r} is full: it holds {limit} participants")
+
+    def tracks(self) -> Iterable[Track]:
+        """All that are announced."""
+        return (t for p in self.participants.values() for t in p.tracks.values() if t.announced)
+
+
+def new_room(name: str, metadata: str, max_participants: int, empty_timeout: int | None) -> Room:
+    """Raises InvalidArgumentError for a bad name or a limit out of range."""
+    check_room_name(name)
+    check_metadata(metadata)
+    timeout = DEFAULT_EMPTY_TIMEOUT if empty_timeout is None else empty_timeout
+    if timeout > MAX_TIMEOUT:
+        raise InvalidArgumentError(f"empty_timeout_seconds is above {MAX_TIMEOUT}")
+    room = models_pb2.Room(id=ids.room_id(), name=name, metadata=metadata)
+    room.max_participants = max_participants
+    room.empty_timeout_seconds = timeout
+    room.created_at.GetCurrentTime()
+    return Room(room)
+
+
+def new_participant(token: Token, join: signaling_pb2.Join, session: "Session") -> Participant:
+    """Out of what the token says, and the join where the token is silent."""
+    name, metadata = join.name or token.name, join.metadata or token.metadata
+    check_name(name)
+    check_metadata(metadata)
+    attributes = {**token.attributes, **join.attributes}
+    check_attributes(attributes)
+    info = models_pb2.Participant(id=ids.participant_id(), identity=token.identity, name=name, metadata=metadata)
+    info.attributes.update(attributes)
+    info.kind = token.kind
+    info.version = 1
+    info.permission.CopyFrom(permission_of(token))
+    info.joined_at.GetCurrentTime()
+    return Participant(info, session)
+
+
+def permission_of(token: Token) -> models_pb2.Permission:
+    """What the grants allow; unset `can*` are allowed."""
+    grants = token.grants
+    return models_pb2.Permission(
+        can_subscribe=grants.can_subscribe is not False,
+        can_publish=grants.can_publish is not False,
+        can_publish_data=grants.can_publish_data is not False,
+        can_publish_sources=[SOURCES[name] for name in grants.can_publish_sources],
+        hidden=grants.hidden,
+        recorder=grants.recorder,
+        can_update_metadata=grants.can_update_own_metadata is True,
+        admin=grants.room_admin,
+    )
+
+
+def new_track(request: signaling_pb2.AddTrack, owner: Participant) -> Track:
+    """A track that waits for its section. Raises InvalidArgumentError."""
+    if not 0 < len(request.cid) <= MAX_CID:
+        raise InvalidArgumentError(f"cid must have 1 to {MAX_CID} characters")
+    if request.kind not in KINDS:
+        raise InvalidArgumentError("kind must be audio or video")
+    if len(request.layers) > MAX_LAYERS:
+        raise InvalidArgumentError(f"more than {MAX_LAYERS} layers")
+    check_name(request.name)
+    track_id = request.track_id if _is_track_id(request.track_id) else ids.track_id()
+    info = models_pb2.Track(id=track_id, kind=request.kind, source=request.source, name=request.name)
+    info.muted, info.width, info.height = request.muted, request.width, request.height
+    info.layers.extend(sorted(request.layers, key=lambda layer: layer.spatial))
+    info.stereo, info.disable_dtx, info.disable_red = request.stereo, request.disable_dtx, request.disable_red
+    info.stream, info.encryption = request.stream[:MAX_NAME], request.encryption[:16]
+    info.audio_features.extend(request.audio_features[:16])
+    return Track(info, request.cid, owner, request.preferred_codec)
+
+
+def automatic_track(kind: MediaKind, cid: str, owner: Participant) -> Track:
+    """For a section that no `add_track` announced (WHIP)."""
+    taken = {track.info.source for track in owner.tracks.values()}
+    first, second = (
+        (models_pb2.TRACK_SOURCE_MICROPHONE, models_pb2.TRACK_SOURCE_SCREEN_SHARE_AUDIO)
+        if kind == "audio"
+        else (models_pb2.TRACK_SOURCE_CAMERA, models_pb2.TRACK_SOURCE_SCREEN_SHARE)
+    )
+    source = second if first in taken else first
+    info = models_pb2.Track(id=ids.track_id(), kind=_KIND_VALUES[kind], source=source, disable_dtx=True)
+    return Track(info, cid, owner)
+
+
+def check_may_publish(permission: models_pb2.Permission, source: "models_pb2.TrackSource") -> str | None:
+    """Why not; None when it is allowed."""
+    if not permission.can_publish:
+        return "publishing is not allowed"
+    if permission.can_publish_sources and source not in permission.can_publish_sources:
+        return f"publishing source {SOURCE_NAMES.get(source, 'unspecified')} is not allowed"
+    return None
+
+
+def describe_negotiated(track: Track, negotiated: Negotiated) -> None:
+    """Puts into the track's description what the negotiation settled."""
+    info = track.info
+    info.mid = negotiated.mid
+    info.mime_type = next((MIME_TYPES[codec.name] for codec in negotiated.codecs if codec.name != "red"), "")
+    info.simulcast = len(negotiated.rids) > 1
+    rids = ordered_rids(negotiated.rids, info.layers)
+    if rids and not info.layers:
+        info.layers.extend(models_pb2.VideoLayer(spatial=index, rid=rid) for index, rid in enumerate(rids))
+
+
+def ordered_rids(rids: tuple[str, ...], layers: Iterable[models_pb2.VideoLayer]) -> tuple[str, ...]:
+    """RIDs from the lowest layer to the highest: as announced, else by LiveKit's names, else as offered."""
+    announced = [layer.rid for layer in layers]
+    for order in (announced, _RID_ORDER):
+        if all(rid in order for rid in rids):
+            return tuple(sorted(rids, key=order.index))
+    return rids
+
+
+def check_room_name(name: str) -> None:
+    if not 0 < len(name) <= MAX_ROOM_NAME:
+        raise InvalidArgumentError(f"a room's name must have 1 to {MAX_ROOM_NAME} characters")
+    if not name.isprintable():
+        raise InvalidArgumentError("a room's name must be printable")
+
+
+def check_name(name: str) -> None:
+    if len(name) > MAX_NAME:
+        raise InvalidArgumentError(f"name is longer than {MAX_NAME} characters")
+
+
+def check_metadata(metadata: str) -> None:
+    if len(metadata.encode()) > MAX_METADATA_BYTES:
+        raise InvalidArgumentError(f"metadata is larger than {MAX_METADATA_BYTES} bytes")
+
+
+def check_attributes(attributes: dict[str, str]) -> None:
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise InvalidArgumentError(f"more than {MAX_ATTRIBUTES} attributes")
+    if sum(len(key.encode()) + len(value.encode()) for key, value in attributes.items()) > MAX_ATTRIBUTES_BYTES:
+        raise InvalidArgumentError(f"attributes are larger than {MAX_ATTRIBUTES_BYTES} bytes")
+
+
+def update_info(
+    info: models_pb2.Participant, name: str | None, metadata: str | None, attributes: dict[str, str]
+) -> None:
+    """Sets what is given and merges attributes, an empty value removing one. All or nothing."""
+    merged = {key: value for key, value in {**info.attributes, **attributes}.items() if value}
+    check_name(name or "")
+    check_metadata(metadata or "")
+    check_attributes(merged)
+    if name is not None:
+        info.name = name
+    if metadata is not None:
+        info.metadata = metadata
+    if attributes:
+        info.attributes.clear()
+        info.attributes.update(merged)
+
+
+def check_live(room: Room) -> None:
+    if room.ended:
+        raise FailedPreconditionError(f"room {room.name!r} has ended")
+
+
+def _is_track_id(text: str) -> bool:
+    return text.startswith("TR_") and 3 < len(text) <= 40 and text[3:].isalnum() and text.isascii()
