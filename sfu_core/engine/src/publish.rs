@@ -1,7 +1,9 @@
 //! A published track: what a peer sends, layer by layer.
 
 pub(crate) mod keyframe;
+pub mod layer;
 pub(crate) mod nack;
 pub(crate) mod receive;
 pub mod ring;
 pub(crate) mod speaker;
+pub mod track;

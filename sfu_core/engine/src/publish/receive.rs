@@ -1,7 +1,7 @@
 //! Reception statistics of one layer's stream (RFC 3550 appendices A.1, A.3 and A.8).
 
 /// A jump ahead of up to this many packets is loss (RFC 3550 A.1).
-const MAX_DROPOUT: u16 = 3_000;
+pub(crate) const MAX_DROPOUT: u16 = 3_000;
 /// A packet late by up to this many is reordered.
 const MAX_MISORDER: u16 = 1_000;
 
@@ -50,6 +50,17 @@ impl Extender {
 
     pub(crate) fn highest(&self) -> Option<u64> {
         self.highest
+    }
+
+    /// Another source takes over at `seq`: continues far above all numbers so far.
+    pub(crate) fn take_over(&mut self, seq: u16) -> u64 {
+        let cycle = self.highest.map_or(1, |highest| (highest >> 16) + 2);
+        let first = (cycle << 16) + u64::from(seq);
+        *self = Self {
+            highest: Some(first),
+            probation: None,
+        };
+        first
     }
 }
 
@@ -192,6 +203,15 @@ mod tests {
             let got: Vec<_> = input.iter().map(|&seq| extender.extend(seq)).collect();
             assert_eq!(&got, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn another_source_continues_above() {
+        let mut extender = Extender::default();
+        extender.extend(65_000);
+        let first = extender.take_over(7);
+        assert_eq!((first as u16, first > 131_072), (7, true));
+        assert_eq!(extender.extend(8), Some(first + 1));
     }
 
     #[test]

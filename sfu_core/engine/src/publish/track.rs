@@ -1,0 +1,176 @@
+//! A published track: its layers and the packets that wait to be forwarded.
+
+use std::sync::Arc;
+
+use super::layer::Layer;
+use super::speaker::Speaker;
+use crate::command::{Codec, MediaKind, Publish, PublishedCodec};
+use crate::crossing::Formats;
+use crate::ids::{PayloadType, PeerId, TrackId, WorkerId};
+use crate::packet::Packet;
+
+/// Layers per track at most; browsers send three.
+const MAX_LAYERS: usize = 8;
+
+/// Where a track comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A peer of this worker: its key and id.
+    Peer { key: usize, id: PeerId },
+    /// Mirrored from its home.
+    Worker(WorkerId),
+}
+
+pub struct Track {
+    pub id: TrackId,
+    pub kind: MediaKind,
+    pub layers: Vec<Layer>,
+    pub(crate) origin: Origin,
+    /// Formats that the publisher may send, with their repair formats. A mirror knows no repair formats.
+    pub(crate) codecs: Vec<PublishedCodec>,
+    /// Workers that mirror this track.
+    pub(crate) mirrors: Vec<WorkerId>,
+    /// Keys of the subscriptions of this worker.
+    pub(crate) subscribers: Vec<usize>,
+    pub(crate) muted: bool,
+    pub(crate) started: bool,
+    pub(crate) speaker: Speaker,
+    /// The subscribers know that packets wait.
+    pub(crate) announced: bool,
+    pending: Vec<Arc<Packet>>,
+    /// Packets that were pending before `pending[0]`, since the track began.
+    taken: u64,
+}
+
+impl Track {
+    pub(crate) fn published(publish: &Publish, peer: usize) -> Self {
+        let origin = Origin::Peer {
+            key: peer,
+            id: publish.peer,
+        };
+        let mut track = Self::new(publish.track, publish.kind, origin);
+        track.update(publish);
+        track
+    }
+
+    pub(crate) fn mirror(id: TrackId, kind: MediaKind, home: WorkerId) -> Self {
+        Self::new(id, kind, Origin::Worker(home))
+    }
+
+    fn new(id: TrackId, kind: MediaKind, origin: Origin) -> Self {
+        Self {
+            id,
+            kind,
+            layers: Vec::new(),
+            origin,
+            codecs: Vec::new(),
+            mirrors: Vec::new(),
+            subscribers: Vec::new(),
+            muted: false,
+            started: false,
+            speaker: Speaker::default(),
+            announced: false,
+            pending: Vec::new(),
+            taken: 0,
+        }
+    }
+
+    /// Formats and layers after a negotiation. Layers that remain keep their state.
+    pub(crate) fn update(&mut self, publish: &Publish) {
+        self.codecs.clone_from(&publish.codecs);
+        let layers = publish.rids.len().max(publish.ssrcs.len()).clamp(1, MAX_LAYERS);
+        self.layers.resize_with(layers, Layer::default);
+    }
+
+    pub(crate) fn formats(&self) -> Formats {
+        let codecs = self
+            .codecs
+            .iter()
+            .map(|c| (c.payload_type, c.codec, c.clock_rate))
+            .collect();
+        Formats {
+            codecs,
+            layers: self.layers.len() as u8,
+        }
+    }
+
+    /// Takes over what the home says.
+    pub(crate) fn set_formats(&mut self, formats: &Formats) {
+        self.codecs.clear();
+        self.codecs.extend(
+            formats
+                .codecs
+                .iter()
+                .map(|&(payload_type, codec, clock_rate)| PublishedCodec {
+                    payload_type,
+                    rtx_payload_type: None,
+                    codec,
+                    clock_rate,
+                    nack: false,
+                    pli: false,
+                }),
+        );
+        self.layers
+            .resize_with(usize::from(formats.layers).clamp(1, MAX_LAYERS), Layer::default);
+    }
+
+    pub fn codec(&self, payload_type: PayloadType) -> Option<Codec> {
+        self.format(payload_type).map(|c| c.codec)
+    }
+
+    /// Hz.
+    pub fn clock_rate(&self, payload_type: PayloadType) -> Option<u32> {
+        self.format(payload_type).map(|c| c.clock_rate)
+    }
+
+    pub(crate) fn format(&self, payload_type: PayloadType) -> Option<&PublishedCodec> {
+        self.codecs.iter().find(|c| c.payload_type == payload_type)
+    }
+
+    /// The format whose retransmissions have this payload type.
+    pub(crate) fn repaired_format(&self, repair: PayloadType) -> Option<&PublishedCodec> {
+        self.codecs.iter().find(|c| c.rtx_payload_type == Some(repair))
+    }
+
+    pub(crate) fn push(&mut self, packet: Arc<Packet>) {
+        self.pending.push(packet);
+    }
+
+    /// Number of the next packet that will be pushed.
+    pub(crate) fn end(&self) -> u64 {
+        self.taken + self.pending.len() as u64
+    }
+
+    /// A packet that is still pending, by its number.
+    pub(crate) fn pending(&self, number: u64) -> Option<&Arc<Packet>> {
+        self.pending.get(usize::try_from(number.checked_sub(self.taken)?).ok()?)
+    }
+
+    /// Every subscriber has seen them.
+    pub(crate) fn clear_pending(&mut self) {
+        self.taken += self.pending.len() as u64;
+        self.pending.clear();
+        self.announced = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pending_packets_keep_their_numbers() {
+        let mut track = Track::mirror(TrackId(1), MediaKind::Audio, WorkerId(0));
+        let packets: Vec<_> = (0..3).map(|_| Arc::new(Packet::default())).collect();
+        track.push(Arc::clone(&packets[0]));
+        track.clear_pending();
+        assert_eq!(
+            (track.end(), track.pending(0).is_none(), track.pending(1).is_none()),
+            (1, true, true)
+        );
+        track.push(Arc::clone(&packets[1]));
+        track.push(Arc::clone(&packets[2]));
+        assert!(track.pending(2).is_some_and(|p| Arc::ptr_eq(p, &packets[2])));
+        assert_eq!(track.end(), 3);
+    }
+}
