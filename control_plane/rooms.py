@@ -1,4 +1,4 @@
-"""Rooms, participants and tracks of this node. What others see of them is kept as the messages that they are told with."""
+"""Rooms, participants and tracks of this node. What others see of them is kept as the messages that tell it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -157,11 +157,15 @@ def new_room(name: str, metadata: str, max_participants: int, empty_timeout: int
 
 
 def new_participant(token: Token, join: signaling_pb2.Join, session: "Session") -> Participant:
-    """Out of what the token says, and the join where the token is silent."""
-    name, metadata = join.name or token.name, join.metadata or token.metadata
+    """Out of what the token says, and the join where the token is silent or lets the holder change it."""
+    if token.grants.can_update_own_metadata:
+        name, metadata = join.name or token.name, join.metadata or token.metadata
+        attributes = {**token.attributes, **join.attributes}
+    else:
+        name, metadata = token.name or join.name, token.metadata or join.metadata
+        attributes = {**join.attributes, **token.attributes}
     check_name(name)
     check_metadata(metadata)
-    attributes = {**token.attributes, **join.attributes}
     check_attributes(attributes)
     info = models_pb2.Participant(id=ids.participant_id(), identity=token.identity, name=name, metadata=metadata)
     info.attributes.update(attributes)

@@ -31,7 +31,7 @@ def loudest(voices: Iterable[tuple[int, bool]]) -> Voice:
 
 
 def changes(before: Mapping[str, Voice], now: Mapping[str, Voice]) -> dict[str, Voice]:
-    """Participants whose voice is to be told: began, ceased, or notably louder or softer. Those gone from `now` are quiet."""
+    """Whose voice is to be told: began, ceased, or notably louder or softer. Those gone from `now` are quiet."""
     told = {}
     for participant in before.keys() | now.keys():
         old, new = before.get(participant, QUIET), now.get(participant, QUIET)

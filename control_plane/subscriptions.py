@@ -73,7 +73,7 @@ class Wanted:
 def max_spatial(layers: Sequence[tuple[int, int]], width: int, height: int) -> int:
     """The lowest layer that covers what is shown, in pixels; the highest when none does or sizes are unknown.
 
-    `layers`: (width, height), lowest first. A shown size of 0 means as large as there is. Turned by 90° counts as the same.
+    `layers`: (width, height), lowest first. A shown size of 0 means as large as there is. Portrait covers landscape.
     """
     if width <= 0 or height <= 0 or not all(w > 0 and h > 0 for w, h in layers):
         return ALL_LAYERS

@@ -20,7 +20,7 @@ def assign(
 ) -> Assignment:
     """Keeps what is bound, gives free sections to the rest in their order.
 
-    `sections`: (MID, kind) of those that can receive. `bound`: MID → track id from before. `wanted`: (track id, kind), the
+    `sections`: (MID, kind) of those that can receive. `bound`: MID → track id from before. `wanted`: (track id, kind),
     oldest first. A section whose track is no longer wanted stays free in this round: it must be answered inactive
     once before it carries another track, or the client would see no new one (W3C WebRTC section 4.4.1.5, "process the
     addition of a remote track").

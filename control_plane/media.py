@@ -1,0 +1,192 @@
+"""What the control plane asks of the media core: the commands of `pysfu.Sfu`, and the credentials of one transport."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from control_plane import ids
+from control_plane.negotiation.codecs import PayloadMap
+from control_plane.negotiation.model import Agreement, IceCredentials, LocalTransport, Negotiated, TransportParameters
+from control_plane.subscriptions import Wanted
+
+CodecRow = tuple[int, int | None, str, int, bool, bool]
+PayloadRow = tuple[int, int, int | None, bool]
+
+
+class MediaCore(Protocol):
+    """Commands return at once, a handle is valid from then on. Their meaning is documented in `pysfu/_core.pyi`."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    def candidates(self, peer: int) -> list[tuple[str, int]]: ...
+    def add_peer(self, *, ice_ufrag: str, ice_pwd: str, worker: int | None = None) -> int: ...
+    def remove_peer(self, peer: int) -> None: ...
+    def set_remote(self, peer: int, *, ice_ufrag: str, ice_pwd: str, fingerprints: Sequence[bytes]) -> None: ...
+    def restart_ice(self, peer: int, *, ice_ufrag: str, ice_pwd: str, remote_ufrag: str, remote_pwd: str) -> None: ...
+    def set_extensions(self, peer: int, ids: dict[str, int]) -> None: ...
+    def set_feedback(self, peer: int, *, transport_cc: bool, remb: bool) -> None: ...
+    def publish(
+        self,
+        peer: int,
+        *,
+        kind: str,
+        mid: str,
+        codecs: Sequence[CodecRow],
+        rids: Sequence[str] = (),
+        ssrcs: Sequence[tuple[int, int | None]] = (),
+    ) -> int: ...
+    def update_publish(
+        self,
+        track: int,
+        *,
+        mid: str,
+        codecs: Sequence[CodecRow],
+        rids: Sequence[str] = (),
+        ssrcs: Sequence[tuple[int, int | None]] = (),
+    ) -> None: ...
+    def unpublish(self, track: int) -> None: ...
+    def set_muted(self, track: int, muted: bool) -> None: ...
+    def subscribe(
+        self,
+        peer: int,
+        track: int,
+        *,
+        mid: str,
+        ssrc: int,
+        rtx_ssrc: int | None,
+        payloads: Sequence[PayloadRow],
+        paused: bool = False,
+        max_spatial: int = 255,
+        max_temporal: int = 255,
+    ) -> int: ...
+    def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None: ...
+    def unsubscribe(self, subscription: int) -> None: ...
+    def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None: ...
+    def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None: ...
+
+
+class MediaPeer:
+    """One ICE/DTLS transport of a session: our credentials, and what the core was told of the client's."""
+
+    def __init__(self, core: MediaCore) -> None:
+        self._core = core
+        self._ice = _new_credentials()
+        self._remote: TransportParameters | None = None
+        self._extensions: dict[str, int] = {}
+        self._feedback: tuple[bool, bool] | None = None
+        self.handle = core.add_peer(ice_ufrag=self._ice.ufrag, ice_pwd=self._ice.pwd)
+        self.connected = False
+        self.lost = False
+
+    @property
+    def local(self) -> LocalTransport:
+        """As it goes into the next description."""
+        return LocalTransport(self._ice, self._core.fingerprint, tuple(self._core.candidates(self.handle)))
+
+    def restarts(self, remote: TransportParameters) -> bool:
+        """Whether a description with these parameters restarts ICE (RFC 8839 section 4.4.1.1.1)."""
+        return self._remote is not None and remote.ice != self._remote.ice
+
+    def restart(self, remote: IceCredentials | None = None) -> IceCredentials:
+        """New credentials of ours. With the client's, the core restarts at once; else it does with the client's answer."""
+        self._ice = _new_credentials()
+        if remote is not None and self._remote is not None:
+            self._remote = TransportParameters(remote, self._remote.fingerprints, self._remote.setup)
+            self._restart_core(remote)
+        return self._ice
+
+    def apply(self, agreement: Agreement) -> None:
+        """Tells the core what is new in a finished negotiation."""
+        remote = agreement.remote
+        if remote.ice is not None and self._remote is None:
+            self._set_remote(remote)
+        elif remote.ice is not None and self._remote is not None:
+            if remote.ice != self._remote.ice:
+                self._restart_core(remote.ice)
+            elif remote.fingerprints != self._remote.fingerprints:
+                self._set_remote(remote)
+        self._remote = remote
+        if agreement.extension_ids != self._extensions:
+            self._extensions = dict(agreement.extension_ids)
+            self._core.set_extensions(self.handle, self._extensions)
+        feedback = (agreement.transport_cc, agreement.remb)
+        if feedback != self._feedback:
+            self._feedback = feedback
+            self._core.set_feedback(self.handle, transport_cc=feedback[0], remb=feedback[1])
+
+    def publish(self, negotiated: Negotiated, rids: Sequence[str]) -> int:
+        """The core's handle of a new track."""
+        return self._core.publish(
+            self.handle,
+            kind=negotiated.kind,
+            mid=negotiated.mid,
+            codecs=codec_rows(negotiated),
+            rids=rids,
+            ssrcs=ssrc_rows(negotiated),
+        )
+
+    def subscribe(
+        self,
+        track: int,
+        *,
+        mid: str,
+        ssrc: int,
+        rtx_ssrc: int,
+        payloads: Sequence[PayloadMap],
+        wanted: Wanted,
+    ) -> int:
+        """The core's handle of a new subscription."""
+        return self._core.subscribe(
+            self.handle,
+            track,
+            mid=mid,
+            ssrc=ssrc,
+            rtx_ssrc=rtx_ssrc if any(item.rtx is not None for item in payloads) else None,
+            payloads=[(item.source, item.target, item.rtx, item.unwrap_red) for item in payloads],
+            paused=wanted.paused,
+            max_spatial=wanted.max_spatial,
+            max_temporal=wanted.max_temporal,
+        )
+
+    def close(self) -> None:
+        """Frees what the core holds, unless it has done so itself."""
+        if not self.lost:
+            self.lost = True
+            self._core.remove_peer(self.handle)
+
+    def _set_remote(self, remote: TransportParameters) -> None:
+        if remote.ice is not None:
+            self._core.set_remote(
+                self.handle, ice_ufrag=remote.ice.ufrag, ice_pwd=remote.ice.pwd, fingerprints=remote.fingerprints
+            )
+
+    def _restart_core(self, remote: IceCredentials) -> None:
+        self._core.restart_ice(
+            self.handle,
+            ice_ufrag=self._ice.ufrag,
+            ice_pwd=self._ice.pwd,
+            remote_ufrag=remote.ufrag,
+            remote_pwd=remote.pwd,
+        )
+
+
+def codec_rows(negotiated: Negotiated) -> list[CodecRow]:
+    return [
+        (
+            codec.payload_type,
+            codec.rtx,
+            codec.name,
+            codec.clock_rate,
+            "nack" in codec.feedback,
+            "nack pli" in codec.feedback,
+        )
+        for codec in negotiated.codecs
+    ]
+
+
+def ssrc_rows(negotiated: Negotiated) -> list[tuple[int, int | None]]:
+    """Announced SSRCs; layers with RIDs are told apart by these alone."""
+    return [] if negotiated.rids else [(item.ssrc, item.rtx) for item in negotiated.ssrcs]
+
+
+def _new_credentials() -> IceCredentials:
+    return IceCredentials(ids.ice_ufrag(), ids.ice_pwd())

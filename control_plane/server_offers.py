@@ -1,0 +1,138 @@
+"""The subscriber transport of a split layout: the server offers, one offer at a time, changes in between gathered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from control_plane import ids
+from control_plane.errors import FailedPreconditionError
+from control_plane.media import MediaPeer
+from control_plane.negotiation.codecs import payload_map
+from control_plane.negotiation.model import Agreement, Codec, Sending
+from control_plane.negotiation.offer import OfferedSection, offer, read_answer
+from control_plane.negotiation.parse import parse
+from control_plane.rooms import MediaKind, Track
+from pysfu.v1 import signaling_pb2
+
+if TYPE_CHECKING:
+    from control_plane.session import Session
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A section. `cooling` until an answer has accepted it inactive: only then may it carry another track."""
+
+    mid: str
+    kind: MediaKind
+    codecs: tuple[Codec, ...]
+    sending: Sending | None = None
+    cooling: bool = False
+
+
+class ServerOffers:
+    """State of one such transport. `labels`: data channels that we open."""
+
+    transport = signaling_pb2.TRANSPORT_SUBSCRIBER
+
+    def __init__(self, session: "Session", labels: Sequence[str]) -> None:
+        self.peer: MediaPeer | None = None
+        self.labels = tuple(labels)
+        self._session = session
+        self._slots: list[_Slot] = []
+        self._offered: tuple[OfferedSection, ...] = ()
+        self._outstanding: int | None = None
+        self._dirty = bool(labels)
+        self._last_id = 0
+
+    def changed(self) -> None:
+        """Subscriptions have changed."""
+        self._dirty = True
+
+    def restart(self) -> None:
+        """Restarts ICE with the next offer, which replaces one that is outstanding."""
+        if self.peer is not None:
+            self.peer.restart()
+            self._outstanding = None
+            self._dirty = True
+
+    def next_offer(self) -> signaling_pb2.SessionDescription | None:
+        """The offer to send now; None while there is nothing new, or an answer is awaited."""
+        if not self._dirty or self._outstanding is not None:
+            return None
+        self._dirty = False
+        self._fill_slots()
+        if not self._slots and not self.labels:
+            return None
+        if self.peer is None:
+            self.peer = self._session.open_peer(self)
+        self._last_id += 1
+        self._outstanding = self._last_id
+        self._offered = tuple(OfferedSection(slot.mid, slot.kind, slot.sending, slot.codecs) for slot in self._slots)
+        sdp = offer(
+            self._offered,
+            self.peer.local,
+            data=bool(self.labels),
+            session_id=self._session.sdp_session_id,
+            version=self._last_id,
+        )
+        mids = {slot.mid: slot.sending.track_id for slot in self._slots if slot.sending is not None}
+        return signaling_pb2.SessionDescription(
+            transport=self.transport, sdp=sdp, id=self._outstanding, mid_to_track_id=mids
+        )
+
+    def receive_answer(self, sdp: str, offer_id: int) -> None:
+        """Raises NegotiationError, or FailedPreconditionError when it answers no outstanding offer."""
+        if self._outstanding is None or self.peer is None or offer_id not in (0, self._outstanding):
+            raise FailedPreconditionError(f"no offer with id {offer_id} is outstanding")
+        agreement = read_answer(parse(sdp), self._offered, data=bool(self.labels))
+        self._outstanding = None
+        self.peer.apply(agreement)
+        for slot, offered in zip(self._slots, self._offered, strict=False):
+            if offered.sending is None:
+                slot.cooling = False
+            elif slot.sending is offered.sending:
+                self._subscribe(slot, offered.sending, agreement)
+        if any(slot.sending is None and offered.sending for slot, offered in zip(self._slots, self._offered, strict=False)):
+            self._dirty = True
+
+    def released(self, track: Track) -> None:
+        """The track is not subscribed to any more."""
+        for slot in self._slots:
+            if slot.sending is not None and slot.sending.track_id == track.id:
+                slot.sending, slot.cooling = None, True
+                self._dirty = True
+
+    def _fill_slots(self) -> None:
+        placed = {slot.sending.track_id for slot in self._slots if slot.sending is not None}
+        for subscription in self._session.subscriptions.values():
+            track = subscription.track
+            if track.id in placed or track.negotiated is None:
+                continue
+            slot = next((s for s in self._slots if s.kind == track.kind and s.sending is None and not s.cooling), None)
+            if slot is None:
+                slot = _Slot(f"{track.kind[0]}{len(self._slots)}", track.kind, ())
+                self._slots.append(slot)
+            slot.codecs = track.negotiated.codecs
+            slot.sending = Sending(track.owner.id, track.id, ids.ssrc(), ids.ssrc())
+
+    def _subscribe(self, slot: _Slot, sending: Sending, agreement: Agreement) -> None:
+        subscription = self._session.subscriptions.get(sending.track_id)
+        if subscription is None or subscription.handle is not None or self.peer is None:
+            return
+        track, section = subscription.track, agreement.sections.get(slot.mid)
+        if track.handle is None or track.negotiated is None:
+            return
+        taken = section is not None and section.direction != "inactive"
+        payloads = payload_map(track.negotiated.codecs, section.codecs) if section is not None and taken else ()
+        if not payloads:
+            self._session.fail_subscription(track)
+            return
+        subscription.handle = self.peer.subscribe(
+            track.handle,
+            mid=slot.mid,
+            ssrc=sending.ssrc,
+            rtx_ssrc=sending.rtx_ssrc,
+            payloads=payloads,
+            wanted=subscription.wanted,
+        )
+        self._session.subscribed(subscription, slot.mid, self.transport)
