@@ -1,10 +1,36 @@
-//! DTLS server of one peer.
+//! DTLS server of one peer (RFC 6347, RFC 9147), keying SRTP (RFC 5764).
+//!
+//! Whom to listen to is the transport's business: what comes here was sent from an address that passed ICE, so the cookie
+//! exchange is left out. Not implemented: session resumption, the client role.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest;
+use dimpl::certificate::generate_self_signed_certificate;
+use dimpl::{Dtls, DtlsCertificate, KeyingMaterial, Output};
 
 use crate::command::Fingerprint;
+use crate::event::{DisconnectReason, SrtpProfile};
+use crate::srtp::{SrtpReceiver, SrtpSender, key_lengths};
+
+/// Largest DTLS record that carries handshake messages. Certificates of clients fit few; paths of 1,280 bytes carry it.
+const MTU: usize = 1_150;
+/// Datagrams buffered for reordering, of 1,500 bytes each.
+const MAX_RECEIVE_QUEUE: usize = 20;
+/// Bytes of a ClientHello in fragments; a flood of fragments starts over.
+const MAX_HELLO: usize = 24 * 1024;
+/// Shorter resends more on paths with a long round-trip time, longer joins later after a loss.
+const FIRST_RETRANSMISSION: Duration = Duration::from_millis(250);
+const MAX_RETRANSMISSIONS: usize = 7;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Self-signed ECDSA P-256 certificate of this process, shared by all its engines.
 pub struct DtlsIdentity {
+    certificate: DtlsCertificate,
     fingerprint: Fingerprint,
+    config: Arc<dimpl::Config>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -13,11 +39,255 @@ pub struct IdentityError(String);
 
 impl DtlsIdentity {
     pub fn generate() -> Result<Self, IdentityError> {
-        Err(IdentityError("not yet".to_owned()))
+        let certificate = generate_self_signed_certificate().map_err(|e| IdentityError(e.to_string()))?;
+        let config = dimpl::Config::builder()
+            .mtu(MTU)
+            .max_queue_rx(MAX_RECEIVE_QUEUE)
+            .use_server_cookie(false)
+            .flight_start_rto(FIRST_RETRANSMISSION)
+            .flight_retries(MAX_RETRANSMISSIONS)
+            .handshake_timeout(HANDSHAKE_TIMEOUT)
+            .build()
+            .map_err(|e| IdentityError(e.to_string()))?;
+        Ok(Self {
+            fingerprint: sha256(&certificate.certificate),
+            certificate,
+            config: Arc::new(config),
+        })
     }
 
     /// SHA-256 of the certificate, to be announced in SDP (RFC 8122).
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
+}
+
+impl std::fmt::Debug for DtlsIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DtlsIdentity")
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
+    }
+}
+
+fn sha256(der: &[u8]) -> Fingerprint {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
+    Fingerprint(bytes)
+}
+
+/// SRTP contexts of both directions.
+pub struct SrtpKeys {
+    pub profile: SrtpProfile,
+    pub sender: SrtpSender,
+    pub receiver: SrtpReceiver,
+}
+
+pub(crate) enum DtlsEvent {
+    /// The handshake is done with one of the announced certificates.
+    Connected(Box<SrtpKeys>),
+    Data(Vec<u8>),
+    /// Nothing follows.
+    Ended(DisconnectReason),
+}
+
+/// Created by the first datagram, so that a transport that waits costs nothing.
+pub(crate) struct DtlsServer {
+    identity: Arc<DtlsIdentity>,
+    dtls: Box<Dtls>,
+    state: State,
+    /// Bytes received before the ClientHello was complete.
+    hello_bytes: usize,
+    /// SHA-256 of the certificate that the peer proved to own.
+    peer: Option<Fingerprint>,
+    /// Those announced by signaling; may come later than the handshake.
+    announced: Vec<Fingerprint>,
+    deadline: Option<Instant>,
+    datagrams: VecDeque<Vec<u8>>,
+    events: VecDeque<DtlsEvent>,
+}
+
+enum State {
+    Handshake,
+    /// Done, but the peer's certificate is not verified before its fingerprint is announced.
+    Unverified(Option<Box<SrtpKeys>>),
+    Connected,
+    Ended,
+}
+
+impl DtlsServer {
+    pub(crate) fn new(now: Instant, identity: Arc<DtlsIdentity>, announced: Vec<Fingerprint>) -> Self {
+        Self {
+            dtls: new_dtls(now, &identity),
+            identity,
+            state: State::Handshake,
+            hello_bytes: 0,
+            peer: None,
+            announced,
+            deadline: None,
+            datagrams: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Fingerprints of the certificates that the peer may have. Those of an established connection don't change.
+    pub(crate) fn announce(&mut self, fingerprints: &[Fingerprint]) {
+        self.announced = fingerprints.to_vec();
+        self.verify();
+    }
+
+    pub(crate) fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) {
+        if matches!(self.state, State::Ended) {
+            return;
+        }
+        if self.dtls.protocol_version().is_none() {
+            self.hello_bytes += datagram.len();
+            if self.hello_bytes > MAX_HELLO {
+                self.hello_bytes = datagram.len();
+                self.dtls = new_dtls(now, &self.identity);
+            }
+        }
+        let handled = self
+            .dtls
+            .handle_timeout(now)
+            .and_then(|()| self.dtls.handle_packet(datagram));
+        self.drain(handled);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) && !matches!(self.state, State::Ended) {
+            let handled = self.dtls.handle_timeout(now);
+            self.drain(handled);
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Application data; dropped unless connected.
+    pub(crate) fn send(&mut self, now: Instant, data: &[u8]) {
+        if matches!(self.state, State::Connected) {
+            let handled = self
+                .dtls
+                .handle_timeout(now)
+                .and_then(|()| self.dtls.send_application_data(data).map(|_| ()));
+            self.drain(handled);
+        }
+    }
+
+    /// Queues a `close_notify` where there is a connection.
+    pub(crate) fn close(&mut self) {
+        if !matches!(self.state, State::Ended) {
+            let handled = self.dtls.close();
+            self.drain(handled);
+            self.end();
+        }
+    }
+
+    pub(crate) fn poll_datagram(&mut self) -> Option<Vec<u8>> {
+        self.datagrams.pop_front()
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<DtlsEvent> {
+        self.events.pop_front()
+    }
+
+    fn drain(&mut self, handled: Result<(), dimpl::Error>) {
+        // Every error is fatal, and nothing may be polled after it.
+        if let Err(error) = handled {
+            tracing::debug!(%error, "DTLS failed");
+            self.fail(DisconnectReason::DtlsFailed);
+            return;
+        }
+        let mut buffer = vec![0; 2_048];
+        let mut connected = false;
+        let mut keys = None;
+        loop {
+            match self.dtls.poll_output(&mut buffer) {
+                Output::Packet(packet) => self.datagrams.push_back(packet.to_vec()),
+                Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
+                Output::PeerCert(der) => self.peer = Some(sha256(der)),
+                Output::Connected => connected = true,
+                Output::KeyingMaterial(material, profile) => keys = srtp_keys(&material, profile),
+                // Before the peer is verified it may be anyone's; SCTP repeats it.
+                Output::ApplicationData(data) if matches!(self.state, State::Connected) => {
+                    self.events.push_back(DtlsEvent::Data(data.to_vec()));
+                }
+                Output::CloseNotify => {
+                    self.fail(DisconnectReason::Closed);
+                    return;
+                }
+                Output::Timeout(at) => {
+                    self.deadline = (!matches!(self.state, State::Ended)).then_some(at);
+                    break;
+                }
+                _ => {}
+            }
+            // Keys come right behind: verified before application data of the same flight.
+            if connected && keys.is_some() {
+                connected = false;
+                self.state = State::Unverified(keys.take().map(Box::new));
+                self.verify();
+            }
+        }
+        if connected {
+            self.fail(DisconnectReason::NoSrtpProfile);
+        }
+    }
+
+    fn verify(&mut self) {
+        let State::Unverified(keys) = &mut self.state else {
+            return;
+        };
+        if self.announced.is_empty() {
+            return;
+        }
+        if !self.peer.is_some_and(|peer| self.announced.contains(&peer)) {
+            self.fail(DisconnectReason::FingerprintMismatch);
+        } else if let Some(keys) = keys.take() {
+            self.state = State::Connected;
+            self.events.push_back(DtlsEvent::Connected(keys));
+        }
+    }
+
+    fn fail(&mut self, reason: DisconnectReason) {
+        if !matches!(self.state, State::Ended) {
+            self.end();
+            self.events.push_back(DtlsEvent::Ended(reason));
+        }
+    }
+
+    fn end(&mut self) {
+        self.state = State::Ended;
+        self.deadline = None;
+    }
+}
+
+/// The version is what the ClientHello asks for: 1.3, else 1.2.
+fn new_dtls(now: Instant, identity: &DtlsIdentity) -> Box<Dtls> {
+    Box::new(Dtls::new_auto(
+        Arc::clone(&identity.config),
+        identity.certificate.clone(),
+        now,
+    ))
+}
+
+/// Client key, server key, client salt, server salt (RFC 5764 section 4.2). The peer is the client.
+fn srtp_keys(material: &KeyingMaterial, profile: dimpl::SrtpProfile) -> Option<SrtpKeys> {
+    let profile = match profile {
+        dimpl::SrtpProfile::AEAD_AES_128_GCM => SrtpProfile::AeadAes128Gcm,
+        dimpl::SrtpProfile::AEAD_AES_256_GCM => SrtpProfile::AeadAes256Gcm,
+        dimpl::SrtpProfile::AES128_CM_SHA1_80 => SrtpProfile::Aes128CmHmacSha1_80,
+        _ => return None,
+    };
+    let (key, salt) = key_lengths(profile);
+    let (client_key, rest) = material.split_at_checked(key)?;
+    let (server_key, rest) = rest.split_at_checked(key)?;
+    let (client_salt, server_salt) = rest.split_at_checked(salt)?;
+    Some(SrtpKeys {
+        profile,
+        sender: SrtpSender::new(profile, server_key, server_salt).ok()?,
+        receiver: SrtpReceiver::new(profile, client_key, client_salt).ok()?,
+    })
 }

@@ -10,6 +10,7 @@
 pub mod command;
 pub mod config;
 pub mod crossing;
+mod data;
 mod demux_rtp;
 pub mod dtls;
 mod engine;

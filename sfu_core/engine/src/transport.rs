@@ -1,17 +1,19 @@
 //! ICE, DTLS, SRTP contexts and data channels of one peer: everything but the meaning of RTP and RTCP.
 //!
 //! Call order: `handle_*` for what arrived, then `poll_event` until `None`, then `poll_datagram` until `None`, then
-//! `next_timeout`. After [`TransportEvent::Disconnected`] drain `poll_datagram` once more (it may hold a
-//! `close_notify`) and drop the transport.
+//! `next_timeout`. After [`TransportEvent::Disconnected`] drain `poll_datagram` once more and drop the transport.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::command::{Fingerprint, IceCredentials};
 use crate::config::Config;
-use crate::dtls::DtlsIdentity;
-use crate::event::{CommandError, DisconnectReason, SrtpProfile};
+use crate::data::{DataChannels, DataEvent, DataLimits};
+use crate::dtls::{DtlsEvent, DtlsIdentity, DtlsServer, SrtpKeys};
+use crate::event::{CommandError, DisconnectReason, Limit, SrtpProfile};
+use crate::ice::{IceAgent, IceEvent};
 use crate::ids::SocketId;
 use crate::srtp::{SrtpReceiver, SrtpSender};
 
@@ -58,68 +60,110 @@ pub struct TransportCounters {
     pub dropped_stun: u64,
     /// DTLS from an address that passed no connectivity check.
     pub dropped_dtls_source: u64,
-    /// Data messages that could not be queued or were too big.
+    /// Data messages that could not be queued, were too big or belonged to no channel.
     pub dropped_data: u64,
 }
 
 pub struct Transport {
-    counters: TransportCounters,
+    ice: IceAgent,
+    identity: Arc<DtlsIdentity>,
+    announced: Vec<Fingerprint>,
+    /// From the first datagram on.
+    dtls: Option<Box<DtlsServer>>,
+    /// Where DTLS came from last: answered there until a pair is nominated.
+    dtls_source: Option<(SocketId, SocketAddr)>,
+    srtp: Option<Box<SrtpKeys>>,
+    limits: DataLimits,
+    /// From the first application data on, or from the first channel opened here.
+    data: Option<Box<DataChannels>>,
+    ended: bool,
+    events: VecDeque<TransportEvent>,
+    dropped_dtls_source: u64,
+    unsent_data: u64,
 }
 
 impl Transport {
     pub fn new(now: Instant, local: IceCredentials, identity: Arc<DtlsIdentity>, config: &Config) -> Self {
-        let _ = (now, local, identity, config);
         Self {
-            counters: TransportCounters::default(),
+            ice: IceAgent::new(now, local, config),
+            identity,
+            announced: Vec::new(),
+            dtls: None,
+            dtls_source: None,
+            srtp: None,
+            limits: DataLimits::from(config),
+            data: None,
+            ended: false,
+            events: VecDeque::new(),
+            dropped_dtls_source: 0,
+            unsent_data: 0,
         }
     }
 
-    /// May be repeated; the first call lets DTLS proceed.
+    /// May be repeated. Checks and the DTLS handshake may precede it; [`TransportEvent::Connected`] does not.
     pub fn set_remote(&mut self, now: Instant, ice: IceCredentials, fingerprints: Vec<Fingerprint>) {
-        let _ = (now, ice, fingerprints);
+        self.ice.set_remote(ice);
+        if let Some(dtls) = &mut self.dtls {
+            dtls.announce(&fingerprints);
+        }
+        self.announced = fingerprints;
+        self.pump(now);
     }
 
     /// New credentials of both sides (RFC 8445 section 9). The old ones stay valid until a check with the new ones succeeds:
     /// route both local user fragments here until [`Transport::local_ufrags`] has only the new one.
     pub fn restart_ice(&mut self, now: Instant, local: IceCredentials, remote: IceCredentials) {
-        let _ = (now, local, remote);
+        self.ice.restart(now, local, remote);
     }
 
     /// The local user fragments that are valid now: the current one and, during an ICE restart, the former one.
     pub fn local_ufrags(&self) -> impl Iterator<Item = &str> {
-        [].into_iter()
+        self.ice.local_ufrags()
     }
 
     pub fn handle_stun(&mut self, now: Instant, socket: SocketId, from: SocketAddr, datagram: &[u8]) {
-        let _ = (now, socket, from, datagram);
+        if !self.ended {
+            self.ice.handle_datagram(now, socket, from, datagram);
+            self.pump(now);
+        }
     }
 
     pub fn handle_dtls(&mut self, now: Instant, socket: SocketId, from: SocketAddr, datagram: &[u8]) {
-        let _ = (now, socket, from, datagram);
+        if self.ended {
+            return;
+        }
+        if !self.ice.is_validated(socket, from) {
+            self.dropped_dtls_source += 1;
+            return;
+        }
+        self.dtls_source = Some((socket, from));
+        let new = || Box::new(DtlsServer::new(now, Arc::clone(&self.identity), self.announced.clone()));
+        self.dtls.get_or_insert_with(new).handle_datagram(now, datagram);
+        self.pump(now);
     }
 
     /// Whether SRTP and SRTCP from this address may be looked at.
     pub fn srtp_source_ok(&self, socket: SocketId, from: SocketAddr) -> bool {
-        let _ = (socket, from);
-        false
+        !self.ended && self.ice.is_validated(socket, from)
     }
 
     /// `None` until [`TransportEvent::Connected`].
     pub fn receiver(&mut self) -> Option<&mut SrtpReceiver> {
-        None
+        self.srtp.as_mut().map(|keys| &mut keys.receiver)
     }
 
     /// `None` until [`TransportEvent::Connected`].
     pub fn sender(&mut self) -> Option<&mut SrtpSender> {
-        None
+        self.srtp.as_mut().map(|keys| &mut keys.sender)
     }
 
     /// Where to send; `None` until a pair is nominated and after the end.
     pub fn selected(&self) -> Option<(SocketId, SocketAddr)> {
-        None
+        if self.ended { None } else { self.ice.selected() }
     }
 
-    /// Opens a channel by DCEP (RFC 8832). Allowed at any time; it is announced once DTLS and SCTP are up.
+    /// Opens a channel by DCEP (RFC 8832). Allowed at any time; it is announced once DTLS and SCTP are up, and
+    /// [`TransportEvent::ChannelOpened`] tells that the peer accepted it.
     pub fn open_channel(
         &mut self,
         now: Instant,
@@ -127,40 +171,143 @@ impl Transport {
         ordered: bool,
         max_retransmits: Option<u16>,
     ) -> Result<(), CommandError> {
-        let _ = (now, label, ordered, max_retransmits);
+        if !data_of(&mut self.data, self.limits).open(now, label, ordered, max_retransmits) {
+            return Err(CommandError::Limit(Limit::DataChannels));
+        }
+        self.pump(now);
         Ok(())
     }
 
     /// Sends on the open channel of this label. False when there is none, or the message is too big, or the buffer is
     /// full (counted in [`TransportCounters::dropped_data`]).
     pub fn send_data(&mut self, now: Instant, label: &str, binary: bool, payload: &[u8]) -> bool {
-        let _ = (now, label, binary, payload);
-        false
+        let sent = self
+            .data
+            .as_mut()
+            .is_some_and(|data| data.send(now, label, binary, payload).is_ok());
+        if sent {
+            self.pump(now);
+        } else {
+            self.unsent_data += 1;
+        }
+        sent
     }
 
     /// Says goodbye: queues a `close_notify` if DTLS is up. Drain [`poll_datagram`](Self::poll_datagram) afterwards.
     pub fn close(&mut self, now: Instant) {
-        let _ = now;
+        self.pump(now);
+        if let Some(dtls) = &mut self.dtls {
+            dtls.close();
+        }
+        self.end();
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        if self.ended {
+            return;
+        }
+        self.ice.handle_timeout(now);
+        if let Some(dtls) = &mut self.dtls {
+            dtls.handle_timeout(now);
+        }
+        if let Some(data) = &mut self.data {
+            data.handle_timeout(now);
+        }
+        self.pump(now);
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {
-        None
+        if self.ended {
+            return None;
+        }
+        let dtls = self.dtls.as_ref().and_then(|dtls| dtls.next_timeout());
+        let data = self.data.as_ref().and_then(|data| data.next_timeout());
+        [self.ice.next_timeout(), dtls, data].into_iter().flatten().min()
     }
 
     /// STUN answers, DTLS and SCTP: everything but media.
     pub fn poll_datagram(&mut self) -> Option<(SocketId, SocketAddr, Vec<u8>)> {
-        None
+        if let Some(answer) = self.ice.poll_datagram() {
+            return Some(answer);
+        }
+        let (socket, to) = self.ice.selected().or(self.dtls_source)?;
+        let datagram = self.dtls.as_mut()?.poll_datagram()?;
+        Some((socket, to, datagram))
     }
 
     pub fn poll_event(&mut self) -> Option<TransportEvent> {
-        None
+        self.events.pop_front()
     }
 
     pub fn counters(&self) -> TransportCounters {
-        self.counters
+        TransportCounters {
+            dropped_stun: self.ice.dropped(),
+            dropped_dtls_source: self.dropped_dtls_source,
+            dropped_data: self.unsent_data + self.data.as_ref().map_or(0, |data| data.dropped()),
+        }
     }
+
+    /// Moves what one layer has for the next, until nothing moves.
+    fn pump(&mut self, now: Instant) {
+        while let Some(event) = self.ice.poll_event() {
+            match event {
+                IceEvent::Validated { socket, remote } => {
+                    self.events
+                        .push_back(TransportEvent::AddressValidated { socket, remote });
+                }
+                IceEvent::Dropped { socket, remote } => {
+                    self.events.push_back(TransportEvent::AddressDropped { socket, remote });
+                }
+                IceEvent::Selected { remote } => self.events.push_back(TransportEvent::IceConnected { remote }),
+                IceEvent::Lost(reason) => return self.disconnect(reason),
+            }
+        }
+        loop {
+            while let Some(event) = self.dtls.as_mut().and_then(|dtls| dtls.poll_event()) {
+                match event {
+                    DtlsEvent::Connected(keys) => {
+                        self.events
+                            .push_back(TransportEvent::Connected { profile: keys.profile });
+                        self.srtp = Some(keys);
+                    }
+                    DtlsEvent::Data(packet) => data_of(&mut self.data, self.limits).handle_packet(now, packet),
+                    DtlsEvent::Ended(reason) => return self.disconnect(reason),
+                }
+            }
+            let Some(data) = &mut self.data else { return };
+            while let Some(event) = data.poll_event() {
+                self.events.push_back(match event {
+                    DataEvent::Opened { label, reliable } => TransportEvent::ChannelOpened { label, reliable },
+                    DataEvent::Closed { label } => TransportEvent::ChannelClosed { label },
+                    DataEvent::Received { label, binary, payload } => TransportEvent::Data { label, binary, payload },
+                });
+            }
+            let Some(dtls) = &mut self.dtls else { return };
+            let mut moved = false;
+            while let Some(packet) = data.poll_packet() {
+                moved = true;
+                dtls.send(now, &packet);
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn disconnect(&mut self, reason: DisconnectReason) {
+        if !self.ended {
+            self.end();
+            self.events.push_back(TransportEvent::Disconnected(reason));
+        }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.srtp = None;
+        self.data = None;
+    }
+}
+
+fn data_of(data: &mut Option<Box<DataChannels>>, limits: DataLimits) -> &mut DataChannels {
+    data.get_or_insert_with(|| Box::new(DataChannels::new(limits)))
 }
