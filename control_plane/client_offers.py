@@ -23,7 +23,9 @@ _SENDS: Final = ("sendrecv", "sendonly")
 class ClientOffers:
     """State of one such transport. `receives` in a single layout."""
 
-    def __init__(self, session: "Session", transport: int, *, receives: bool, reserve: bool, auto_publish: bool) -> None:
+    def __init__(
+        self, session: "Session", transport: int, *, receives: bool, reserve: bool, auto_publish: bool
+    ) -> None:
         self.transport = transport
         self.peer: MediaPeer | None = None
         self.bound: dict[str, str] = {}
@@ -92,6 +94,9 @@ class ClientOffers:
         """The track is not subscribed to any more."""
         if self._reserve:
             self.bound = {mid: track_id for mid, track_id in self.bound.items() if track_id != track.id}
+        else:
+            # Bound to nothing, so that the next answer says inactive even if the track is wanted again by then.
+            self.bound = {mid: "" if track_id == track.id else track_id for mid, track_id in self.bound.items()}
 
     def claim_late(self, track: Track) -> bool:
         """Publishes a track whose section was negotiated before it was added; False when there is none."""
@@ -125,7 +130,9 @@ class ClientOffers:
         for section in offer.sections:
             if not section.is_media or not section.sends:
                 continue
-            track = pending.get(section.media.msid_track) or pending.get(section.mid) or self._published.get(section.mid)
+            track = (
+                pending.get(section.media.msid_track) or pending.get(section.mid) or self._published.get(section.mid)
+            )
             if track is None and self._auto_publish:
                 track = automatic_track(section.kind, section.mid, session.participant)  # type: ignore[arg-type]
                 track.info.stream = section.media.msid_stream[:256]

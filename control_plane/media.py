@@ -69,30 +69,30 @@ class MediaPeer:
 
     def __init__(self, core: MediaCore) -> None:
         self._core = core
-        self._ice = _new_credentials()
+        self.ice = _new_credentials()
         self._remote: TransportParameters | None = None
         self._extensions: dict[str, int] = {}
         self._feedback: tuple[bool, bool] | None = None
-        self.handle = core.add_peer(ice_ufrag=self._ice.ufrag, ice_pwd=self._ice.pwd)
+        self.handle = core.add_peer(ice_ufrag=self.ice.ufrag, ice_pwd=self.ice.pwd)
         self.connected = False
         self.lost = False
 
     @property
     def local(self) -> LocalTransport:
         """As it goes into the next description."""
-        return LocalTransport(self._ice, self._core.fingerprint, tuple(self._core.candidates(self.handle)))
+        return LocalTransport(self.ice, self._core.fingerprint, tuple(self._core.candidates(self.handle)))
 
     def restarts(self, remote: TransportParameters) -> bool:
         """Whether a description with these parameters restarts ICE (RFC 8839 section 4.4.1.1.1)."""
         return self._remote is not None and remote.ice != self._remote.ice
 
     def restart(self, remote: IceCredentials | None = None) -> IceCredentials:
-        """New credentials of ours. With the client's, the core restarts at once; else it does with the client's answer."""
-        self._ice = _new_credentials()
+        """New credentials of ours. With the client's the core restarts at once, else with its next description."""
+        self.ice = _new_credentials()
         if remote is not None and self._remote is not None:
             self._remote = TransportParameters(remote, self._remote.fingerprints, self._remote.setup)
             self._restart_core(remote)
-        return self._ice
+        return self.ice
 
     def apply(self, agreement: Agreement) -> None:
         """Tells the core what is new in a finished negotiation."""
@@ -162,8 +162,8 @@ class MediaPeer:
     def _restart_core(self, remote: IceCredentials) -> None:
         self._core.restart_ice(
             self.handle,
-            ice_ufrag=self._ice.ufrag,
-            ice_pwd=self._ice.pwd,
+            ice_ufrag=self.ice.ufrag,
+            ice_pwd=self.ice.pwd,
             remote_ufrag=remote.ufrag,
             remote_pwd=remote.pwd,
         )
@@ -171,15 +171,8 @@ class MediaPeer:
 
 def codec_rows(negotiated: Negotiated) -> list[CodecRow]:
     return [
-        (
-            codec.payload_type,
-            codec.rtx,
-            codec.name,
-            codec.clock_rate,
-            "nack" in codec.feedback,
-            "nack pli" in codec.feedback,
-        )
-        for codec in negotiated.codecs
+        (item.payload_type, item.rtx, item.name, item.clock_rate, "nack" in item.feedback, "nack pli" in item.feedback)
+        for item in negotiated.codecs
     ]
 
 

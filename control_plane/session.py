@@ -1,0 +1,540 @@
+"""One signaling session: requests and core events in, responses out. Survives the loss of its stream for a while."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from control_plane import data, ids
+from control_plane.client_offers import ClientOffers
+from control_plane.errors import (
+    ControlError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    LimitExceededError,
+    NotFoundError,
+    PermissionDeniedError,
+)
+from control_plane.limits import TokenBucket
+from control_plane.media import MediaPeer
+from control_plane.negotiation.model import IceCredentials, Negotiated
+from control_plane.negotiation.write import candidate_lines
+from control_plane.outbox import Outbox
+from control_plane.rooms import Participant, Track, check_may_publish, new_track, update_info
+from control_plane.server_offers import ServerOffers
+from control_plane.status import request_failed
+from control_plane.subscriptions import (
+    AllowedSubscriber,
+    Choices,
+    SubscriptionRules,
+    Wanted,
+    max_spatial,
+    max_temporal,
+)
+from pysfu.v1 import models_pb2, signaling_pb2
+from pysfu.v1.signaling_pb2 import SessionResponse
+
+if TYPE_CHECKING:
+    from control_plane.live_room import LiveRoom
+
+log = structlog.get_logger(__name__)
+
+MAX_PENDING_TRACKS: Final = 64
+MAX_DATA_CHANNELS: Final = 16
+MAX_LISTED: Final = 4_096
+# Offers cost most; nobody needs many requests per second for long. Data has a budget of its own.
+REQUEST_RATE: Final = 50.0
+REQUEST_BURST: Final = 500.0
+DATA_RATE: Final = 1_000.0
+DATA_BURST: Final = 4_000.0
+# Lets changes that come together be told together: longer saves offers, shorter shows tracks sooner.
+SECTIONS_DELAY: Final = 0.01
+# A track that ended needs no hurry, its end was told already.
+RELEASE_DELAY: Final = 0.5
+# A client that was asked to offer and did not is asked again.
+OFFER_PATIENCE: Final = 5.0
+
+
+@dataclass(eq=False, slots=True)
+class Subscription:
+    """A track that this session receives. `handle` is the core's, None until a section carries it."""
+
+    track: Track
+    wanted: Wanted
+    handle: int | None = None
+    paused: bool = False
+    forwarded: bool = False
+
+
+class Session:
+    """State of one session. Every method runs on the event loop and returns at once."""
+
+    def __init__(self, room: "LiveRoom", join: signaling_pb2.Join) -> None:
+        self.id = ids.session_id()
+        self.room = room
+        self.client = join.client[:256]
+        self.data_mode = join.data_mode
+        self.split = join.layout == signaling_pb2.Join.LAYOUT_SPLIT
+        self.choices = Choices(join.auto_subscribe, join.subscribe_identity)
+        self.subscriptions: dict[str, Subscription] = {}
+        self.pending_tracks: dict[str, Track] = {}
+        self.sdp_session_id = secrets.randbits(62)
+        self.participant: Participant
+        self.outbox = Outbox()
+        self.ended = False
+        self._settings: dict[str, signaling_pb2.UpdateTrackSettings] = {}
+        self._requests = TokenBucket(REQUEST_RATE, REQUEST_BURST)
+        self._data = TokenBucket(DATA_RATE, DATA_BURST)
+        if len(join.data_channels) > MAX_DATA_CHANNELS:
+            raise InvalidArgumentError(f"more than {MAX_DATA_CHANNELS} data channels")
+        for label in join.data_channels:
+            data.check_message(label, b"")
+        self.publisher = ClientOffers(
+            self,
+            signaling_pb2.TRANSPORT_PUBLISHER if self.split else signaling_pb2.TRANSPORT_UNSPECIFIED,
+            receives=not self.split,
+            reserve=join.reserve_sections,
+            auto_publish=join.auto_publish,
+        )
+        self.subscriber = ServerOffers(self, join.data_channels) if self.split else None
+        self._settle: asyncio.TimerHandle | None = None
+        self._asked_at: float | None = None
+        self._loop = asyncio.get_running_loop()
+
+    # Signaling stream.
+
+    def emit(self, message: SessionResponse | bytes) -> None:
+        """Puts a message on its way. While the stream is away it is dropped: who resumes is told the present state."""
+        self.outbox.put(message)
+
+    def attach(self) -> None:
+        """A new stream takes over; the old one ends."""
+        self.outbox.close()
+        self.outbox = Outbox()
+
+    def resumed(self) -> None:
+        """Called after the present state was told."""
+        self._asked_at = None
+        if self.subscriber is not None:
+            self.subscriber.restart()
+        self.settle()
+
+    def handle(self, request: signaling_pb2.SessionRequest) -> None:
+        """Answers a request; one that is refused does not end the session."""
+        kind = request.WhichOneof("message")
+        if self.ended:
+            return
+        try:
+            bucket = self._data if kind == "send_data" else self._requests
+            if not bucket.take(self._loop.time()):
+                raise LimitExceededError("too many requests")
+            handler = self._HANDLERS.get(kind or "")
+            if handler is None:
+                raise InvalidArgumentError(f"unexpected request {kind!r}" if kind else "a request without a message")
+            handler(self, getattr(request, kind or ""), request.request_id)
+        except ControlError as error:
+            self.emit(SessionResponse(request_id=request.request_id, request_failed=request_failed(error)))
+        except Exception as error:
+            log.exception("request failed", request=kind, participant=self.participant.id)
+            self.emit(SessionResponse(request_id=request.request_id, request_failed=request_failed(error)))
+
+    def leave(self, reason: "models_pb2.DisconnectReason", message: str = "", can_rejoin: bool = False) -> None:
+        """Ends the session and frees everything. May be called twice."""
+        if self.ended:
+            return
+        self.ended = True
+        left = signaling_pb2.Left(reason=reason, message=message, can_rejoin=can_rejoin)
+        self.emit(SessionResponse(left=left))
+        self.outbox.close()
+        if self._settle is not None:
+            self._settle.cancel()
+        for track in list(self.participant.tracks.values()):
+            self.unpublish(track, tell_owner=False)
+        for subscription in list(self.subscriptions.values()):
+            self.drop_subscription(subscription.track)
+        self.room.leave(self.participant, reason)
+        for offers in self._transports():
+            if offers.peer is not None:
+                self.close_peer(offers.peer)
+        log.info("left", room=self.room.name, participant=self.participant.id, reason=reason)
+
+    # Requests.
+
+    def _on_offer(self, offer: signaling_pb2.SessionDescription, request_id: int) -> None:
+        if offer.transport == signaling_pb2.TRANSPORT_SUBSCRIBER:
+            raise InvalidArgumentError("the server offers the subscriber transport")
+        sdp, mids = self.publisher.negotiate(offer.sdp)
+        answer = signaling_pb2.SessionDescription(
+            transport=self.publisher.transport, sdp=sdp, id=offer.id, mid_to_track_id=mids
+        )
+        self.emit(SessionResponse(request_id=request_id, answer=answer))
+        self._asked_at = None
+        self.publisher.start_sending()
+        self.settle()
+
+    def _on_answer(self, answer: signaling_pb2.SessionDescription, _: int) -> None:
+        if self.subscriber is None:
+            raise InvalidArgumentError("the client offers in a single layout")
+        self.subscriber.receive_answer(answer.sdp, answer.id)
+        self.settle()
+
+    def _on_candidate(self, candidate: signaling_pb2.IceCandidate, _: int) -> None:
+        # ICE-lite (RFC 8445 section 2.5): the client checks us, and its address is learnt from its checks.
+        text = candidate.candidate
+        if text and (not text.startswith("candidate:") or len(text) > 1_024 or len(text.split()) < 8):
+            raise InvalidArgumentError("candidate is not of the form `candidate:… typ …`")
+
+    def _on_restart_ice(self, request: signaling_pb2.RestartIce, request_id: int) -> None:
+        if request.transport == signaling_pb2.TRANSPORT_SUBSCRIBER and self.subscriber is not None:
+            self.subscriber.restart()
+            self.settle()
+            return
+        peer = self.publisher.peer
+        if peer is None:
+            raise FailedPreconditionError("nothing is negotiated yet")
+        if not 4 <= len(request.ufrag) <= 256 or not 22 <= len(request.pwd) <= 256:
+            raise InvalidArgumentError("ufrag must have 4 to 256 characters, pwd 22 to 256")
+        local = peer.restart(IceCredentials(request.ufrag, request.pwd))
+        restarted = signaling_pb2.IceRestarted(
+            transport=self.publisher.transport,
+            ufrag=local.ufrag,
+            pwd=local.pwd,
+            candidates=candidate_lines(peer.local.candidates),
+        )
+        self.emit(SessionResponse(request_id=request_id, ice_restarted=restarted))
+
+    def _on_add_track(self, request: signaling_pb2.AddTrack, request_id: int) -> None:
+        refusal = check_may_publish(self.participant.permission, request.source)
+        if refusal is not None:
+            raise PermissionDeniedError(refusal)
+        known = self.participant.tracks.get(request.track_id) or self.pending_tracks.get(request.cid)
+        if known is None and len(self.pending_tracks) >= MAX_PENDING_TRACKS:
+            raise LimitExceededError(f"more than {MAX_PENDING_TRACKS} tracks wait for their section")
+        track = known or new_track(request, self.participant)
+        if known is None and self.room.knows_track(track.id):
+            track.info.id = ids.track_id()
+        published = signaling_pb2.TrackPublished(cid=request.cid, track=track.info)
+        self.emit(SessionResponse(request_id=request_id, track_published=published))
+        if known is None and not self.publisher.claim_late(track):
+            self.pending_tracks[track.cid] = track
+
+    def _on_unpublish(self, request: signaling_pb2.Unpublish, _: int) -> None:
+        self.unpublish(self._own_track(request.track_id))
+
+    def _on_mute(self, request: signaling_pb2.Mute, _: int) -> None:
+        track = self._own_track(request.track_id)
+        self.mute(track, request.muted)
+
+    def _on_update_subscription(self, request: signaling_pb2.UpdateSubscription, _: int) -> None:
+        for track_id in _bounded(request.track_ids):
+            track = self.room.track(track_id)
+            if track is None:
+                self._fail(track_id, signaling_pb2.SubscriptionFailed.REASON_NOT_FOUND)
+            else:
+                self.choose(track, request.subscribe)
+        self.settle(0)
+
+    def _on_update_track_settings(self, request: signaling_pb2.UpdateTrackSettings, _: int) -> None:
+        for track_id in _bounded(request.track_ids):
+            track = self.room.track(track_id)
+            if track is None:
+                raise NotFoundError(f"no track {track_id[:40]!r}")
+            self._settings[track_id] = request
+            subscription = self.subscriptions.get(track_id)
+            if subscription is not None:
+                subscription.wanted = self._wanted(track)
+                self._apply_wanted(subscription)
+
+    def _on_subscription_permission(self, request: signaling_pb2.SubscriptionPermission, _: int) -> None:
+        allowed = tuple(
+            AllowedSubscriber(item.identity, item.participant_id, item.all_tracks, frozenset(item.track_ids))
+            for item in _bounded(request.allowed)
+        )
+        self.participant.rules = SubscriptionRules(request.all, allowed)
+        self.room.permissions_changed(self.participant)
+
+    def _on_send_data(self, request: signaling_pb2.SendData, _: int) -> None:
+        if not self.participant.permission.can_publish_data:
+            raise PermissionDeniedError("publishing data is not allowed")
+        message = request.message
+        data.check_message(message.label, message.payload)
+        self.room.send_data(
+            self.participant.id,
+            message.label,
+            message.payload,
+            message.binary,
+            _bounded(request.destination_ids),
+            _bounded(request.destination_identities),
+        )
+
+    def _on_update_participant(self, request: signaling_pb2.UpdateParticipant, _: int) -> None:
+        if not self.participant.permission.can_update_metadata:
+            raise PermissionDeniedError("updating name, metadata and attributes is not allowed")
+        name = request.name if request.HasField("name") else None
+        metadata = request.metadata if request.HasField("metadata") else None
+        update_info(self.participant.info, name, metadata, dict(request.attributes))
+        self.room.changed(self.participant)
+
+    def _on_leave(self, _: signaling_pb2.Leave, __: int) -> None:
+        self.leave(models_pb2.DISCONNECT_REASON_CLIENT_INITIATED)
+
+    _HANDLERS: Final[dict[str, Callable[["Session", Any, int], None]]] = {
+        "offer": _on_offer,
+        "answer": _on_answer,
+        "candidate": _on_candidate,
+        "restart_ice": _on_restart_ice,
+        "add_track": _on_add_track,
+        "unpublish": _on_unpublish,
+        "mute": _on_mute,
+        "update_subscription": _on_update_subscription,
+        "update_track_settings": _on_update_track_settings,
+        "subscription_permission": _on_subscription_permission,
+        "send_data": _on_send_data,
+        "update_participant": _on_update_participant,
+        "leave": _on_leave,
+    }
+
+    # Publishing.
+
+    def published(self, track: Track, handle: int) -> None:
+        """A track has its section: from now on others may know it."""
+        track.handle = handle
+        if self.pending_tracks.pop(track.cid, None) is None:
+            published = signaling_pb2.TrackPublished(cid=track.cid, track=track.info)
+            if track.cid == track.info.mid:
+                self.emit(SessionResponse(track_published=published))
+        self.participant.tracks[track.id] = track
+        self.room.published(track)
+
+    def renegotiated(self, track: Track, negotiated: Negotiated) -> None:
+        """A published track's section was negotiated again."""
+        self.room.renegotiated(track, negotiated)
+
+    def unpublish(self, track: Track, *, tell_owner: bool = True) -> None:
+        self.publisher.unpublished(track)
+        pending = self.pending_tracks.get(track.cid)
+        if pending is track:
+            del self.pending_tracks[track.cid]
+        if self.participant.tracks.pop(track.id, None) is not None:
+            self.room.unpublished(track)
+        if tell_owner:
+            self.emit(SessionResponse(track_unpublished=signaling_pb2.TrackUnpublished(track_id=track.id)))
+
+    def mute(self, track: Track, muted: bool, *, by_server: bool = False) -> None:
+        """A client stops sending by itself; what the server has muted is dropped until it is unmuted."""
+        if by_server or (track.muted_by_server and not muted):
+            track.muted_by_server = muted
+            self.room.set_muted(track, muted)
+        if by_server:
+            changed = signaling_pb2.MuteChanged(track_id=track.id, muted=muted)
+            self.emit(SessionResponse(mute_changed=changed))
+        if track.info.muted != muted:
+            track.info.muted = muted
+            if track.announced:
+                self.room.changed(self.participant)
+
+    # Subscribing.
+
+    def choose(self, track: Track, subscribe: bool) -> None:
+        """An explicit choice for one track."""
+        self.choices.explicit[track.id] = subscribe
+        self.consider(track)
+        if subscribe and track.id not in self.subscriptions and track.owner is not self.participant:
+            self._fail(track.id, signaling_pb2.SubscriptionFailed.REASON_NOT_ALLOWED)
+
+    def consider(self, track: Track) -> None:
+        """Begins or ends the subscription to an announced track, by wish and permission."""
+        owner = track.owner
+        if owner is self.participant or owner.hidden:
+            return
+        wanted = self.choices.wants(track.id, owner.identity)
+        allowed = self.participant.permission.can_subscribe and owner.rules.allows(
+            self.participant.identity, self.participant.id, track.id
+        )
+        subscription = self.subscriptions.get(track.id)
+        if wanted and allowed and track.announced and subscription is None:
+            self.subscriptions[track.id] = Subscription(track, self._wanted(track))
+            self.room.subscriber_added(track)
+            if self.subscriber is not None:
+                self.subscriber.changed()
+            else:
+                self.publisher.bind_reserved(track)
+            self.settle()
+        elif subscription is not None and not (wanted and allowed):
+            self.drop_subscription(track)
+            # The client waits to see the track end.
+            self.settle(RELEASE_DELAY if wanted else SECTIONS_DELAY)
+
+    def drop_subscription(self, track: Track) -> None:
+        subscription = self.subscriptions.pop(track.id, None)
+        if subscription is None:
+            return
+        track.subscribers -= 1
+        if subscription.handle is not None:
+            self.room.unsubscribe(subscription)
+        self.publisher.released(track)
+        if self.subscriber is not None:
+            self.subscriber.released(track)
+
+    def forget_track(self, track: Track) -> None:
+        """It is not published any more."""
+        if track.id in self.subscriptions:
+            self.drop_subscription(track)
+            self.settle(RELEASE_DELAY)
+        self.choices.explicit.pop(track.id, None)
+        self._settings.pop(track.id, None)
+
+    def fail_subscription(self, track: Track) -> None:
+        """The client has no codec for it. It is not tried again until the client asks."""
+        self.drop_subscription(track)
+        self.choices.explicit[track.id] = False
+        self._fail(track.id, signaling_pb2.SubscriptionFailed.REASON_NO_COMMON_CODEC)
+
+    def subscribed(self, subscription: Subscription, mid: str, transport: int) -> None:
+        """The core forwards it now."""
+        track = subscription.track
+        self.room.subscribed(subscription, self)
+        message = signaling_pb2.TrackSubscribed(
+            track_id=track.id,
+            participant_id=track.owner.id,
+            mid=mid,
+            transport=transport,  # type: ignore[arg-type]
+        )
+        self.emit(SessionResponse(track_subscribed=message))
+
+    def settle(self, delay: float = SECTIONS_DELAY) -> None:
+        """Brings sections in line with subscriptions, after `delay` at most; what comes meanwhile is done together."""
+        if self.ended:
+            return
+        if self._settle is not None:
+            if self._settle.when() <= self._loop.time() + delay:
+                return
+            self._settle.cancel()
+        self._settle = self._loop.call_later(delay, self._settle_now)
+
+    def _settle_now(self) -> None:
+        self._settle = None
+        if self.subscriber is not None:
+            offer = self.subscriber.next_offer()
+            if offer is not None:
+                self.emit(SessionResponse(offer=offer))
+            return
+        now = self._loop.time()
+        if self._asked_at is not None and now - self._asked_at < OFFER_PATIENCE:
+            return
+        missing = self.publisher.sections_missing()
+        if missing is not None:
+            self._asked_at = now
+            required = signaling_pb2.MediaSectionsRequired(audio=missing.get("audio", 0), video=missing.get("video", 0))
+            self.emit(SessionResponse(media_sections_required=required))
+            self.settle(OFFER_PATIENCE)
+
+    def _wanted(self, track: Track) -> Wanted:
+        settings = self._settings.get(track.id)
+        if settings is None:
+            return Wanted()
+        if settings.HasField("max_spatial"):
+            spatial = min(settings.max_spatial, 255)
+        else:
+            layers = [(layer.width, layer.height) for layer in track.info.layers]
+            spatial = max_spatial(layers, settings.width, settings.height)
+        return Wanted(settings.disabled, spatial, max_temporal(settings.fps))
+
+    def _apply_wanted(self, subscription: Subscription) -> None:
+        if subscription.handle is not None:
+            self.room.set_wanted(subscription)
+
+    def layer_forwarded(self, subscription: Subscription, layer: int | None) -> None:
+        """The core has switched layers; tells the client when media pauses or flows again."""
+        flows = layer is not None
+        idle = subscription.wanted.paused or subscription.track.info.muted
+        paused = subscription.forwarded and not flows and not idle
+        subscription.forwarded = subscription.forwarded or flows
+        if paused == subscription.paused:
+            return
+        subscription.paused = paused
+        track = subscription.track
+        state = signaling_pb2.StreamStates.State(participant_id=track.owner.id, track_id=track.id, paused=paused)
+        self.emit(SessionResponse(stream_states=signaling_pb2.StreamStates(states=[state])))
+
+    # Transports.
+
+    def open_peer(self, offers: "ClientOffers | ServerOffers") -> MediaPeer:
+        return self.room.open_peer(self, offers)
+
+    def close_peer(self, peer: MediaPeer) -> None:
+        self.room.close_peer(peer)
+
+    @property
+    def data_peer(self) -> MediaPeer | None:
+        """The transport on which data reaches this client."""
+        return self.subscriber.peer if self.subscriber is not None else self.publisher.peer
+
+    @property
+    def media_connected(self) -> bool:
+        return any(offers.peer is not None and offers.peer.connected for offers in self._transports())
+
+    def peer_connected(self, offers: "ClientOffers | ServerOffers") -> None:
+        if offers.peer is None:
+            return
+        offers.peer.connected = True
+        if isinstance(offers, ServerOffers):
+            for label in offers.labels:
+                self.room.open_data_channel(offers.peer, label)
+        changed = signaling_pb2.TransportChanged(
+            transport=offers.transport,  # type: ignore[arg-type]
+            state=signaling_pb2.TransportChanged.STATE_CONNECTED,
+        )
+        self.emit(SessionResponse(transport_changed=changed))
+        if self.participant.info.state != models_pb2.Participant.STATE_ACTIVE:
+            self.participant.info.state = models_pb2.Participant.STATE_ACTIVE
+            self.room.changed(self.participant)
+
+    def peer_lost(self, offers: "ClientOffers | ServerOffers", reason: str) -> None:
+        """The core has given the transport up: the session ends, the client may join anew."""
+        if offers.peer is not None:
+            offers.peer.connected = False
+            offers.peer.lost = True
+        changed = signaling_pb2.TransportChanged(
+            transport=offers.transport,  # type: ignore[arg-type]
+            state=signaling_pb2.TransportChanged.STATE_FAILED,
+            reason=reason,
+        )
+        self.emit(SessionResponse(transport_changed=changed))
+        if reason == "closed":
+            self.leave(models_pb2.DISCONNECT_REASON_CLIENT_INITIATED, "the client closed its media transport")
+        elif reason in ("ice_timeout", "consent_lost"):
+            self.leave(models_pb2.DISCONNECT_REASON_CONNECTION_TIMEOUT, f"media: {reason}", can_rejoin=True)
+        else:
+            self.leave(models_pb2.DISCONNECT_REASON_MEDIA_FAILURE, f"media: {reason}", can_rejoin=True)
+
+    def data_received(self, label: str, binary: bool, payload: bytes, reliable: bool) -> None:
+        """The client sent on a data channel."""
+        if not self.participant.permission.can_publish_data:
+            return
+        if self.data_mode == signaling_pb2.Join.DATA_MODE_FORWARD:
+            self.room.send_data(self.participant.id, label, payload, binary)
+            return
+        message = models_pb2.DataMessage(label=label, payload=payload, binary=binary, reliable=reliable)
+        message.sender_id, message.sender_identity = self.participant.id, self.participant.identity
+        self.emit(SessionResponse(data=message))
+
+    def _transports(self) -> "list[ClientOffers | ServerOffers]":
+        return [self.publisher] if self.subscriber is None else [self.publisher, self.subscriber]
+
+    def _own_track(self, track_id: str) -> Track:
+        pending = next((track for track in self.pending_tracks.values() if track.id == track_id), None)
+        return pending or self.participant.track(track_id)
+
+    def _fail(self, track_id: str, reason: "signaling_pb2.SubscriptionFailed.Reason") -> None:
+        failed = signaling_pb2.SubscriptionFailed(track_id=track_id[:64], reason=reason)
+        self.emit(SessionResponse(subscription_failed=failed))
+
+
+def _bounded(items: Any) -> Any:
+    if len(items) > MAX_LISTED:
+        raise InvalidArgumentError(f"more than {MAX_LISTED} entries in a list")
+    return items
