@@ -316,7 +316,7 @@ impl DataChannels {
             }
             // Ids of the DTLS client are even (RFC 8832 section 6).
             Some(Message::Open(open))
-                if id % 2 == 0
+                if id.is_multiple_of(2)
                     && !self.channels.contains_key(&id)
                     && self.channels.len() + self.wanted.len() < self.limits.channels
                     && open.label.len() <= MAX_LABEL =>
@@ -348,10 +348,8 @@ impl DataChannels {
         }
         while let Some((label, reliability)) = self.wanted.pop_front() {
             // We are the DTLS server: odd ids.
-            let free = (1..STREAMS).step_by(2).find_map(|id| {
-                let free = !self.channels.contains_key(&id);
-                (free && sctp.association.open_stream(id, Ppid::Binary).is_ok()).then_some(id)
-            });
+            let mut odd = (1..STREAMS).step_by(2).filter(|id| !self.channels.contains_key(id));
+            let free = odd.find(|&id| sctp.association.open_stream(id, Ppid::Binary).is_ok());
             let Some((id, mut stream)) = free.and_then(|id| Some((id, sctp.association.stream(id).ok()?))) else {
                 return;
             };

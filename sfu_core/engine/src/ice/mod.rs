@@ -253,6 +253,7 @@ impl IceAgent {
         if with == With::Current {
             self.former = None;
         }
+        self.forget_silent(now);
         match self.pairs.iter_mut().find(|pair| pair.at == at) {
             Some(pair) => {
                 pair.last_check = now;
@@ -260,7 +261,7 @@ impl IceAgent {
                 pair.claimed = claimed;
             }
             None => {
-                self.make_room(now);
+                self.make_room();
                 self.pairs.push(Pair {
                     at,
                     last_check: now,
@@ -311,8 +312,7 @@ impl IceAgent {
         self.pairs.iter().find(|pair| pair.at == selected.at)
     }
 
-    fn make_room(&mut self, now: Instant) {
-        self.forget_silent(now);
+    fn make_room(&mut self) {
         if self.pairs.len() >= MAX_PAIRS {
             let selected = self.selected.map(|selected| selected.at);
             let others = self.pairs.iter().filter(|pair| Some(pair.at) != selected);
@@ -342,6 +342,3 @@ impl IceAgent {
         });
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,277 @@
+//! A client: ICE checks, DTLS client, SCTP association, all in simulated time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dimpl::certificate::generate_self_signed_certificate;
+use dimpl::{Dtls, Output};
+use pysfu_engine::command::{Fingerprint, IceCredentials};
+use pysfu_engine::event::SrtpProfile;
+use pysfu_engine::srtp::{SrtpReceiver, SrtpSender, key_lengths};
+use sctp_proto::{
+    Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
+    PayloadProtocolIdentifier as Ppid, StreamEvent,
+};
+
+use crate::stun;
+
+pub(crate) struct Client {
+    pub(crate) ice: IceCredentials,
+    pub(crate) server: IceCredentials,
+    pub(crate) check: stun::Flags,
+    pub(crate) fingerprint: Fingerprint,
+    /// That of the server's certificate, once seen.
+    pub(crate) server_certificate: Option<Vec<u8>>,
+    pub(crate) connected: bool,
+    pub(crate) closed: bool,
+    /// The handshake took too long.
+    pub(crate) failed: bool,
+    pub(crate) keys: Option<(SrtpProfile, SrtpSender, SrtpReceiver)>,
+    pub(crate) out: VecDeque<Vec<u8>>,
+    pub(crate) sctp: Option<Sctp>,
+    pub(crate) messages: Vec<(u16, Ppid, Vec<u8>)>,
+    pub(crate) streams_finished: Vec<u16>,
+    pub(crate) answers: Vec<stun::Answer>,
+    /// Checks only.
+    pub(crate) dtls_paused: bool,
+    dtls: Dtls,
+    /// Begins DTLS at the first successful check.
+    dtls_started: bool,
+    next_check: Instant,
+    dtls_deadline: Option<Instant>,
+}
+
+pub(crate) struct Sctp {
+    endpoint: Endpoint,
+    handle: AssociationHandle,
+    pub(crate) association: Association,
+}
+
+pub(crate) enum Version {
+    Dtls12,
+    Auto,
+}
+
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+impl Client {
+    pub(crate) fn new(now: Instant, version: Version, ice: IceCredentials, server: IceCredentials) -> Self {
+        let certificate = generate_self_signed_certificate().unwrap();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &certificate.certificate);
+        let config = Arc::new(
+            dimpl::Config::builder()
+                .flight_start_rto(Duration::from_millis(100))
+                .flight_retries(9)
+                .build()
+                .unwrap(),
+        );
+        let mut dtls = match version {
+            Version::Dtls12 => Dtls::new_12(config, certificate, now),
+            Version::Auto => Dtls::new_auto(config, certificate, now),
+        };
+        dtls.set_active(true);
+        Self {
+            ice,
+            server,
+            check: stun::Flags {
+                nominate: true,
+                ..stun::Flags::default()
+            },
+            fingerprint: Fingerprint(digest.as_ref().try_into().unwrap()),
+            server_certificate: None,
+            connected: false,
+            closed: false,
+            failed: false,
+            keys: None,
+            out: VecDeque::new(),
+            sctp: None,
+            messages: Vec::new(),
+            streams_finished: Vec::new(),
+            answers: Vec::new(),
+            dtls_paused: false,
+            dtls,
+            dtls_started: false,
+            next_check: now,
+            dtls_deadline: None,
+        }
+    }
+
+    pub(crate) fn start_dtls(&mut self, now: Instant) {
+        if !self.dtls_started {
+            self.dtls_started = true;
+            self.dtls.handle_timeout(now).unwrap();
+            self.drain_dtls(now);
+        }
+    }
+
+    pub(crate) fn start_sctp(&mut self, now: Instant) {
+        let mut endpoint = Endpoint::new(Arc::new(EndpointConfig::new()), None);
+        let transport = sctp_proto::TransportConfig::default()
+            .with_max_receive_message_size(1 << 20)
+            .with_max_send_message_size(1 << 20)
+            .with_rto_initial_ms(300)
+            .with_rto_min_ms(300);
+        let mut config = ClientConfig::new();
+        config.transport = Arc::new(transport);
+        let (handle, association) = endpoint.connect(config, "127.0.0.1:5000".parse().unwrap()).unwrap();
+        self.sctp = Some(Sctp {
+            endpoint,
+            handle,
+            association,
+        });
+        self.drain_sctp(now);
+    }
+
+    pub(crate) fn open_stream(&mut self, now: Instant, id: u16, open: &[u8]) {
+        self.sctp
+            .as_mut()
+            .unwrap()
+            .association
+            .open_stream(id, Ppid::Binary)
+            .unwrap();
+        self.write(now, id, Ppid::Dcep, open);
+    }
+
+    pub(crate) fn write(&mut self, now: Instant, id: u16, ppid: Ppid, payload: &[u8]) {
+        let association = &mut self.sctp.as_mut().unwrap().association;
+        association.stream(id).unwrap().write_with_ppi(payload, ppid).unwrap();
+        self.drain_sctp(now);
+    }
+
+    pub(crate) fn close_stream(&mut self, now: Instant, id: u16) {
+        self.sctp
+            .as_mut()
+            .unwrap()
+            .association
+            .stream(id)
+            .unwrap()
+            .close()
+            .unwrap();
+        self.drain_sctp(now);
+    }
+
+    pub(crate) fn close_dtls(&mut self, now: Instant) {
+        self.dtls.close().unwrap();
+        self.drain_dtls(now);
+    }
+
+    pub(crate) fn send_application_data(&mut self, now: Instant, data: &[u8]) {
+        self.dtls.handle_timeout(now).unwrap();
+        self.dtls.send_application_data(data).unwrap();
+        self.drain_dtls(now);
+    }
+
+    pub(crate) fn handle(&mut self, now: Instant, datagram: &[u8]) {
+        match wire::demux::classify(datagram) {
+            Some(wire::demux::Kind::Stun) => {
+                let answer = stun::read_answer(datagram, &self.server.pwd);
+                if answer.success && !self.dtls_paused {
+                    self.start_dtls(now);
+                }
+                self.answers.push(answer);
+            }
+            Some(wire::demux::Kind::Dtls) => {
+                self.dtls.handle_timeout(now).unwrap();
+                self.dtls.handle_packet(datagram).unwrap();
+                self.drain_dtls(now);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.next_check <= now {
+            self.next_check = now + CHECK_INTERVAL;
+            self.out.push_back(stun::request(&self.ice, &self.server, &self.check));
+        }
+        if self.dtls_deadline.is_some_and(|at| at <= now) && !self.failed {
+            match self.dtls.handle_timeout(now) {
+                Ok(()) => self.drain_dtls(now),
+                Err(_) => self.failed = true,
+            }
+        }
+        if let Some(sctp) = &mut self.sctp {
+            sctp.association.handle_timeout(now);
+            self.drain_sctp(now);
+        }
+    }
+
+    fn drain_dtls(&mut self, now: Instant) {
+        let mut buffer = vec![0; 4_096];
+        let mut packets = Vec::new();
+        loop {
+            match self.dtls.poll_output(&mut buffer) {
+                Output::Packet(packet) => self.out.push_back(packet.to_vec()),
+                Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
+                Output::PeerCert(der) => self.server_certificate = Some(der.to_vec()),
+                Output::Connected => self.connected = true,
+                Output::KeyingMaterial(material, profile) => self.keys = Some(keys(&material, profile)),
+                Output::ApplicationData(data) => packets.push(data.to_vec()),
+                Output::CloseNotify => self.closed = true,
+                Output::Timeout(at) => {
+                    self.dtls_deadline = Some(at);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        for packet in packets {
+            let Some(sctp) = &mut self.sctp else { continue };
+            let remote = "127.0.0.1:5000".parse().unwrap();
+            if let Some((_, DatagramEvent::AssociationEvent(event))) =
+                sctp.endpoint.handle(now, remote, None, None, packet.into())
+            {
+                sctp.association.handle_event(event);
+            }
+            self.drain_sctp(now);
+        }
+    }
+
+    fn drain_sctp(&mut self, now: Instant) {
+        let Some(sctp) = &mut self.sctp else { return };
+        while let Some(event) = sctp.association.poll() {
+            match event {
+                Event::Stream(StreamEvent::Readable { id }) => {
+                    while let Ok(Some(chunks)) = sctp.association.stream(id).and_then(|mut s| s.read_sctp()) {
+                        let mut payload = vec![0; chunks.len()];
+                        chunks.read(&mut payload).unwrap();
+                        self.messages.push((id, chunks.ppi, payload));
+                    }
+                }
+                Event::Stream(StreamEvent::Finished { id }) => self.streams_finished.push(id),
+                _ => {}
+            }
+        }
+        while let Some(event) = sctp.association.poll_endpoint_event() {
+            sctp.endpoint.handle_event(sctp.handle, event);
+        }
+        let mut packets = Vec::new();
+        while let Some(transmit) = sctp.association.poll_transmit(now) {
+            if let Payload::RawEncode(chunks) = transmit.payload {
+                packets.extend(chunks.into_iter().map(|bytes| bytes.to_vec()));
+            }
+        }
+        for packet in packets {
+            self.send_application_data(now, &packet);
+        }
+    }
+}
+
+/// The client's halves of the exported keys (RFC 5764 section 4.2).
+fn keys(material: &[u8], profile: dimpl::SrtpProfile) -> (SrtpProfile, SrtpSender, SrtpReceiver) {
+    let profile = match profile {
+        dimpl::SrtpProfile::AEAD_AES_128_GCM => SrtpProfile::AeadAes128Gcm,
+        dimpl::SrtpProfile::AEAD_AES_256_GCM => SrtpProfile::AeadAes256Gcm,
+        _ => SrtpProfile::Aes128CmHmacSha1_80,
+    };
+    let (key, salt) = key_lengths(profile);
+    let (client_key, rest) = material.split_at(key);
+    let (server_key, rest) = rest.split_at(key);
+    let (client_salt, server_salt) = rest.split_at(salt);
+    (
+        profile,
+        SrtpSender::new(profile, client_key, client_salt).unwrap(),
+        SrtpReceiver::new(profile, server_key, server_salt).unwrap(),
+    )
+}
