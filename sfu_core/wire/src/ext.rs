@@ -191,12 +191,12 @@ mod tests {
 
     #[test]
     fn ends_at_what_is_malformed() {
-        let good = (1, vec![7]);
-        assert_eq!(elements(0xbede, &[0x10, 7, 0xf0, 9, 0x10, 8, 0, 0]), [good.clone()]);
-        assert_eq!(elements(0xbede, &[0x10, 7, 0x01, 9, 0x10, 8, 0, 0]), [good.clone()]);
-        assert_eq!(elements(0xbede, &[0x10, 7, 0x2f, 9]), [good.clone()]);
-        assert_eq!(elements(0x1000, &[1, 1, 7, 2]), [good.clone()]);
-        assert_eq!(elements(0x1000, &[1, 1, 7, 2, 255, 1, 1, 1]), [good]);
+        let good = [(1, vec![7])];
+        assert_eq!(elements(0xbede, &[0x10, 7, 0xf0, 9, 0x10, 8, 0, 0]), good);
+        assert_eq!(elements(0xbede, &[0x10, 7, 0x01, 9, 0x10, 8, 0, 0]), good);
+        assert_eq!(elements(0xbede, &[0x10, 7, 0x2f, 9]), good);
+        assert_eq!(elements(0x1000, &[1, 1, 7, 2]), good);
+        assert_eq!(elements(0x1000, &[1, 1, 7, 2, 255, 1, 1, 1]), good);
         assert_eq!(elements(0xbeef, &[0x10, 7]), []);
         assert_eq!(elements(0x1010, &[1, 1, 7]), []);
     }

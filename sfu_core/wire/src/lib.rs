@@ -7,6 +7,7 @@
 mod cursor;
 pub mod demux;
 pub mod ext;
+pub mod rtcp;
 pub mod rtp;
 pub mod seq;
 
