@@ -108,4 +108,8 @@ impl<'a> Writer<'a> {
             place.copy_from_slice(bytes);
         }
     }
+
+    pub(crate) fn written(&self) -> &[u8] {
+        &self.out[..self.len]
+    }
 }

@@ -10,5 +10,6 @@ pub mod ext;
 pub mod rtcp;
 pub mod rtp;
 pub mod seq;
+pub mod stun;
 
 pub use cursor::BufferFull;
