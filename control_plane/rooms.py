@@ -54,6 +54,8 @@ class Track:
     negotiated: Negotiated | None = None
     subscribers: int = 0
     muted_by_server: bool = False
+    automatic: bool = False
+    """No `add_track` announced it."""
 
     @property
     def id(self) -> str:
@@ -220,7 +222,7 @@ def automatic_track(kind: MediaKind, cid: str, owner: Participant) -> Track:
     )
     source = second if first in taken else first
     info = models_pb2.Track(id=ids.track_id(), kind=_KIND_VALUES[kind], source=source, disable_dtx=True)
-    return Track(info, cid, owner)
+    return Track(info, cid, owner, automatic=True)
 
 
 def check_may_publish(permission: models_pb2.Permission, source: "models_pb2.TrackSource") -> str | None:

@@ -153,12 +153,12 @@ class Session:
             self._settle.cancel()
         for track in list(self.participant.tracks.values()):
             self.unpublish(track, tell_owner=False)
-        for subscription in list(self.subscriptions.values()):
-            self.drop_subscription(subscription.track)
-        self.room.leave(self.participant, reason)
         for offers in self._transports():
             if offers.peer is not None:
                 self.close_peer(offers.peer)
+        for subscription in list(self.subscriptions.values()):
+            self.drop_subscription(subscription.track)
+        self.room.leave(self.participant, reason)
         log.info("left", room=self.room.name, participant=self.participant.id, reason=reason)
 
     # Requests.
@@ -238,11 +238,14 @@ class Session:
         self.settle(0)
 
     def _on_update_track_settings(self, request: signaling_pb2.UpdateTrackSettings, _: int) -> None:
+        settings = signaling_pb2.UpdateTrackSettings()
+        settings.CopyFrom(request)
+        settings.ClearField("track_ids")
         for track_id in _bounded(request.track_ids):
             track = self.room.track(track_id)
             if track is None:
                 raise NotFoundError(f"no track {track_id[:40]!r}")
-            self._settings[track_id] = request
+            self._settings[track_id] = settings
             subscription = self.subscriptions.get(track_id)
             if subscription is not None:
                 subscription.wanted = self._wanted(track)
@@ -302,10 +305,10 @@ class Session:
     def published(self, track: Track, handle: int) -> None:
         """A track has its section: from now on others may know it."""
         track.handle = handle
-        if self.pending_tracks.pop(track.cid, None) is None:
+        self.pending_tracks.pop(track.cid, None)
+        if track.automatic:
             published = signaling_pb2.TrackPublished(cid=track.cid, track=track.info)
-            if track.cid == track.info.mid:
-                self.emit(SessionResponse(track_published=published))
+            self.emit(SessionResponse(track_published=published))
         self.participant.tracks[track.id] = track
         self.room.published(track)
 
@@ -374,7 +377,7 @@ class Session:
             return
         track.subscribers -= 1
         if subscription.handle is not None:
-            self.room.unsubscribe(subscription)
+            self.room.unsubscribe(subscription, self)
         self.publisher.released(track)
         if self.subscriber is not None:
             self.subscriber.released(track)

@@ -1,0 +1,331 @@
+"""What goes on in one room: who is told what, in which order, and what the core is asked for.
+
+Changes of participants are gathered and told once, serialised once. Tracks that became known are subscribed to only after
+that, so that a participant is always told of before media flows.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from control_plane import data
+from control_plane.media import MediaCore, MediaPeer, codec_rows, ssrc_rows
+from control_plane.negotiation.model import Negotiated
+from control_plane.rooms import Participant, Room, Track, ordered_rids
+from control_plane.speakers import Voice, changes, loudest
+from pysfu.v1 import models_pb2, rooms_pb2, signaling_pb2
+from pysfu.v1.signaling_pb2 import SessionResponse
+
+if TYPE_CHECKING:
+    from control_plane.client_offers import ClientOffers
+    from control_plane.node import Node
+    from control_plane.server_offers import ServerOffers
+    from control_plane.session import Session, Subscription
+
+log = structlog.get_logger(__name__)
+
+# Least time between two updates to everyone: longer costs less in big rooms, shorter shows changes sooner.
+UPDATE_INTERVAL: Final = 0.05
+SPEAKERS_INTERVAL: Final = 0.2
+
+
+class LiveRoom:
+    """A room with its sessions."""
+
+    def __init__(self, room: Room, node: "Node") -> None:
+        self.room = room
+        self._node = node
+        self._loop = asyncio.get_running_loop()
+        self._changed: dict[str, Participant] = {}
+        self._gone: list[models_pb2.Participant] = []
+        self._fresh: list[Track] = []
+        self._update: asyncio.Handle | None = None
+        self._updated_at = 0.0
+        self._room_changed = False
+        self._voices: dict[str, tuple[Track, int, bool]] = {}
+        self._told_voices: dict[str, Voice] = {}
+        self._speakers: asyncio.TimerHandle | None = None
+
+    @property
+    def name(self) -> str:
+        return self.room.name
+
+    @property
+    def _core(self) -> MediaCore:
+        return self._node.core
+
+    # Participants.
+
+    def join(self, participant: Participant) -> None:
+        """Everyone else is told of it soon."""
+        self.room.participants[participant.identity] = participant
+        participant.info.state = models_pb2.Participant.STATE_JOINED
+        self._changed[participant.id] = participant
+        self._schedule_update()
+        self._node.emit_event(rooms_pb2.RoomEvent.KIND_PARTICIPANT_JOINED, self, participant)
+
+    def leave(self, participant: Participant, reason: "models_pb2.DisconnectReason") -> None:
+        """Called by a session that ends."""
+        if self.room.participants.get(participant.identity) is participant:
+            del self.room.participants[participant.identity]
+        self._changed.pop(participant.id, None)
+        participant.info.state = models_pb2.Participant.STATE_DISCONNECTED
+        participant.info.version += 1
+        gone = models_pb2.Participant()
+        gone.CopyFrom(participant.snapshot())
+        if not participant.hidden:
+            self._gone.append(gone)
+        self._schedule_update()
+        self._node.left(participant.session)
+        self._node.emit_event(rooms_pb2.RoomEvent.KIND_PARTICIPANT_LEFT, self, participant)
+
+    def changed(self, participant: Participant) -> None:
+        """Something that others see of a participant is new."""
+        participant.info.version += 1
+        self._changed[participant.id] = participant
+        self._schedule_update()
+        self._node.emit_event(rooms_pb2.RoomEvent.KIND_PARTICIPANT_UPDATED, self, participant)
+
+    def room_changed(self) -> None:
+        self._room_changed = True
+        self._schedule_update()
+        self._node.emit_event(rooms_pb2.RoomEvent.KIND_ROOM_UPDATED, self)
+
+    def permissions_changed(self, publisher: Participant) -> None:
+        """Who may subscribe to what this participant publishes."""
+        for track in publisher.tracks.values():
+            for other in self.room.participants.values():
+                had = track.id in other.session.subscriptions
+                other.session.consider(track)
+                has = track.id in other.session.subscriptions
+                if had != has:
+                    message = signaling_pb2.SubscriptionPermissionChanged(
+                        participant_id=publisher.id, track_id=track.id, allowed=has
+                    )
+                    other.session.emit(SessionResponse(subscription_permission_changed=message))
+
+    def permission_changed(self, participant: Participant) -> None:
+        """What this participant itself may do."""
+        session = participant.session
+        for track in [*participant.tracks.values(), *session.pending_tracks.values()]:
+            if not participant.permission.can_publish:
+                session.unpublish(track)
+        for track in list(self.room.tracks()):
+            session.consider(track)
+        self.changed(participant)
+
+    def broadcast(self, message: SessionResponse, besides: Participant | None = None) -> None:
+        """To every session, serialised once."""
+        payload = message.SerializeToString()
+        for participant in self.room.participants.values():
+            if participant is not besides:
+                participant.session.emit(payload)
+
+    # Tracks.
+
+    def track(self, track_id: str) -> Track | None:
+        """An announced one."""
+        for participant in self.room.participants.values():
+            track = participant.tracks.get(track_id)
+            if track is not None:
+                return track
+        return None
+
+    def knows_track(self, track_id: str) -> bool:
+        return any(
+            track_id in participant.tracks
+            or any(track.id == track_id for track in participant.session.pending_tracks.values())
+            for participant in self.room.participants.values()
+        )
+
+    def published(self, track: Track) -> None:
+        self._node.add_track(track, self)
+        if track.muted_by_server:
+            self.set_muted(track, True)
+        self._fresh.append(track)
+        self.changed(track.owner)
+        self._node.emit_event(rooms_pb2.RoomEvent.KIND_TRACK_PUBLISHED, self, track.owner, track)
+
+    def renegotiated(self, track: Track, negotiated: Negotiated) -> None:
+        """Formats, layers or sources of a published track may be new."""
+        before = track.negotiated
+        if track.handle is None or before is None or _config(before) == _config(negotiated):
+            return
+        track.negotiated = negotiated
+        rids = ordered_rids(negotiated.rids, track.info.layers)
+        self._core.update_publish(
+            track.handle, mid=negotiated.mid, codecs=codec_rows(negotiated), rids=rids, ssrcs=ssrc_rows(negotiated)
+        )
+        formats = [
+            {(codec.payload_type, codec.name, codec.fmtp) for codec in item.codecs} for item in (before, negotiated)
+        ]
+        if formats[0] != formats[1]:
+            # Payload types translate differently now: subscribe anew.
+            for other in list(self.room.participants.values()):
+                if track.id in other.session.subscriptions:
+                    other.session.drop_subscription(track)
+                    other.session.consider(track)
+
+    def unpublished(self, track: Track) -> None:
+        """The owner has dropped it already."""
+        if track in self._fresh:
+            self._fresh.remove(track)
+        for other in self.room.participants.values():
+            other.session.forget_track(track)
+        self._voices.pop(track.id, None)
+        self._schedule_speakers()
+        if track.handle is not None:
+            handle = track.handle
+            peer = track.owner.session.publisher.peer
+            self._node.remove_track(track)
+            if peer is not None and not peer.lost:
+                _quietly(lambda: self._core.unpublish(handle))
+            track.handle = None
+        self._node.emit_event(rooms_pb2.RoomEvent.KIND_TRACK_UNPUBLISHED, self, track.owner, track)
+        if not track.owner.session.ended:
+            self.changed(track.owner)
+
+    def set_muted(self, track: Track, muted: bool) -> None:
+        """In the core: drops what comes."""
+        if track.handle is not None:
+            self._core.set_muted(track.handle, muted)
+
+    # Subscriptions.
+
+    def subscribe_all(self, session: "Session") -> None:
+        """To what is there when a participant joins."""
+        for track in list(self.room.tracks()):
+            session.consider(track)
+
+    def subscriber_added(self, track: Track) -> None:
+        track.subscribers += 1
+        if track.subscribers == 1:
+            first = signaling_pb2.FirstSubscriber(track_id=track.id)
+            track.owner.session.emit(SessionResponse(first_subscriber=first))
+
+    def subscribed(self, subscription: "Subscription", session: "Session") -> None:
+        self._node.add_subscription(subscription, session)
+
+    def unsubscribe(self, subscription: "Subscription", session: "Session") -> None:
+        handle = subscription.handle
+        if handle is None:
+            return
+        self._node.remove_subscription(handle)
+        subscription.handle = None
+        peer = session.data_peer
+        if peer is not None and not peer.lost:
+            _quietly(lambda: self._core.unsubscribe(handle))
+
+    def set_wanted(self, subscription: "Subscription") -> None:
+        if subscription.handle is not None:
+            wanted = subscription.wanted
+            self._core.set_wanted(
+                subscription.handle,
+                paused=wanted.paused,
+                max_spatial=wanted.max_spatial,
+                max_temporal=wanted.max_temporal,
+            )
+
+    # Transports and data.
+
+    def open_peer(self, session: "Session", offers: "ClientOffers | ServerOffers") -> MediaPeer:
+        peer = MediaPeer(self._core)
+        self._node.add_peer(peer, session, offers)
+        return peer
+
+    def close_peer(self, peer: MediaPeer) -> None:
+        self._node.remove_peer(peer)
+        _quietly(peer.close)
+
+    def open_data_channel(self, peer: MediaPeer, label: str) -> None:
+        ordered, retransmits = data.channel_options(label)
+        self._core.open_data_channel(peer.handle, label=label, ordered=ordered, max_retransmits=retransmits)
+
+    def send_data(
+        self,
+        sender_id: str,
+        label: str,
+        payload: bytes,
+        binary: bool,
+        to_ids: Collection[str] = (),
+        to_identities: Collection[str] = (),
+    ) -> None:
+        """To the channels with this label of those named, or of everyone but the sender."""
+        found = data.receivers(self.room.participants.values(), sender_id, to_ids, to_identities)
+        peers = [peer.handle for item in found if (peer := item.session.data_peer) is not None and peer.connected]
+        if peers:
+            self._core.send_data(peers, label=label, payload=payload, binary=binary)
+
+    # Speakers.
+
+    def voice(self, track: Track, dbov: int, active: bool) -> None:
+        self._voices[track.id] = (track, dbov, active and not track.info.muted)
+        self._schedule_speakers()
+
+    def _schedule_speakers(self) -> None:
+        if self._speakers is None:
+            self._speakers = self._loop.call_later(SPEAKERS_INTERVAL, self._tell_speakers)
+
+    def _tell_speakers(self) -> None:
+        self._speakers = None
+        by_participant: dict[str, list[tuple[int, bool]]] = {}
+        for track, dbov, active in self._voices.values():
+            by_participant.setdefault(track.owner.id, []).append((dbov, active))
+        now = {participant: loudest(voices) for participant, voices in by_participant.items()}
+        told = changes(self._told_voices, now)
+        if not told:
+            return
+        self._told_voices = {**{k: v for k, v in self._told_voices.items() if k in now}, **told}
+        self._told_voices = {k: v for k, v in self._told_voices.items() if v.active}
+        speakers = [
+            models_pb2.Speaker(participant_id=participant, level=voice.level, active=voice.active)
+            for participant, voice in told.items()
+        ]
+        self.broadcast(SessionResponse(speakers_changed=signaling_pb2.SpeakersChanged(speakers=speakers)))
+
+    # Updates.
+
+    def close(self) -> None:
+        for handle in (self._update, self._speakers):
+            if handle is not None:
+                handle.cancel()
+
+    def _schedule_update(self) -> None:
+        if self._update is None and not self.room.ended:
+            wait = self._updated_at + UPDATE_INTERVAL - self._loop.time()
+            later = self._loop.call_later
+            self._update = later(wait, self._tell_update) if wait > 0 else self._loop.call_soon(self._tell_update)
+
+    def _tell_update(self) -> None:
+        self._update = None
+        self._updated_at = self._loop.time()
+        changed, gone, fresh = self._changed, self._gone, self._fresh
+        self._changed, self._gone, self._fresh = {}, [], []
+        visible = [participant.snapshot() for participant in changed.values() if not participant.hidden]
+        if visible or gone:
+            update = signaling_pb2.ParticipantsChanged(participants=[*gone, *visible])
+            self.broadcast(SessionResponse(participants_changed=update))
+        for participant in changed.values():
+            if participant.hidden:
+                own = signaling_pb2.ParticipantsChanged(participants=[participant.snapshot()])
+                participant.session.emit(SessionResponse(participants_changed=own))
+        if self._room_changed:
+            self._room_changed = False
+            self.broadcast(SessionResponse(room_changed=self.room.snapshot()))
+        for track in fresh:
+            for participant in list(self.room.participants.values()):
+                participant.session.consider(track)
+
+
+def _config(negotiated: Negotiated) -> tuple[Any, ...]:
+    return negotiated.mid, negotiated.codecs, negotiated.rids, negotiated.ssrcs
+
+
+def _quietly(command: Callable[[], None]) -> None:
+    """For what may be gone by itself: the core ends what belongs to a transport with it."""
+    try:
+        command()
+    except Exception as error:
+        log.debug("the core had nothing to free", error=str(error))

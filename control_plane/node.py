@@ -1,0 +1,392 @@
+"""This node: its media core, its rooms, and which session each event of the core is for."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from control_plane import ids
+from control_plane.auth import Token
+from control_plane.client_offers import ClientOffers
+from control_plane.errors import (
+    ControlError,
+    FailedPreconditionError,
+    LimitExceededError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnavailableError,
+)
+from control_plane.live_room import LiveRoom
+from control_plane.media import MediaCore, MediaPeer
+from control_plane.negotiation.parse import parse
+from control_plane.rooms import DEPARTURE_TIMEOUT, Participant, Track, check_room_name, new_participant, new_room
+from control_plane.server_offers import ServerOffers
+from control_plane.session import Session, Subscription
+from control_plane.store import RoomStore
+from pysfu.v1 import models_pb2, rooms_pb2, signaling_pb2
+from pysfu.v1.signaling_pb2 import SessionResponse
+
+log = structlog.get_logger(__name__)
+
+WATCHER_QUEUE: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLimits:
+    """`resume_timeout`, in seconds: longer bridges longer gaps of signaling, shorter frees the media of the vanished sooner."""
+
+    max_rooms: int = 10_000
+    max_participants: int = 20_000
+    max_participants_per_room: int = 0
+    resume_timeout: float = 30.0
+    departure_timeout: float = DEPARTURE_TIMEOUT
+    auto_create_rooms: bool = True
+
+
+class Watcher:
+    """Room events of one `WatchEvents` call. Bounded; `lost` when it could not keep up."""
+
+    def __init__(self, room: str) -> None:
+        self.room = room
+        self.queue: asyncio.Queue[rooms_pb2.RoomEvent] = asyncio.Queue(WATCHER_QUEUE)
+        self.lost = False
+
+    def put(self, event: rooms_pb2.RoomEvent) -> None:
+        try:
+            self.queue.put_nowait(event)
+        except asyncio.QueueFull:
+            self.lost = True
+
+
+class Node:
+    """Everything that happens on this node, on one event loop."""
+
+    def __init__(self, core: MediaCore, store: RoomStore, limits: NodeLimits, version: str) -> None:
+        self.id = ids.node_id()
+        self.core = core
+        self.version = version
+        self.draining = False
+        self._store = store
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self.started_at = self._loop.time()
+        self._live: dict[str, LiveRoom] = {}
+        self._sessions: dict[str, Session] = {}
+        self._expiry: dict[str, asyncio.TimerHandle] = {}
+        self._closing: dict[str, asyncio.TimerHandle] = {}
+        self._peers: dict[int, tuple[MediaPeer, Session, ClientOffers | ServerOffers]] = {}
+        self._tracks: dict[int, tuple[Track, LiveRoom]] = {}
+        self._subscriptions: dict[int, tuple[Subscription, Session]] = {}
+        self._reliable: dict[tuple[int, str], bool] = {}
+        self._watchers: set[Watcher] = set()
+
+    # Rooms.
+
+    def create_room(
+        self, name: str, metadata: str = "", max_participants: int = 0, empty_timeout: int | None = None
+    ) -> LiveRoom:
+        """Returns the live one when there is one."""
+        check_room_name(name)
+        existing = self._store.get(name)
+        if existing is not None:
+            return self._live[existing.info.id]
+        if self.draining:
+            raise UnavailableError("the node is draining")
+        if len(self._live) >= self._limits.max_rooms:
+            raise LimitExceededError(f"the node holds {self._limits.max_rooms} rooms")
+        room = self._store.add(new_room(name, metadata, max_participants, empty_timeout))
+        live = self._live[room.info.id] = LiveRoom(room, self)
+        self._close_when_empty(live, room.info.empty_timeout_seconds)
+        self.emit_event(rooms_pb2.RoomEvent.KIND_ROOM_STARTED, live)
+        log.info("room started", room=name, id=room.info.id)
+        return live
+
+    def room(self, name: str) -> LiveRoom:
+        room = self._store.get(name)
+        if room is None:
+            raise NotFoundError(f"no room {name[:80]!r}")
+        return self._live[room.info.id]
+
+    def rooms(self, names: Iterable[str] = ()) -> list[LiveRoom]:
+        """All, or those of `names` that are live."""
+        wanted = frozenset(names)
+        return [self._live[room.info.id] for room in self._store.all() if not wanted or room.name in wanted]
+
+    def end_room(self, live: LiveRoom) -> None:
+        """Everyone is disconnected."""
+        for participant in list(live.room.participants.values()):
+            participant.session.leave(models_pb2.DISCONNECT_REASON_ROOM_ENDED, "the room has ended")
+        self._end(live)
+
+    # Sessions.
+
+    def join(self, token: Token, join: signaling_pb2.Join, request_id: int) -> Session:
+        """A new session, or the one that is resumed. Raises ControlError when refused; then nothing has changed."""
+        name = join.room or token.grants.room
+        token.grants.require_room_join(name)
+        if not token.identity:
+            raise PermissionDeniedError("the token has no identity (sub)")
+        if join.resume_session_id:
+            return self._resume(token, join, name, request_id)
+        if self.draining:
+            raise UnavailableError("the node is draining")
+        if len(self._sessions) >= self._limits.max_participants:
+            raise LimitExceededError(f"the node holds {self._limits.max_participants} participants")
+        if join.HasField("offer"):
+            parse(join.offer.sdp)
+        check_room_name(name)
+        existing = self._store.get(name)
+        if existing is None and not self._limits.auto_create_rooms:
+            token.grants.require_room_create()
+        if existing is not None:
+            existing.check_capacity(token.identity, self._limits.max_participants_per_room)
+        live = self.create_room(name)
+        session = Session(live, join)
+        participant = session.participant = new_participant(token, join, session)
+        replaced = live.room.participants.get(token.identity)
+        if replaced is not None:
+            replaced.session.leave(models_pb2.DISCONNECT_REASON_DUPLICATE_IDENTITY, "the same identity joined again")
+        self._keep_open(live)
+        self._sessions[session.id] = session
+        live.join(participant)
+        session.emit(self._joined(session, request_id, resumed=False))
+        live.subscribe_all(session)
+        for track in join.add_tracks:
+            session.handle(signaling_pb2.SessionRequest(add_track=track))
+        if join.HasField("offer"):
+            session.handle(signaling_pb2.SessionRequest(request_id=request_id, offer=join.offer))
+        session.settle(0)
+        log.info("joined", room=name, participant=participant.id, identity=token.identity, client=session.client)
+        return session
+
+    def detached(self, session: Session, outbox: object) -> None:
+        """A signaling stream has ended; its session waits for a while to be resumed."""
+        if session.ended or session.outbox is not outbox:
+            return
+        session.outbox.close()
+        timer = self._loop.call_later(
+            self._limits.resume_timeout,
+            lambda: session.leave(models_pb2.DISCONNECT_REASON_CONNECTION_TIMEOUT, "signaling was lost"),
+        )
+        self._expiry[session.id] = timer
+
+    def left(self, session: Session) -> None:
+        """Called by the room of a session that has ended."""
+        self._sessions.pop(session.id, None)
+        timer = self._expiry.pop(session.id, None)
+        if timer is not None:
+            timer.cancel()
+        live = session.room
+        if not live.room.participants and not live.room.ended:
+            self._close_when_empty(live, min(self._limits.departure_timeout, live.room.info.empty_timeout_seconds))
+
+    def drain(self) -> None:
+        """Takes no more joins."""
+        self.draining = True
+
+    def stop(self) -> None:
+        """Ends every session and room."""
+        self.draining = True
+        for session in list(self._sessions.values()):
+            session.leave(models_pb2.DISCONNECT_REASON_SERVER_SHUTDOWN, "the server stops", can_rejoin=True)
+        for live in list(self._live.values()):
+            self._end(live)
+
+    @property
+    def num_rooms(self) -> int:
+        return len(self._live)
+
+    @property
+    def num_sessions(self) -> int:
+        return len(self._sessions)
+
+    def sessions(self) -> list[Session]:
+        return list(self._sessions.values())
+
+    # What belongs to which handle of the core.
+
+    def add_peer(self, peer: MediaPeer, session: Session, offers: ClientOffers | ServerOffers) -> None:
+        self._peers[peer.handle] = (peer, session, offers)
+
+    def remove_peer(self, peer: MediaPeer) -> None:
+        self._peers.pop(peer.handle, None)
+        self._reliable = {key: value for key, value in self._reliable.items() if key[0] != peer.handle}
+
+    def add_track(self, track: Track, live: LiveRoom) -> None:
+        if track.handle is not None:
+            self._tracks[track.handle] = (track, live)
+
+    def remove_track(self, track: Track) -> None:
+        if track.handle is not None:
+            self._tracks.pop(track.handle, None)
+
+    def add_subscription(self, subscription: Subscription, session: Session) -> None:
+        if subscription.handle is not None:
+            self._subscriptions[subscription.handle] = (subscription, session)
+
+    def remove_subscription(self, handle: int) -> None:
+        self._subscriptions.pop(handle, None)
+
+    def track_of(self, handle: int) -> Track | None:
+        found = self._tracks.get(handle)
+        return found[0] if found is not None else None
+
+    def participant_of(self, peer: int) -> Participant | None:
+        found = self._peers.get(peer)
+        return found[1].participant if found is not None else None
+
+    # Events of the core.
+
+    def on_event(self, event: tuple[Any, ...]) -> None:
+        """One event as `pysfu._core` documents them. An event for what is gone by now is ignored."""
+        handler = self._EVENTS.get(event[0])
+        if handler is None:
+            return
+        try:
+            handler(self, *event[1:])
+        except ControlError as error:
+            log.warning("event refused", core_event=event[0], error=str(error))
+        except Exception:
+            log.exception("event failed", core_event=event[0])
+
+    def _on_connected(self, peer: int, profile: str) -> None:
+        found = self._peers.get(peer)
+        if found is not None:
+            log.debug("media connected", participant=found[1].participant.id, profile=profile)
+            found[1].peer_connected(found[2])
+
+    def _on_disconnected(self, peer: int, reason: str) -> None:
+        found = self._peers.get(peer)
+        if found is not None:
+            found[0].lost = True
+            found[1].peer_lost(found[2], reason)
+
+    def _on_layer_forwarded(self, subscription: int, layer: int | None) -> None:
+        found = self._subscriptions.get(subscription)
+        if found is not None:
+            found[1].layer_forwarded(found[0], layer)
+
+    def _on_audio_levels(self, levels: list[tuple[int, int, bool]]) -> None:
+        for handle, dbov, active in levels:
+            found = self._tracks.get(handle)
+            if found is not None:
+                found[1].voice(found[0], dbov, active)
+
+    def _on_data_channel_opened(self, peer: int, label: str, reliable: bool) -> None:
+        if peer in self._peers:
+            self._reliable[peer, label] = reliable
+
+    def _on_data_channel_closed(self, peer: int, label: str) -> None:
+        self._reliable.pop((peer, label), None)
+
+    def _on_data_received(self, peer: int, label: str, binary: bool, payload: bytes) -> None:
+        found = self._peers.get(peer)
+        if found is not None:
+            found[1].data_received(label, binary, payload, self._reliable.get((peer, label), True))
+
+    def _on_command_failed(self, peer: int | None, message: str) -> None:
+        participant = self.participant_of(peer) if peer is not None else None
+        log.warning("the core refused a command", participant=participant.id if participant else None, reason=message)
+
+    def _on_worker_failed(self, worker: int) -> None:
+        # Its transports are reported lost one by one.
+        log.error("a media worker has failed", worker=worker)
+
+    _EVENTS: Final = {
+        "connected": _on_connected,
+        "disconnected": _on_disconnected,
+        "layer_forwarded": _on_layer_forwarded,
+        "audio_levels": _on_audio_levels,
+        "data_channel_opened": _on_data_channel_opened,
+        "data_channel_closed": _on_data_channel_closed,
+        "data_received": _on_data_received,
+        "command_failed": _on_command_failed,
+        "worker_failed": _on_worker_failed,
+    }
+
+    # Events for watchers.
+
+    def watch(self, room: str) -> Watcher:
+        """Events of one room, or of all when `room` is empty. Give it back to `unwatch`."""
+        watcher = Watcher(room)
+        self._watchers.add(watcher)
+        return watcher
+
+    def unwatch(self, watcher: Watcher) -> None:
+        self._watchers.discard(watcher)
+
+    def emit_event(
+        self,
+        kind: "rooms_pb2.RoomEvent.Kind",
+        live: LiveRoom,
+        participant: Participant | None = None,
+        track: Track | None = None,
+    ) -> None:
+        watchers = [watcher for watcher in self._watchers if watcher.room in ("", live.name)]
+        if not watchers:
+            return
+        event = rooms_pb2.RoomEvent(kind=kind, room=live.room.snapshot())
+        if participant is not None:
+            event.participant.CopyFrom(participant.snapshot())
+        if track is not None:
+            event.track.CopyFrom(track.info)
+        for watcher in watchers:
+            watcher.put(event)
+
+    def _resume(self, token: Token, join: signaling_pb2.Join, name: str, request_id: int) -> Session:
+        session = self._sessions.get(join.resume_session_id)
+        owner = session.participant if session is not None else None
+        if session is None or owner is None or owner.identity != token.identity or session.room.name != name:
+            raise StateMismatchError("no such session, join anew")
+        timer = self._expiry.pop(session.id, None)
+        if timer is not None:
+            timer.cancel()
+        session.attach()
+        session.emit(self._joined(session, request_id, resumed=True))
+        for track in join.add_tracks:
+            session.handle(signaling_pb2.SessionRequest(add_track=track))
+        if join.HasField("offer"):
+            session.handle(signaling_pb2.SessionRequest(request_id=request_id, offer=join.offer))
+        session.resumed()
+        log.info("resumed", room=name, participant=owner.id)
+        return session
+
+    def _joined(self, session: Session, request_id: int, *, resumed: bool) -> SessionResponse:
+        live, participant = session.room, session.participant
+        others = [p.snapshot() for p in live.room.participants.values() if p is not participant and not p.hidden]
+        joined = signaling_pb2.Joined(
+            session_id=session.id,
+            room=live.room.snapshot(),
+            participant=participant.snapshot(),
+            others=others,
+            resumed=resumed,
+            server_version=self.version,
+            node_id=self.id,
+        )
+        return SessionResponse(request_id=request_id, joined=joined)
+
+    def _keep_open(self, live: LiveRoom) -> None:
+        timer = self._closing.pop(live.room.info.id, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _close_when_empty(self, live: LiveRoom, after: float) -> None:
+        self._keep_open(live)
+        self._closing[live.room.info.id] = self._loop.call_later(after, self._end, live)
+
+    def _end(self, live: LiveRoom) -> None:
+        if live.room.ended:
+            return
+        live.room.ended = True
+        self._keep_open(live)
+        self._store.remove(live.room)
+        self._live.pop(live.room.info.id, None)
+        live.close()
+        self.emit_event(rooms_pb2.RoomEvent.KIND_ROOM_ENDED, live)
+        log.info("room ended", room=live.name, id=live.room.info.id)
+
+
+class StateMismatchError(FailedPreconditionError):
+    """A session to be resumed is not there: the client starts over."""
