@@ -16,6 +16,7 @@ pub mod dtls;
 mod engine;
 pub mod event;
 pub mod ice;
+pub mod forward;
 pub mod ids;
 mod meter;
 pub mod packet;

@@ -1,0 +1,282 @@
+//! One outgoing packet: header, extensions and payload gathered into the transmit arena and protected there.
+
+use std::net::SocketAddr;
+
+use wire::ext::{AbsSendTime, Form, Writer};
+use wire::rtp;
+
+use crate::command::ExtensionIds;
+use crate::ids::SocketId;
+use crate::packet::{MAX_PACKET, Packet, Vp8Meta};
+use crate::srtp::{MAX_RTP_OVERHEAD, SrtpSender};
+use crate::transmit::TransmitArena;
+
+use super::vp8::{self, Vp8Patch};
+
+/// Bytes of UDP payload that pass every common path: 1,500 less IPv6 and UDP headers. Extensions that would exceed it are left out.
+const MAX_DATAGRAM: usize = 1_452;
+/// Room asked of the arena for one packet. A publisher's packet that is larger than [`MAX_DATAGRAM`] itself still fits.
+const ROOM: usize = MAX_PACKET + 128;
+
+/// Where a peer's packets go, and what they share.
+pub struct Egress<'a> {
+    pub arena: &'a mut TransmitArena,
+    pub sender: &'a mut SrtpSender,
+    pub socket: SocketId,
+    pub to: SocketAddr,
+    pub ids: &'a ExtensionIds,
+    /// Transport-wide sequence number of the peer's next packet.
+    pub transport_sequence: &'a mut u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WriteError {
+    /// Flush the arena and try again.
+    ArenaFull,
+    /// The packet cannot be sent at all.
+    Unsendable,
+}
+
+/// The part of a header that the subscription decides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head<'a> {
+    pub(super) marker: bool,
+    pub(super) payload_type: u8,
+    pub(super) sequence: u64,
+    pub(super) timestamp: u32,
+    pub(super) ssrc: u32,
+    pub(super) mid: &'a str,
+}
+
+/// What follows the header.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Body<'a> {
+    /// Original sequence number, in a retransmission (RFC 4588 section 4).
+    pub(super) original: Option<u16>,
+    pub(super) payload: &'a [u8],
+    pub(super) vp8: Option<(&'a Vp8Meta, Vp8Patch)>,
+}
+
+impl Egress<'_> {
+    /// Whether [`Egress::write`] would find room.
+    pub(super) fn has_room(&mut self) -> bool {
+        self.arena.reserve(ROOM).is_some()
+    }
+
+    /// Appends one protected packet and returns its length. `now` in microseconds.
+    pub(super) fn write(
+        &mut self,
+        now: u64,
+        head: Head<'_>,
+        packet: &Packet,
+        body: Body<'_>,
+    ) -> Result<usize, WriteError> {
+        let out = self.arena.reserve(ROOM).ok_or(WriteError::ArenaFull)?;
+        let content = body.payload.len() + if body.original.is_some() { 2 } else { 0 };
+        let extension = Extensions {
+            ids: self.ids,
+            mid: head.mid,
+            transport_sequence: *self.transport_sequence,
+            now,
+            room: MAX_DATAGRAM.saturating_sub(rtp::FIXED_HEADER + content + MAX_RTP_OVERHEAD),
+        };
+        let extension_len = extension.write(&mut out[rtp::FIXED_HEADER..], packet);
+        rtp::write_header(
+            out,
+            head.marker,
+            head.payload_type,
+            head.sequence as u16,
+            head.timestamp,
+            head.ssrc,
+            extension_len > 0,
+        )
+        .map_err(|_| WriteError::Unsendable)?;
+        let header_len = rtp::FIXED_HEADER + extension_len;
+        let mut at = header_len;
+        if let Some(original) = body.original {
+            out[at..at + 2].copy_from_slice(&original.to_be_bytes());
+            at += 2;
+        }
+        let len = at + body.payload.len();
+        let payload = out.get_mut(at..len).ok_or(WriteError::Unsendable)?;
+        payload.copy_from_slice(body.payload);
+        if let Some((meta, values)) = body.vp8 {
+            vp8::patch(payload, meta, values);
+        }
+        let len = self
+            .sender
+            .protect_rtp(out, header_len, len, head.sequence)
+            .map_err(|_| WriteError::Unsendable)?;
+        self.arena.commit(self.socket, self.to, len);
+        *self.transport_sequence = self.transport_sequence.wrapping_add(1);
+        Ok(len)
+    }
+}
+
+/// Header extensions, the indispensable first.
+struct Extensions<'a> {
+    ids: &'a ExtensionIds,
+    mid: &'a str,
+    transport_sequence: u16,
+    now: u64,
+    /// Bytes that the extension may take.
+    room: usize,
+}
+
+impl Extensions<'_> {
+    /// Returns the length of the extension with its header; 0 when there is none.
+    fn write(&self, out: &mut [u8], packet: &Packet) -> usize {
+        let ids = self.ids;
+        let room = self.room.min(out.len());
+        let carried = &packet.extensions;
+        let capture = carried.abs_capture_time;
+        let dependency = packet.dependency();
+        let elements: [(Option<u8>, &[u8]); 8] = [
+            (ids.mid, self.mid.as_bytes()),
+            (ids.transport_cc, &self.transport_sequence.to_be_bytes()),
+            (ids.dependency_descriptor, dependency),
+            (ids.audio_level, carried.audio_level.as_slice()),
+            (ids.video_orientation, carried.video_orientation.as_slice()),
+            (ids.abs_send_time, &AbsSendTime::from_micros(self.now).bytes()),
+            (ids.abs_capture_time, capture.as_ref().map_or(&[], |time| time.bytes())),
+            (
+                ids.playout_delay,
+                carried.playout_delay.as_ref().map_or(&[], |delay| delay),
+            ),
+        ];
+        let present = || {
+            elements
+                .iter()
+                .filter(|(_, value)| !value.is_empty())
+                .filter_map(|&(id, value)| Some((id?, value)))
+        };
+        let form = match present().all(|(id, value)| Form::OneByte.fits(id, value.len())) {
+            true => Form::OneByte,
+            false => Form::TwoByte,
+        };
+        let mut writer = Writer::new(&mut out[..room], form);
+        for (id, value) in present() {
+            // What does not fit any more is left out.
+            let _ = writer.put(id, value);
+        }
+        if writer.is_empty() {
+            return 0;
+        }
+        writer.finish().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::SrtpProfile;
+    use crate::srtp::SrtpReceiver;
+
+    const IDS: ExtensionIds = ExtensionIds {
+        mid: Some(1),
+        rid: None,
+        repaired_rid: None,
+        audio_level: Some(2),
+        transport_cc: Some(3),
+        abs_send_time: Some(4),
+        abs_capture_time: None,
+        dependency_descriptor: Some(5),
+        video_orientation: None,
+        playout_delay: None,
+    };
+
+    /// Sends one packet and returns it unprotected: header, elements, payload.
+    fn send(packet: &Packet, body: Body<'_>) -> (rtp::Header, Vec<(u8, Vec<u8>)>, Vec<u8>) {
+        let (key, salt) = ([7; 16], [9; 12]);
+        let mut sender = SrtpSender::new(SrtpProfile::AeadAes128Gcm, &key, &salt).unwrap();
+        let mut receiver = SrtpReceiver::new(SrtpProfile::AeadAes128Gcm, &key, &salt).unwrap();
+        let mut arena = TransmitArena::new(4_096, 4);
+        let mut transport_sequence = 500;
+        let mut egress = Egress {
+            arena: &mut arena,
+            sender: &mut sender,
+            socket: SocketId(0),
+            to: "127.0.0.1:9".parse().unwrap(),
+            ids: &IDS,
+            transport_sequence: &mut transport_sequence,
+        };
+        let head = Head {
+            marker: true,
+            payload_type: 96,
+            sequence: 70_000,
+            timestamp: 1_234,
+            ssrc: 42,
+            mid: "0",
+        };
+        let len = egress.write(0, head, packet, body).unwrap();
+        assert_eq!(transport_sequence, 501);
+        let mut datagram = arena.bytes()[..len].to_vec();
+        let header = rtp::Header::parse(&datagram).unwrap();
+        let unprotected = receiver.unprotect_rtp(&mut datagram, header.len).unwrap();
+        let elements = header
+            .extensions(&datagram)
+            .map(|(id, value)| (id, value.to_vec()))
+            .collect();
+        (header, elements, datagram[header.len..unprotected.len].to_vec())
+    }
+
+    #[test]
+    fn header_extensions_and_payload() {
+        let mut packet = Packet::default();
+        packet.extensions.audio_level = Some(0x85);
+        assert!(packet.set_content(b"payload", &[]));
+        let body = Body {
+            original: Some(0x0102),
+            payload: packet.payload(),
+            vp8: None,
+        };
+        let (header, elements, payload) = send(&packet, body);
+        assert_eq!(
+            (
+                header.marker,
+                header.payload_type,
+                header.sequence,
+                header.timestamp,
+                header.ssrc
+            ),
+            (true, 96, 4_464, 1_234, 42)
+        );
+        assert_eq!(payload, b"\x01\x02payload");
+        assert_eq!(
+            elements,
+            [
+                (1, b"0".to_vec()),
+                (3, vec![1, 244]),
+                (2, vec![0x85]),
+                (4, vec![0, 0, 0])
+            ]
+        );
+    }
+
+    #[test]
+    fn a_long_descriptor_takes_the_two_byte_form() {
+        let mut packet = Packet::default();
+        assert!(packet.set_content(b"x", &[3; 40]));
+        let body = Body {
+            original: None,
+            payload: packet.payload(),
+            vp8: None,
+        };
+        let (_, elements, payload) = send(&packet, body);
+        assert_eq!(payload, b"x");
+        assert!(elements.contains(&(5, vec![3; 40])));
+    }
+
+    #[test]
+    fn a_full_packet_goes_without_extensions() {
+        let mut packet = Packet::default();
+        assert!(packet.set_content(&[1; 1_440], &[]));
+        let body = Body {
+            original: None,
+            payload: packet.payload(),
+            vp8: None,
+        };
+        let (_, elements, payload) = send(&packet, body);
+        assert_eq!((elements.len(), payload.len()), (0, 1_440));
+    }
+}

@@ -1,0 +1,79 @@
+//! Which simulcast layer a subscription should get.
+
+use crate::command::Wanted;
+
+/// The highest active layer within what is wanted; when none of those flows, the lowest that does. `None` when paused
+/// or when nothing flows.
+pub(super) fn target(active: impl IntoIterator<Item = bool>, wanted: Wanted) -> Option<u8> {
+    if wanted.paused {
+        return None;
+    }
+    let (mut within, mut above) = (None, None);
+    for (layer, active) in (0u8..).zip(active) {
+        if !active {
+            continue;
+        }
+        if layer <= wanted.max_spatial {
+            within = Some(layer);
+        } else if above.is_none() {
+            above = Some(layer);
+        }
+    }
+    within.or(above)
+}
+
+/// Whether a subscription that has nothing yet may begin with a layer that is not its target: any picture at once is
+/// better than the right one later, and the target follows with its next keyframe.
+pub(super) fn may_begin_with(layer: u8, wanted: Wanted, target: Option<u8>) -> bool {
+    !wanted.paused && (layer <= wanted.max_spatial || target == Some(layer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        let cases: [(&[bool], u8, bool, Option<u8>); 10] = [
+            (&[true, true, true], 255, false, Some(2)),
+            (&[true, true, true], 1, false, Some(1)),
+            (&[true, true, false], 2, false, Some(1)),
+            (&[false, false, true], 2, false, Some(2)),
+            (&[false, false, true], 0, false, Some(2)),
+            (&[false, true, true], 0, false, Some(1)),
+            (&[true, false, true], 1, false, Some(0)),
+            (&[false, false, false], 2, false, None),
+            (&[true, true, true], 2, true, None),
+            (&[], 2, false, None),
+        ];
+        for (active, max_spatial, paused, expected) in cases {
+            let wanted = Wanted {
+                paused,
+                max_spatial,
+                max_temporal: 255,
+            };
+            assert_eq!(
+                target(active.iter().copied(), wanted),
+                expected,
+                "{active:?} {max_spatial} {paused}"
+            );
+        }
+    }
+
+    #[test]
+    fn beginnings() {
+        for (layer, max_spatial, paused, target, expected) in [
+            (0, 2, false, Some(2), true),
+            (2, 0, false, Some(0), false),
+            (2, 0, false, Some(2), true),
+            (0, 2, true, None, false),
+        ] {
+            let wanted = Wanted {
+                paused,
+                max_spatial,
+                max_temporal: 255,
+            };
+            assert_eq!(may_begin_with(layer, wanted, target), expected);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! VP8 picture ids and TL0PICIDX that run on over layer switches and dropped temporal layers (RFC 7741 section 4.2).
+
+use super::numbering::{Numbering, Skipped};
+use crate::packet::Vp8Meta;
+
+/// Values to write into the payload descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Vp8Patch {
+    pub(super) picture_id: u16,
+    pub(super) tl0_pic_idx: u8,
+}
+
+#[derive(Debug)]
+pub(super) struct Vp8Ids {
+    pictures: Numbering,
+    /// Last picture id of the source, unwrapped.
+    source: Option<u64>,
+    tl0_offset: u8,
+    last_tl0: u8,
+}
+
+impl Vp8Ids {
+    pub(super) fn new(first_picture: u16) -> Self {
+        Self {
+            pictures: Numbering::new(u64::from(first_picture & 0x7fff)),
+            source: None,
+            tl0_offset: 0,
+            last_tl0: 0,
+        }
+    }
+
+    /// The first packet of an epoch.
+    pub(super) fn begin(&mut self, meta: &Vp8Meta) {
+        self.source = None;
+        if let Some(picture) = self.unwrap(meta) {
+            self.pictures.begin(picture);
+        }
+        if let Some(tl0) = meta.tl0_pic_idx {
+            self.tl0_offset = self.last_tl0.wrapping_add(1).wrapping_sub(tl0.value);
+        }
+    }
+
+    /// What to write into a packet that is forwarded; `None` when it belongs to a dropped picture.
+    pub(super) fn place(&mut self, meta: &Vp8Meta) -> Option<Vp8Patch> {
+        let mut patch = Vp8Patch::default();
+        if let Some(picture) = self.unwrap(meta) {
+            patch.picture_id = self.pictures.place(picture)? as u16;
+        }
+        if let Some(tl0) = meta.tl0_pic_idx {
+            patch.tl0_pic_idx = tl0.value.wrapping_add(self.tl0_offset);
+            if patch.tl0_pic_idx.wrapping_sub(self.last_tl0) < 0x80 {
+                self.last_tl0 = patch.tl0_pic_idx;
+            }
+        }
+        Some(patch)
+    }
+
+    /// A packet of a dropped picture. False when its number was already promised and stays a gap.
+    pub(super) fn skip(&mut self, meta: &Vp8Meta) -> bool {
+        match self.unwrap(meta) {
+            Some(picture) => self.pictures.skip(picture) == Skipped::Closed,
+            None => true,
+        }
+    }
+
+    fn unwrap(&mut self, meta: &Vp8Meta) -> Option<u64> {
+        let id = meta.picture_id?;
+        let modulus: u64 = if id.long { 1 << 15 } else { 1 << 7 };
+        let value = u64::from(id.value) % modulus;
+        let Some(last) = self.source else {
+            // One cycle in hand for pictures reordered around the first.
+            let first = modulus + value;
+            self.source = Some(first);
+            return Some(first);
+        };
+        let ahead = (value + modulus - last % modulus) % modulus;
+        if ahead < modulus / 2 {
+            self.source = Some(last + ahead);
+            return Some(last + ahead);
+        }
+        last.checked_sub(modulus - ahead)
+    }
+}
+
+/// Writes the values into a copied payload. The offsets were found when the packet was parsed.
+pub(super) fn patch(payload: &mut [u8], meta: &Vp8Meta, values: Vp8Patch) {
+    if let Some(id) = meta.picture_id {
+        let at = usize::from(id.offset);
+        match (id.long, payload.get_mut(at..)) {
+            (true, Some([high, low, ..])) => {
+                *high = 0x80 | (values.picture_id >> 8) as u8 & 0x7f;
+                *low = values.picture_id as u8;
+            }
+            (false, Some([only, ..])) => *only = values.picture_id as u8 & 0x7f,
+            _ => (),
+        }
+    }
+    if let Some(tl0) = meta.tl0_pic_idx
+        && let Some(byte) = payload.get_mut(usize::from(tl0.offset))
+    {
+        *byte = values.tl0_pic_idx;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Vp8PictureId, Vp8Tl0};
+
+    fn meta(picture: u16, tl0: u8) -> Vp8Meta {
+        Vp8Meta {
+            picture_id: Some(Vp8PictureId {
+                offset: 2,
+                value: picture,
+                long: true,
+            }),
+            tl0_pic_idx: Some(Vp8Tl0 { offset: 4, value: tl0 }),
+            descriptor_len: 6,
+        }
+    }
+
+    #[test]
+    fn ids_run_on_over_switches_wraps_and_drops() {
+        let mut ids = Vp8Ids::new(100);
+        ids.begin(&meta(32_767, 9));
+        let mut got = Vec::new();
+        for (picture, tl0) in [(32_767, 9), (32_767, 9), (0, 10)] {
+            got.push(ids.place(&meta(picture, tl0)).unwrap());
+        }
+        assert!(ids.skip(&meta(1, 10)));
+        assert_eq!(ids.place(&meta(1, 10)), None);
+        got.push(ids.place(&meta(2, 11)).unwrap());
+        ids.begin(&meta(500, 200));
+        got.push(ids.place(&meta(500, 200)).unwrap());
+        let got: Vec<_> = got.iter().map(|p| (p.picture_id, p.tl0_pic_idx)).collect();
+        assert_eq!(got, [(100, 1), (100, 1), (101, 2), (102, 3), (103, 4)]);
+    }
+
+    #[test]
+    fn patches_both_lengths() {
+        let mut payload = [0x90, 0xe0, 0x80, 0x05, 7, 0x20];
+        let values = Vp8Patch {
+            picture_id: 0x1234,
+            tl0_pic_idx: 0xee,
+        };
+        patch(&mut payload, &meta(5, 7), values);
+        assert_eq!(payload, [0x90, 0xe0, 0x92, 0x34, 0xee, 0x20]);
+        let short = Vp8Meta {
+            picture_id: Some(Vp8PictureId {
+                offset: 2,
+                value: 5,
+                long: false,
+            }),
+            tl0_pic_idx: None,
+            descriptor_len: 3,
+        };
+        let mut payload = [0x90, 0x80, 0x05];
+        patch(&mut payload, &short, values);
+        assert_eq!(payload, [0x90, 0x80, 0x34]);
+        patch(&mut [], &meta(1, 1), values);
+    }
+}
