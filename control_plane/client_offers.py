@@ -12,6 +12,7 @@ from control_plane.negotiation.codecs import payload_map
 from control_plane.negotiation.model import Agreement, Description, ReceiveOptions, SectionPlan, Sending
 from control_plane.negotiation.parse import parse
 from control_plane.rooms import Track, automatic_track, check_may_publish, describe_negotiated, ordered_rids
+from pysfu.v1 import signaling_pb2
 
 if TYPE_CHECKING:
     from control_plane.session import Session
@@ -24,7 +25,13 @@ class ClientOffers:
     """State of one such transport. `receives` in a single layout."""
 
     def __init__(
-        self, session: "Session", transport: int, *, receives: bool, reserve: bool, auto_publish: bool
+        self,
+        session: "Session",
+        transport: "signaling_pb2.Transport.ValueType",
+        *,
+        receives: bool,
+        reserve: bool,
+        auto_publish: bool,
     ) -> None:
         self.transport = transport
         self.peer: MediaPeer | None = None
@@ -84,9 +91,11 @@ class ClientOffers:
             if not payload_map(track.negotiated.codecs, section.codecs):
                 continue
             self.bound[mid] = track.id
-            # A section's first track goes by the SSRCs in its description, a later one by its MID: an SSRC is never used for
-            # two streams, their packet indices would repeat under one key (RFC 3711 section 9.1).
-            self._subscribe(mid, track.id, self._reserved.pop(mid, None) or self._fresh(track))
+            # A section's first track goes by the SSRCs in its description, a later one by its MID: an SSRC is never
+            # used for two streams, their packet indices would repeat under one key (RFC 3711 section 9.1).
+            reserved = self._reserved.get(mid)
+            self._reserved.pop(mid, None)
+            self._subscribe(mid, track.id, reserved or self._fresh(track))
             return True
         return False
 
@@ -114,7 +123,7 @@ class ClientOffers:
         self._published = {mid: other for mid, other in self._published.items() if other is not track}
 
     def sections_missing(self) -> Mapping[str, int] | None:
-        """Kind → sections that the client must add; empty when an offer of those it has is enough; None when all is well."""
+        """Kind → sections that the client must add; empty when a new offer is enough; None when all is well."""
         if self._offer is None or not self._receives or self._reserve:
             return None
         assignment = self._assign(self._offer)

@@ -1,7 +1,7 @@
 """What goes on in one room: who is told what, in which order, and what the core is asked for.
 
-Changes of participants are gathered and told once, serialised once. Tracks that became known are subscribed to only after
-that, so that a participant is always told of before media flows.
+Changes of participants are gathered and told once, serialised once. Tracks that became known are subscribed to only
+after that, so that a participant is always told of before media flows.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from control_plane import data
+from control_plane.errors import NotFoundError
 from control_plane.media import MediaCore, MediaPeer, codec_rows, ssrc_rows
 from control_plane.negotiation.model import Negotiated
 from control_plane.rooms import Participant, Room, Track, ordered_rids
@@ -66,7 +67,7 @@ class LiveRoom:
         self._schedule_update()
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_PARTICIPANT_JOINED, self, participant)
 
-    def leave(self, participant: Participant, reason: "models_pb2.DisconnectReason") -> None:
+    def leave(self, participant: Participant, reason: "models_pb2.DisconnectReason.ValueType") -> None:
         """Called by a session that ends."""
         if self.room.participants.get(participant.identity) is participant:
             del self.room.participants[participant.identity]
@@ -132,6 +133,13 @@ class LiveRoom:
             if track is not None:
                 return track
         return None
+
+    def known_track(self, track_id: str) -> Track:
+        """Raises NotFoundError."""
+        track = self.track(track_id)
+        if track is None:
+            raise NotFoundError(f"room {self.name!r} has no track {track_id[:40]!r}")
+        return track
 
     def knows_track(self, track_id: str) -> bool:
         return any(
@@ -321,6 +329,10 @@ class LiveRoom:
 
 def _config(negotiated: Negotiated) -> tuple[Any, ...]:
     return negotiated.mid, negotiated.codecs, negotiated.rids, negotiated.ssrcs
+
+
+def _formats(negotiated: Negotiated) -> set[tuple[int, str, str]]:
+    return {(codec.payload_type, codec.name, codec.fmtp) for codec in negotiated.codecs}
 
 
 def _quietly(command: Callable[[], None]) -> None:

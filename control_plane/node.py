@@ -1,7 +1,7 @@
 """This node: its media core, its rooms, and which session each event of the core is for."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ WATCHER_QUEUE: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class NodeLimits:
-    """`resume_timeout`, in seconds: longer bridges longer gaps of signaling, shorter frees the media of the vanished sooner."""
+    """`resume_timeout`, in seconds: longer bridges longer gaps of signaling, shorter frees sooner what has vanished."""
 
     max_rooms: int = 10_000
     max_participants: int = 20_000
@@ -294,7 +294,7 @@ class Node:
         # Its transports are reported lost one by one.
         log.error("a media worker has failed", worker=worker)
 
-    _EVENTS: Final = {
+    _EVENTS: Final[dict[str, Callable[..., None]]] = {
         "connected": _on_connected,
         "disconnected": _on_disconnected,
         "layer_forwarded": _on_layer_forwarded,
@@ -319,7 +319,7 @@ class Node:
 
     def emit_event(
         self,
-        kind: "rooms_pb2.RoomEvent.Kind",
+        kind: "rooms_pb2.RoomEvent.Kind.ValueType",
         live: LiveRoom,
         participant: Participant | None = None,
         track: Track | None = None,

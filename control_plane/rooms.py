@@ -225,7 +225,7 @@ def automatic_track(kind: MediaKind, cid: str, owner: Participant) -> Track:
     return Track(info, cid, owner, automatic=True)
 
 
-def check_may_publish(permission: models_pb2.Permission, source: "models_pb2.TrackSource") -> str | None:
+def check_may_publish(permission: models_pb2.Permission, source: "models_pb2.TrackSource.ValueType") -> str | None:
     """Why not; None when it is allowed."""
     if not permission.can_publish:
         return "publishing is not allowed"

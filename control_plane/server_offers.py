@@ -92,10 +92,6 @@ class ServerOffers:
                 slot.cooling = False
             elif slot.sending is offered.sending:
                 self._subscribe(slot, offered.sending, agreement)
-        if any(
-            slot.sending is None and offered.sending for slot, offered in zip(self._slots, self._offered, strict=False)
-        ):
-            self._dirty = True
 
     def released(self, track: Track) -> None:
         """The track is not subscribed to any more."""

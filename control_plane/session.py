@@ -141,7 +141,9 @@ class Session:
             log.exception("request failed", request=kind, participant=self.participant.id)
             self.emit(SessionResponse(request_id=request.request_id, request_failed=request_failed(error)))
 
-    def leave(self, reason: "models_pb2.DisconnectReason", message: str = "", can_rejoin: bool = False) -> None:
+    def leave(
+        self, reason: "models_pb2.DisconnectReason.ValueType", message: str = "", can_rejoin: bool = False
+    ) -> None:
         """Ends the session and frees everything. May be called twice."""
         if self.ended:
             return
@@ -153,7 +155,7 @@ class Session:
             self._settle.cancel()
         for track in list(self.participant.tracks.values()):
             self.unpublish(track, tell_owner=False)
-        for offers in self._transports():
+        for offers in self.transports():
             if offers.peer is not None:
                 self.close_peer(offers.peer)
         for subscription in list(self.subscriptions.values()):
@@ -396,7 +398,7 @@ class Session:
         self.choices.explicit[track.id] = False
         self._fail(track.id, signaling_pb2.SubscriptionFailed.REASON_NO_COMMON_CODEC)
 
-    def subscribed(self, subscription: Subscription, mid: str, transport: int) -> None:
+    def subscribed(self, subscription: Subscription, mid: str, transport: "signaling_pb2.Transport.ValueType") -> None:
         """The core forwards it now."""
         track = subscription.track
         self.room.subscribed(subscription, self)
@@ -404,7 +406,7 @@ class Session:
             track_id=track.id,
             participant_id=track.owner.id,
             mid=mid,
-            transport=transport,  # type: ignore[arg-type]
+            transport=transport,
         )
         self.emit(SessionResponse(track_subscribed=message))
 
@@ -478,7 +480,7 @@ class Session:
 
     @property
     def media_connected(self) -> bool:
-        return any(offers.peer is not None and offers.peer.connected for offers in self._transports())
+        return any(offers.peer is not None and offers.peer.connected for offers in self.transports())
 
     def peer_connected(self, offers: "ClientOffers | ServerOffers") -> None:
         if offers.peer is None:
@@ -488,7 +490,7 @@ class Session:
             for label in offers.labels:
                 self.room.open_data_channel(offers.peer, label)
         changed = signaling_pb2.TransportChanged(
-            transport=offers.transport,  # type: ignore[arg-type]
+            transport=offers.transport,
             state=signaling_pb2.TransportChanged.STATE_CONNECTED,
         )
         self.emit(SessionResponse(transport_changed=changed))
@@ -502,7 +504,7 @@ class Session:
             offers.peer.connected = False
             offers.peer.lost = True
         changed = signaling_pb2.TransportChanged(
-            transport=offers.transport,  # type: ignore[arg-type]
+            transport=offers.transport,
             state=signaling_pb2.TransportChanged.STATE_FAILED,
             reason=reason,
         )
@@ -525,14 +527,14 @@ class Session:
         message.sender_id, message.sender_identity = self.participant.id, self.participant.identity
         self.emit(SessionResponse(data=message))
 
-    def _transports(self) -> "list[ClientOffers | ServerOffers]":
+    def transports(self) -> "list[ClientOffers | ServerOffers]":
         return [self.publisher] if self.subscriber is None else [self.publisher, self.subscriber]
 
     def _own_track(self, track_id: str) -> Track:
         pending = next((track for track in self.pending_tracks.values() if track.id == track_id), None)
         return pending or self.participant.track(track_id)
 
-    def _fail(self, track_id: str, reason: "signaling_pb2.SubscriptionFailed.Reason") -> None:
+    def _fail(self, track_id: str, reason: "signaling_pb2.SubscriptionFailed.Reason.ValueType") -> None:
         failed = signaling_pb2.SubscriptionFailed(track_id=track_id[:64], reason=reason)
         self.emit(SessionResponse(subscription_failed=failed))
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from google.rpc import code_pb2
+from google.rpc import code_pb2  # type: ignore[import-untyped]
 
 from control_plane import errors
 from pysfu.v1.signaling_pb2 import RequestFailed
@@ -24,7 +24,7 @@ _TABLE: Final = (
 
 def rpc_code(error: Exception) -> int:
     """The google.rpc code, which is gRPC's status number."""
-    return next((code for kind, code, _ in _TABLE if isinstance(error, kind)), code_pb2.INTERNAL)
+    return int(next((code for kind, code, _ in _TABLE if isinstance(error, kind)), code_pb2.INTERNAL))
 
 
 def message_of(error: Exception) -> str:

@@ -1,0 +1,72 @@
+"""Tells participants how good connections are, from the core's statistics."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import structlog
+
+from control_plane.measure import LayerCounts, Snapshot, layer_counts, paths
+from control_plane.node import Node
+from control_plane.quality import Path, Quality, quality, score
+from pysfu.v1 import signaling_pb2
+from pysfu.v1.signaling_pb2 import SessionResponse
+
+log = structlog.get_logger(__name__)
+
+# Longer averages more, shorter tells sooner.
+INTERVAL: Final = 2.0
+_GOOD_PATH: Final = Path(0.0, 0.0, 0.0)
+# Smaller changes of the score are not told while the quality stays the same.
+_STEP: Final = 0.3
+
+
+class Monitor:
+    """Runs beside a node until it is stopped."""
+
+    def __init__(self, node: Node, snapshot: Callable[[], Snapshot]) -> None:
+        self._node = node
+        self._snapshot = snapshot
+        empty = np.zeros(0, np.int64)
+        self._before = LayerCounts(empty, empty, empty)
+        self._told: dict[str, tuple[Quality, float]] = {}
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL)
+            try:
+                self.update(self._snapshot())
+            except Exception:
+                log.exception("connection quality could not be measured")
+
+    def update(self, snapshot: Snapshot) -> None:
+        """One round: what changed is told to the room."""
+        found = paths(snapshot, self._before)
+        self._before = layer_counts(snapshot.layers)
+        told: dict[str, tuple[Quality, float]] = {}
+        for live in self._node.rooms():
+            updates = []
+            for participant in live.room.participants.values():
+                session = participant.session
+                if participant.info.state != participant.info.STATE_ACTIVE:
+                    continue
+                handles = [offers.peer.handle for offers in session.transports() if offers.peer is not None]
+                points = min(score(found.get(handle, _GOOD_PATH)) for handle in handles) if handles else 1.0
+                now = quality(session.media_connected, points)
+                before = self._told.get(participant.id)
+                if before is None or before[0] != now or abs(before[1] - points) >= _STEP:
+                    before = (now, points)
+                    if not participant.hidden:
+                        updates.append(
+                            signaling_pb2.ConnectionQualities.Update(
+                                participant_id=participant.id,
+                                quality=signaling_pb2.ConnectionQualities.Quality.ValueType(now),
+                                score=points,
+                            )
+                        )
+                told[participant.id] = before
+            if updates:
+                message = signaling_pb2.ConnectionQualities(updates=updates)
+                live.broadcast(SessionResponse(connection_qualities=message))
+        self._told = told

@@ -1,0 +1,1 @@
+"""Thin gRPC servicers: authenticate, ask the node, translate."""

@@ -1,0 +1,165 @@
+"""`RoomService`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from control_plane.auth import Grants, Verifier
+from control_plane.data import check_message
+from control_plane.errors import ControlError, InvalidArgumentError, LimitExceededError
+from control_plane.live_room import LiveRoom
+from control_plane.node import Node, Watcher
+from control_plane.rooms import Participant, check_metadata, check_room_name, update_info
+from control_plane.services.calls import Context, authenticate, refuse, unary
+from pysfu.v1 import models_pb2, rooms_pb2, rooms_pb2_grpc
+
+MAX_LISTED = 4_096
+
+
+class RoomService(rooms_pb2_grpc.RoomServiceServicer):
+    """Rooms and who is in them."""
+
+    def __init__(self, node: Node, verifier: Verifier) -> None:
+        self._node = node
+        self._verifier = verifier
+
+    @unary
+    async def CreateRoom(self, request: rooms_pb2.CreateRoomRequest, context: Context) -> models_pb2.Room:
+        self._grants(context).require_room_create()
+        timeout = request.empty_timeout_seconds if request.HasField("empty_timeout_seconds") else None
+        live = self._node.create_room(request.name, request.metadata, request.max_participants, timeout)
+        return live.room.snapshot()
+
+    @unary
+    async def GetRoom(self, request: rooms_pb2.GetRoomRequest, context: Context) -> models_pb2.Room:
+        self._grants(context).require_room_read(request.room)
+        return self._node.room(request.room).room.snapshot()
+
+    @unary
+    async def ListRooms(self, request: rooms_pb2.ListRoomsRequest, context: Context) -> rooms_pb2.ListRoomsResponse:
+        self._grants(context).require_room_list()
+        if len(request.names) > MAX_LISTED:
+            raise InvalidArgumentError(f"more than {MAX_LISTED} names")
+        return rooms_pb2.ListRoomsResponse(rooms=[live.room.snapshot() for live in self._node.rooms(request.names)])
+
+    @unary
+    async def EndRoom(self, request: rooms_pb2.EndRoomRequest, context: Context) -> rooms_pb2.EndRoomResponse:
+        self._grants(context).require_room_create()
+        self._node.end_room(self._node.room(request.room))
+        return rooms_pb2.EndRoomResponse()
+
+    @unary
+    async def UpdateRoom(self, request: rooms_pb2.UpdateRoomRequest, context: Context) -> models_pb2.Room:
+        live = self._administered(context, request.room)
+        check_metadata(request.metadata)
+        live.room.info.metadata = request.metadata
+        live.room_changed()
+        return live.room.snapshot()
+
+    @unary
+    async def ListParticipants(
+        self, request: rooms_pb2.ListParticipantsRequest, context: Context
+    ) -> rooms_pb2.ListParticipantsResponse:
+        live = self._administered(context, request.room)
+        participants = [participant.snapshot() for participant in live.room.participants.values()]
+        return rooms_pb2.ListParticipantsResponse(participants=participants)
+
+    @unary
+    async def GetParticipant(
+        self, request: rooms_pb2.GetParticipantRequest, context: Context
+    ) -> models_pb2.Participant:
+        return self._participant(context, request.room, request.identity).snapshot()
+
+    @unary
+    async def UpdateParticipant(
+        self, request: rooms_pb2.UpdateParticipantRequest, context: Context
+    ) -> models_pb2.Participant:
+        participant = self._participant(context, request.room, request.identity)
+        name = request.name if request.HasField("name") else None
+        metadata = request.metadata if request.HasField("metadata") else None
+        update_info(participant.info, name, metadata, dict(request.attributes))
+        live = participant.session.room
+        if request.HasField("permission"):
+            participant.info.permission.CopyFrom(request.permission)
+            live.permission_changed(participant)
+        else:
+            live.changed(participant)
+        return participant.snapshot()
+
+    @unary
+    async def RemoveParticipant(
+        self, request: rooms_pb2.RemoveParticipantRequest, context: Context
+    ) -> rooms_pb2.RemoveParticipantResponse:
+        participant = self._participant(context, request.room, request.identity)
+        participant.session.leave(models_pb2.DISCONNECT_REASON_PARTICIPANT_REMOVED, "removed from the room")
+        return rooms_pb2.RemoveParticipantResponse()
+
+    @unary
+    async def MuteTrack(self, request: rooms_pb2.MuteTrackRequest, context: Context) -> models_pb2.Track:
+        participant = self._participant(context, request.room, request.identity)
+        track = participant.track(request.track_id)
+        participant.session.mute(track, request.muted, by_server=True)
+        return track.info
+
+    @unary
+    async def UpdateSubscriptions(
+        self, request: rooms_pb2.UpdateSubscriptionsRequest, context: Context
+    ) -> rooms_pb2.UpdateSubscriptionsResponse:
+        participant = self._participant(context, request.room, request.identity)
+        if len(request.track_ids) > MAX_LISTED:
+            raise InvalidArgumentError(f"more than {MAX_LISTED} tracks")
+        tracks = [participant.session.room.known_track(track_id) for track_id in request.track_ids]
+        for track in tracks:
+            participant.session.choose(track, request.subscribe)
+        participant.session.settle(0)
+        return rooms_pb2.UpdateSubscriptionsResponse()
+
+    @unary
+    async def SendData(self, request: rooms_pb2.SendDataRequest, context: Context) -> rooms_pb2.SendDataResponse:
+        live = self._administered(context, request.room)
+        message = request.message
+        check_message(message.label, message.payload)
+        live.send_data(
+            "", message.label, message.payload, message.binary, to_identities=list(request.destination_identities)
+        )
+        return rooms_pb2.SendDataResponse()
+
+    async def WatchEvents(
+        self, request: rooms_pb2.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[rooms_pb2.RoomEvent]:
+        try:
+            grants = self._grants(context)
+            if request.room:
+                check_room_name(request.room)
+                grants.require_room_read(request.room)
+            else:
+                grants.require_room_list()
+        except ControlError as error:
+            await refuse(context, error)
+        watcher = self._node.watch(request.room)
+        try:
+            await context.send_initial_metadata(())
+            while True:
+                yield await _next_event(watcher)
+        except ControlError as error:
+            await refuse(context, error)
+        finally:
+            self._node.unwatch(watcher)
+
+    def _grants(self, context: Context) -> Grants:
+        return authenticate(context, self._verifier).grants
+
+    def _administered(self, context: Context, room: str) -> LiveRoom:
+        self._grants(context).require_room_admin(room)
+        return self._node.room(room)
+
+    def _participant(self, context: Context, room: str, identity: str) -> Participant:
+        return self._administered(context, room).room.participant(identity)
+
+
+async def _next_event(watcher: Watcher) -> rooms_pb2.RoomEvent:
+    try:
+        return watcher.queue.get_nowait()
+    except asyncio.QueueEmpty:
+        if watcher.lost:
+            raise LimitExceededError("events were lost: the watcher did not keep up") from None
+        return await watcher.queue.get()
