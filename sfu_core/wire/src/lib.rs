@@ -7,9 +7,11 @@
 mod cursor;
 pub mod demux;
 pub mod ext;
+pub mod red;
 pub mod rtcp;
 pub mod rtp;
 pub mod seq;
 pub mod stun;
+pub mod vp8;
 
 pub use cursor::BufferFull;
