@@ -1,9 +1,10 @@
 """What the control plane asks of the media core: the commands of `pysfu.Sfu`, and the credentials of one transport."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from control_plane import ids
+from control_plane.measure import Snapshot
 from control_plane.negotiation.codecs import PayloadMap
 from control_plane.negotiation.model import Agreement, IceCredentials, LocalTransport, Negotiated, TransportParameters
 from control_plane.subscriptions import Wanted
@@ -62,6 +63,18 @@ class MediaCore(Protocol):
     def unsubscribe(self, subscription: int) -> None: ...
     def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None: ...
     def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None: ...
+
+
+class Media(MediaCore, Protocol):
+    """A whole core: commands, events, statistics."""
+
+    def listen(self, handler: Callable[[tuple[Any, ...]], None]) -> None:
+        """From now on each event goes to `handler` on the running loop, as `poll_events` of the core documents them."""
+
+    def snapshot(self) -> Snapshot:
+        """The newest statistics of all workers."""
+
+    def shutdown(self) -> None: ...
 
 
 class MediaPeer:

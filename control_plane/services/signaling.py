@@ -26,7 +26,7 @@ class SignalingService:
         self._node = node
         self._verifier = verifier
 
-    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+    def handler(self) -> grpc.GenericRpcHandler:
         """What a server is to be given."""
         method = grpc.stream_stream_rpc_method_handler(
             self.session,
