@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::command::{Fingerprint, IceCredentials};
 use crate::config::Config;
@@ -73,6 +73,9 @@ pub struct Transport {
     /// Where DTLS came from last: answered there until a pair is nominated.
     dtls_source: Option<(SocketId, SocketAddr)>,
     srtp: Option<Box<SrtpKeys>>,
+    /// A peer with a nominated pair that does not finish DTLS is dropped then.
+    connect_by: Option<Instant>,
+    patience: Duration,
     limits: DataLimits,
     /// From the first application data on, or from the first channel opened here.
     data: Option<Box<DataChannels>>,
@@ -91,6 +94,8 @@ impl Transport {
             dtls: None,
             dtls_source: None,
             srtp: None,
+            connect_by: None,
+            patience: config.ice_timeout,
             limits: DataLimits::from(config),
             data: None,
             ended: false,
@@ -137,7 +142,7 @@ impl Transport {
             return;
         }
         self.dtls_source = Some((socket, from));
-        let new = || Box::new(DtlsServer::new(now, Arc::clone(&self.identity), self.announced.clone()));
+        let new = || Box::new(DtlsServer::new(Arc::clone(&self.identity), self.announced.clone()));
         self.dtls.get_or_insert_with(new).handle_datagram(now, datagram);
         self.pump(now);
     }
@@ -214,6 +219,9 @@ impl Transport {
             data.handle_timeout(now);
         }
         self.pump(now);
+        if self.connect_by.is_some_and(|at| at <= now) {
+            self.disconnect(DisconnectReason::DtlsFailed);
+        }
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {
@@ -222,7 +230,10 @@ impl Transport {
         }
         let dtls = self.dtls.as_ref().and_then(|dtls| dtls.next_timeout());
         let data = self.data.as_ref().and_then(|data| data.next_timeout());
-        [self.ice.next_timeout(), dtls, data].into_iter().flatten().min()
+        [self.ice.next_timeout(), self.connect_by, dtls, data]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// STUN answers, DTLS and SCTP: everything but media.
@@ -258,7 +269,12 @@ impl Transport {
                 IceEvent::Dropped { socket, remote } => {
                     self.events.push_back(TransportEvent::AddressDropped { socket, remote });
                 }
-                IceEvent::Selected { remote } => self.events.push_back(TransportEvent::IceConnected { remote }),
+                IceEvent::Selected { remote } => {
+                    if self.srtp.is_none() {
+                        self.connect_by.get_or_insert(now + self.patience);
+                    }
+                    self.events.push_back(TransportEvent::IceConnected { remote });
+                }
                 IceEvent::Lost(reason) => return self.disconnect(reason),
             }
         }
@@ -269,6 +285,7 @@ impl Transport {
                         self.events
                             .push_back(TransportEvent::Connected { profile: keys.profile });
                         self.srtp = Some(keys);
+                        self.connect_by = None;
                     }
                     DtlsEvent::Data(packet) => data_of(&mut self.data, self.limits).handle_packet(now, packet),
                     DtlsEvent::Ended(reason) => return self.disconnect(reason),

@@ -290,6 +290,8 @@ impl DataChannels {
     }
 
     fn on_message(&mut self, id: StreamId, binary: bool, payload: Vec<u8>) {
+        // On an unordered channel it may overtake the acknowledgement.
+        self.on_accepted(id);
         match self.channels.get(&id) {
             Some(channel) => self.events.push_back(DataEvent::Received {
                 label: channel.label.clone(),
@@ -300,20 +302,25 @@ impl DataChannels {
         }
     }
 
+    fn on_accepted(&mut self, id: StreamId) {
+        if let Some(channel) = self.channels.get_mut(&id)
+            && channel.opening
+        {
+            channel.opening = false;
+            self.events.push_back(channel.opened());
+        }
+    }
+
     fn on_dcep(&mut self, id: StreamId, bytes: &[u8]) {
+        let message = Message::parse(bytes);
+        if message == Some(Message::Ack) {
+            return self.on_accepted(id);
+        }
         let Some(sctp) = &mut self.association else { return };
         let Ok(mut stream) = sctp.association.stream(id) else {
             return;
         };
-        match Message::parse(bytes) {
-            Some(Message::Ack) => {
-                if let Some(channel) = self.channels.get_mut(&id)
-                    && channel.opening
-                {
-                    channel.opening = false;
-                    self.events.push_back(channel.opened());
-                }
-            }
+        match message {
             // Ids of the DTLS client are even (RFC 8832 section 6).
             Some(Message::Open(open))
                 if id.is_multiple_of(2)

@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use self::message::{Check, Failure, failure_response, success_response};
+use wire::stun::Message;
+
+use self::message::{Failure, failure_response, parse_check, success_response};
 use crate::command::IceCredentials;
 use crate::config::Config;
 use crate::event::DisconnectReason;
@@ -160,25 +162,26 @@ impl IceAgent {
         if self.lost {
             return;
         }
-        match self.authenticate(datagram) {
-            Ok((check, with, claimed)) => {
+        let Some(check) = parse_check(datagram) else {
+            self.dropped += 1;
+            return;
+        };
+        let answer = match self.authenticate(&check) {
+            Ok((with, claimed)) => {
                 let claimed = claimed.map(Box::from);
                 self.on_check(now, Address { socket, remote }, &check, with, claimed);
                 let password = match (with, &self.former) {
                     (With::Former, Some(former)) => &former.local.pwd,
                     _ => &self.current.local.pwd,
                 };
-                if let Some(answer) = success_response(&check, remote, password) {
-                    self.datagrams.push_back((socket, remote, answer));
-                }
+                success_response(&check, remote, password)
             }
             Err(failure) => {
                 self.dropped += 1;
-                if let Some(answer) = failure.and_then(|failure| failure_response(datagram, &failure)) {
-                    self.datagrams.push_back((socket, remote, answer));
-                }
+                failure.and_then(|failure| failure_response(&check, &failure))
             }
-        }
+        };
+        self.datagrams.extend(answer.map(|answer| (socket, remote, answer)));
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -220,36 +223,35 @@ impl IceAgent {
         self.dropped
     }
 
-    /// RFC 8489 section 9.1.3, RFC 8445 section 7.3. Nothing has changed before it succeeds.
-    fn authenticate<'a>(&self, datagram: &'a [u8]) -> Result<(Check<'a>, With, Option<&'a str>), Option<Failure>> {
-        let check = Check::parse(datagram).ok_or(None)?;
-        let generation = |local: &str| match &self.former {
-            _ if local == self.current.local.ufrag => Some((With::Current, &self.current)),
-            Some(former) if local == former.local.ufrag => Some((With::Former, former)),
-            _ => None,
+    /// RFC 8489 section 9.1.3, RFC 8445 section 7.3. Nothing has changed before it succeeds. Tells the user fragment that
+    /// the peer claims, as long as we don't know it.
+    fn authenticate<'a>(&self, check: &Message<'a>) -> Result<(With, Option<&'a str>), Option<Failure>> {
+        let (local, claimed) = check.username().and_then(|name| name.split_once(':')).ok_or(None)?;
+        let (with, generation) = match &self.former {
+            _ if local == self.current.local.ufrag => (With::Current, &self.current),
+            Some(former) if local == former.local.ufrag => (With::Former, former),
+            _ => return Err(None),
         };
-        let (local, claimed) = check.username.split_once(':').ok_or(None)?;
-        let (with, generation) = generation(local).ok_or(None)?;
-        if !check.is_authentic(&generation.local.pwd) {
+        let password = &generation.local.pwd;
+        if !check.verify(password.as_bytes()) {
             return Err(Some(Failure::Unauthorized));
         }
-        let password = || generation.local.pwd.clone();
         let claimed = match &generation.remote {
             Some(remote) if remote.ufrag != claimed => return Err(Some(Failure::Unauthorized)),
             Some(_) => None,
             None => Some(claimed),
         };
-        if !check.unknown.is_empty() {
-            return Err(Some(Failure::UnknownAttributes(check.unknown.clone(), password())));
+        if check.not_understood().next().is_some() {
+            return Err(Some(Failure::UnknownAttributes(password.clone())));
         }
         // We stay controlled whatever the tie-breaker: a lite agent cannot control a full one (RFC 8445 section 6.1.1).
-        if check.peer_is_controlled {
-            return Err(Some(Failure::RoleConflict(password())));
+        if check.ice_controlled().is_some() {
+            return Err(Some(Failure::RoleConflict(password.clone())));
         }
-        Ok((check, with, claimed))
+        Ok((with, claimed))
     }
 
-    fn on_check(&mut self, now: Instant, at: Address, check: &Check<'_>, with: With, claimed: Option<Box<str>>) {
+    fn on_check(&mut self, now: Instant, at: Address, check: &Message<'_>, with: With, claimed: Option<Box<str>>) {
         if with == With::Current {
             self.former = None;
         }
@@ -257,7 +259,7 @@ impl IceAgent {
         match self.pairs.iter_mut().find(|pair| pair.at == at) {
             Some(pair) => {
                 pair.last_check = now;
-                pair.priority = check.priority;
+                pair.priority = priority_of(check);
                 pair.claimed = claimed;
             }
             None => {
@@ -265,7 +267,7 @@ impl IceAgent {
                 self.pairs.push(Pair {
                     at,
                     last_check: now,
-                    priority: check.priority,
+                    priority: priority_of(check),
                     claimed,
                 });
                 self.events.push_back(IceEvent::Validated {
@@ -291,12 +293,12 @@ impl IceAgent {
         }
     }
 
-    fn moves_to(&self, now: Instant, at: Address, check: &Check<'_>, with: With) -> bool {
+    fn moves_to(&self, now: Instant, at: Address, check: &Message<'_>, with: With) -> bool {
         let (Some(selected), Some(pair)) = (self.selected, self.selected_pair()) else {
-            return check.nominates;
+            return check.use_candidate();
         };
         if selected.former && with == With::Current {
-            return check.nominates;
+            return check.use_candidate();
         }
         // The peer restarted and chose: checks with former credentials are late.
         if with == With::Former && !selected.former {
@@ -304,7 +306,7 @@ impl IceAgent {
         }
         let silent = now.saturating_duration_since(pair.last_check) > SILENCE;
         let settling = now.saturating_duration_since(selected.since) < SETTLING;
-        selected.at != at && (silent || check.nominates && (!settling || check.priority > pair.priority))
+        selected.at != at && (silent || check.use_candidate() && (!settling || priority_of(check) > pair.priority))
     }
 
     fn selected_pair(&self) -> Option<&Pair> {
@@ -341,4 +343,9 @@ impl IceAgent {
             remote: at.remote,
         });
     }
+}
+
+/// Zero where the peer leaves it out, which it must not.
+fn priority_of(check: &Message<'_>) -> u32 {
+    check.priority().unwrap_or_default()
 }

@@ -3,6 +3,8 @@
 //! Whom to listen to is the transport's business: what comes here was sent from an address that passed ICE, so the cookie
 //! exchange is left out. Not implemented: session resumption, the client role.
 
+mod hello;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use aws_lc_rs::digest;
 use dimpl::certificate::generate_self_signed_certificate;
 use dimpl::{Dtls, DtlsCertificate, KeyingMaterial, Output};
 
+use self::hello::{HelloBuffer, MAX_BUFFERED, Version};
 use crate::command::Fingerprint;
 use crate::event::{DisconnectReason, SrtpProfile};
 use crate::srtp::{SrtpReceiver, SrtpSender, key_lengths};
@@ -19,8 +22,6 @@ use crate::srtp::{SrtpReceiver, SrtpSender, key_lengths};
 const MTU: usize = 1_150;
 /// Datagrams buffered for reordering, of 1,500 bytes each.
 const MAX_RECEIVE_QUEUE: usize = 20;
-/// Bytes of a ClientHello in fragments; a flood of fragments starts over.
-const MAX_HELLO: usize = 24 * 1024;
 /// Shorter resends more on paths with a long round-trip time, longer joins later after a loss.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(250);
 const MAX_RETRANSMISSIONS: usize = 7;
@@ -94,9 +95,10 @@ pub(crate) enum DtlsEvent {
 /// Created by the first datagram, so that a transport that waits costs nothing.
 pub(crate) struct DtlsServer {
     identity: Arc<DtlsIdentity>,
-    dtls: Box<Dtls>,
     state: State,
-    /// Bytes received before the ClientHello was complete.
+    /// From the ClientHello on.
+    dtls: Option<Box<Dtls>>,
+    /// Bytes received while the handshake has not begun.
     hello_bytes: usize,
     /// SHA-256 of the certificate that the peer proved to own.
     peer: Option<Fingerprint>,
@@ -108,6 +110,7 @@ pub(crate) struct DtlsServer {
 }
 
 enum State {
+    Hello(HelloBuffer),
     Handshake,
     /// Done, but the peer's certificate is not verified before its fingerprint is announced.
     Unverified(Option<Box<SrtpKeys>>),
@@ -116,11 +119,11 @@ enum State {
 }
 
 impl DtlsServer {
-    pub(crate) fn new(now: Instant, identity: Arc<DtlsIdentity>, announced: Vec<Fingerprint>) -> Self {
+    pub(crate) fn new(identity: Arc<DtlsIdentity>, announced: Vec<Fingerprint>) -> Self {
         Self {
-            dtls: new_dtls(now, &identity),
             identity,
-            state: State::Handshake,
+            state: State::Hello(HelloBuffer::default()),
+            dtls: None,
             hello_bytes: 0,
             peer: None,
             announced,
@@ -137,27 +140,20 @@ impl DtlsServer {
     }
 
     pub(crate) fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) {
-        if matches!(self.state, State::Ended) {
-            return;
+        let State::Hello(buffer) = &mut self.state else {
+            return self.feed(now, datagram);
+        };
+        if let Some((version, datagrams)) = buffer.push(datagram) {
+            self.state = State::Handshake;
+            self.dtls = Some(Box::new(self.new_dtls(now, version)));
+            self.hello_bytes = 0;
+            datagrams.iter().for_each(|datagram| self.feed(now, datagram));
         }
-        if self.dtls.protocol_version().is_none() {
-            self.hello_bytes += datagram.len();
-            if self.hello_bytes > MAX_HELLO {
-                self.hello_bytes = datagram.len();
-                self.dtls = new_dtls(now, &self.identity);
-            }
-        }
-        let handled = self
-            .dtls
-            .handle_timeout(now)
-            .and_then(|()| self.dtls.handle_packet(datagram));
-        self.drain(handled);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.deadline.is_some_and(|deadline| deadline <= now) && !matches!(self.state, State::Ended) {
-            let handled = self.dtls.handle_timeout(now);
-            self.drain(handled);
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.with_dtls(|dtls| dtls.handle_timeout(now));
         }
     }
 
@@ -168,21 +164,17 @@ impl DtlsServer {
     /// Application data; dropped unless connected.
     pub(crate) fn send(&mut self, now: Instant, data: &[u8]) {
         if matches!(self.state, State::Connected) {
-            let handled = self
-                .dtls
-                .handle_timeout(now)
-                .and_then(|()| self.dtls.send_application_data(data).map(|_| ()));
-            self.drain(handled);
+            self.with_dtls(|dtls| {
+                dtls.handle_timeout(now)?;
+                dtls.send_application_data(data).map(|_| ())
+            });
         }
     }
 
     /// Queues a `close_notify` where there is a connection.
     pub(crate) fn close(&mut self) {
-        if !matches!(self.state, State::Ended) {
-            let handled = self.dtls.close();
-            self.drain(handled);
-            self.end();
-        }
+        self.with_dtls(Dtls::close);
+        self.end();
     }
 
     pub(crate) fn poll_datagram(&mut self) -> Option<Vec<u8>> {
@@ -193,18 +185,46 @@ impl DtlsServer {
         self.events.pop_front()
     }
 
-    fn drain(&mut self, handled: Result<(), dimpl::Error>) {
-        // Every error is fatal, and nothing may be polled after it.
-        if let Err(error) = handled {
-            tracing::debug!(%error, "DTLS failed");
-            self.fail(DisconnectReason::DtlsFailed);
+    fn feed(&mut self, now: Instant, datagram: &[u8]) {
+        if matches!(self.state, State::Handshake) && self.dtls.as_ref().is_some_and(|d| d.protocol_version().is_none())
+        {
+            self.hello_bytes += datagram.len();
+            if self.hello_bytes > MAX_BUFFERED {
+                self.state = State::Hello(HelloBuffer::default());
+                (self.dtls, self.deadline) = (None, None);
+                return;
+            }
+        }
+        self.with_dtls(|dtls| {
+            dtls.handle_timeout(now)?;
+            dtls.handle_packet(datagram)
+        });
+    }
+
+    fn with_dtls(&mut self, act: impl FnOnce(&mut Dtls) -> Result<(), dimpl::Error>) {
+        if matches!(self.state, State::Ended) {
             return;
         }
+        let Some(mut dtls) = self.dtls.take() else { return };
+        // Every error is fatal, and nothing may be polled after it.
+        match act(&mut dtls) {
+            Ok(()) => {
+                self.drain(&mut dtls);
+                self.dtls = Some(dtls);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "DTLS failed");
+                self.fail(DisconnectReason::DtlsFailed);
+            }
+        }
+    }
+
+    fn drain(&mut self, dtls: &mut Dtls) {
         let mut buffer = vec![0; 2_048];
         let mut connected = false;
         let mut keys = None;
         loop {
-            match self.dtls.poll_output(&mut buffer) {
+            match dtls.poll_output(&mut buffer) {
                 Output::Packet(packet) => self.datagrams.push_back(packet.to_vec()),
                 Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
                 Output::PeerCert(der) => self.peer = Some(sha256(der)),
@@ -258,19 +278,18 @@ impl DtlsServer {
         }
     }
 
+    fn new_dtls(&self, now: Instant, version: Version) -> Dtls {
+        let (config, certificate) = (Arc::clone(&self.identity.config), self.identity.certificate.clone());
+        match version {
+            Version::Dtls12 => Dtls::new_12(config, certificate, now),
+            Version::Best => Dtls::new_auto(config, certificate, now),
+        }
+    }
+
     fn end(&mut self) {
         self.state = State::Ended;
         self.deadline = None;
     }
-}
-
-/// The version is what the ClientHello asks for: 1.3, else 1.2.
-fn new_dtls(now: Instant, identity: &DtlsIdentity) -> Box<Dtls> {
-    Box::new(Dtls::new_auto(
-        Arc::clone(&identity.config),
-        identity.certificate.clone(),
-        now,
-    ))
 }
 
 /// Client key, server key, client salt, server salt (RFC 5764 section 4.2). The peer is the client.
