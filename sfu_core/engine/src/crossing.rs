@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayString;
+
 use crate::command::Codec;
 use crate::ids::TrackId;
 use crate::packet::Packet;
@@ -33,12 +35,17 @@ pub enum Crossing {
     Removed { track: TrackId },
 }
 
+/// Canonical name (RFC 3550 section 6.5.1).
+pub type Cname = ArrayString<24>;
+
 /// What a mirror must know to forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Formats {
     /// Payload type, codec, clock rate in Hz.
     pub codecs: Vec<(crate::ids::PayloadType, Codec, u32)>,
     pub layers: u8,
+    /// Of the publisher, in reports to subscribers.
+    pub cname: Cname,
 }
 
 /// A publisher's NTP time and the RTP timestamp of the same instant.

@@ -115,10 +115,11 @@ fn resolve(sections: &[Section], hint: &Hint<'_>) -> Option<Route> {
         let section = sections.iter().find(|s| s.mid.as_bytes() == mid)?;
         return within(section, hint);
     }
-    if hint.rid.is_none() && hint.repaired_rid.is_none() {
-        if let Some(route) = sections.iter().find_map(|section| announced(section, hint.ssrc)) {
-            return Some(route);
-        }
+    if hint.rid.is_none()
+        && hint.repaired_rid.is_none()
+        && let Some(route) = sections.iter().find_map(|section| announced(section, hint.ssrc))
+    {
+        return Some(route);
     }
     let mut carrying = sections.iter().filter(|s| s.carries(hint.payload_type));
     match (carrying.next(), carrying.next()) {

@@ -9,17 +9,21 @@
 
 pub mod command;
 pub mod config;
+mod counters;
 pub mod crossing;
 mod data;
 mod demux_rtp;
 pub mod dtls;
 mod engine;
 pub mod event;
-pub mod ice;
+mod extensions;
 pub mod forward;
+pub mod ice;
 pub mod ids;
 mod meter;
+mod outbox;
 pub mod packet;
+mod peer;
 pub mod publish;
 pub mod srtp;
 pub mod stats;

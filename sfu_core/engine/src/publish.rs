@@ -1,5 +1,6 @@
 //! A published track: what a peer sends, layer by layer.
 
+pub(crate) mod facts;
 pub(crate) mod keyframe;
 pub mod layer;
 pub(crate) mod nack;

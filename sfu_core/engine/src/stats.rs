@@ -72,8 +72,11 @@ row!(
         dropped_no_route: u64,
         dropped_muted: u64,
         dropped_duplicate: u64,
+        dropped_stray: u64,
         dropped_pool_exhausted: u64,
         dropped_crossing: u64,
+        /// Data messages to peers without such a channel, or with a full one.
+        dropped_data: u64,
         crossings_in: u64,
         crossings_out: u64,
         nacks_in: u64,

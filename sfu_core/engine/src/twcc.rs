@@ -72,33 +72,41 @@ impl ArrivalLog {
         self.next = self.next.min(seq);
     }
 
-    /// What to tell now; it then counts as told.
-    pub(crate) fn due(&mut self, now: u64) -> Option<Span> {
+    /// A report is due: call [`next`](Self::next) until `None`.
+    pub(crate) fn is_due(&self, now: u64) -> bool {
         let waiting = (self.highest + 1).saturating_sub(self.next);
         let interval = if waiting >= FAST_PACKETS / 2 {
             FAST_INTERVAL
         } else {
             SLOW_INTERVAL
         };
-        if waiting == 0 || now.saturating_sub(self.told) < interval {
-            return None;
-        }
-        // A message begins with a packet that arrived, so that its reference time is near.
-        while self.arrivals[slot(self.next)] == NONE && self.next < self.highest {
+        waiting > 0 && now.saturating_sub(self.told) >= interval
+    }
+
+    /// What to tell next; [`told`](Self::told) says how much of it was.
+    pub(crate) fn next(&mut self) -> Option<Span> {
+        // A message begins with a packet that arrived: its times build on that.
+        while self.next <= self.highest && self.arrivals[slot(self.next)] == NONE {
             self.next += 1;
         }
-        let count = (self.highest + 1 - self.next).min(MAX_REPORTED);
-        let span = Span {
+        let count = (self.highest + 1).saturating_sub(self.next).min(MAX_REPORTED);
+        (count > 0).then_some(Span {
             first: self.next,
             count,
             serial: self.serial,
-        };
+        })
+    }
+
+    /// The first `count` numbers of the last span went out.
+    pub(crate) fn told(&mut self, count: u64, now: u64) {
         self.next += count;
         self.serial = self.serial.wrapping_add(1);
-        if self.next > self.highest {
-            self.told = now;
-        }
-        Some(span)
+        self.told = now;
+    }
+
+    /// Some numbers are not told yet.
+    pub(crate) fn waits(&self) -> bool {
+        self.next <= self.highest
     }
 
     /// Microseconds; `None` when it did not arrive.
@@ -118,10 +126,11 @@ mod tests {
     const MS: u64 = 1_000;
 
     fn told(log: &mut ArrivalLog, now: u64) -> Option<(u16, Vec<bool>)> {
-        let span = log.due(now)?;
+        let span = log.is_due(now).then(|| log.next())??;
         let arrived = (span.first..span.first + span.count)
             .map(|seq| log.arrival(seq).is_some())
             .collect();
+        log.told(span.count, now);
         Some((span.first as u16, arrived))
     }
 
@@ -171,8 +180,8 @@ mod tests {
         for number in 0..2_000 {
             log.on_packet(30_001 + number, 1, 110 * MS);
         }
-        let lens: Vec<_> = (0..5)
-            .map_while(|_| told(&mut log, 300 * MS))
+        let lens: Vec<_> = (3..8)
+            .map_while(|i| told(&mut log, i * 100 * MS))
             .map(|(_, arrived)| arrived.len())
             .collect();
         assert_eq!(lens, [512, 512, 512, 464]);

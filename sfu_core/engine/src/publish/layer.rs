@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use wire::rtcp::report::ReportBlock;
+
 use super::keyframe::KeyframeRequests;
 use super::nack::{Arrival, NackList};
 use super::receive::{Extender, MAX_DROPOUT, ReceiveStats, Timeline};
 use super::ring::Ring;
+use crate::command::PublishedCodec;
 use crate::crossing::SourceClock;
 use crate::meter::Meter;
 use crate::packet::Packet;
@@ -135,6 +138,29 @@ impl Layer {
         })
     }
 
+    /// For the next receiver report (RFC 3550 section 6.4.1); `None` before the first packet.
+    pub(crate) fn report_block(&mut self, now: u64) -> Option<ReportBlock> {
+        let ssrc = self.upstream.ssrc?;
+        let reception = self.upstream.stats.report()?;
+        // The middle of the NTP timestamp, and the time since it came in units of 1/65536 s.
+        let (last_sender_report, delay) = self.clock.map_or((0, 0), |clock| {
+            let since = now.saturating_sub(clock.arrival);
+            (
+                (clock.ntp >> 16) as u32,
+                (since.min(u64::from(u32::MAX)) * 65_536 / 1_000_000) as u32,
+            )
+        });
+        Some(ReportBlock {
+            ssrc,
+            fraction_lost: reception.fraction_lost,
+            cumulative_lost: reception.cumulative_lost,
+            highest_sequence: reception.extended_highest,
+            jitter: reception.jitter,
+            last_sender_report,
+            delay,
+        })
+    }
+
     /// What follows does not continue what came before: packets were dropped here on purpose.
     pub(crate) fn interrupt(&mut self) {
         self.upstream.stream = self.upstream.stream.wrapping_add(1);
@@ -176,6 +202,13 @@ impl Layer {
 }
 
 impl Upstream {
+    /// Of the packet that is about to be placed.
+    pub(crate) fn set_format(&mut self, format: &PublishedCodec) {
+        self.clock_rate = format.clock_rate;
+        self.nack = format.nack;
+        self.fir = !format.pli;
+    }
+
     fn restart(&mut self) {
         self.stream = self.stream.wrapping_add(1);
         self.timeline = Timeline::default();

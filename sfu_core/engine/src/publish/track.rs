@@ -1,11 +1,12 @@
 //! A published track: its layers and the packets that wait to be forwarded.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use super::layer::Layer;
 use super::speaker::Speaker;
 use crate::command::{Codec, MediaKind, Publish, PublishedCodec};
-use crate::crossing::Formats;
+use crate::crossing::{Cname, Formats};
 use crate::ids::{PayloadType, PeerId, TrackId, WorkerId};
 use crate::packet::Packet;
 
@@ -32,6 +33,8 @@ pub struct Track {
     pub(crate) mirrors: Vec<WorkerId>,
     /// Keys of the subscriptions of this worker.
     pub(crate) subscribers: Vec<usize>,
+    /// Of the publisher, the same for all its tracks: tells receivers what to keep in sync.
+    pub(crate) cname: Cname,
     pub(crate) muted: bool,
     pub(crate) started: bool,
     pub(crate) speaker: Speaker,
@@ -49,6 +52,7 @@ impl Track {
             id: publish.peer,
         };
         let mut track = Self::new(publish.track, publish.kind, origin);
+        let _ = write!(track.cname, "{}", publish.peer.0);
         track.update(publish);
         track
     }
@@ -66,6 +70,7 @@ impl Track {
             codecs: Vec::new(),
             mirrors: Vec::new(),
             subscribers: Vec::new(),
+            cname: Cname::new(),
             muted: false,
             started: false,
             speaker: Speaker::default(),
@@ -91,11 +96,13 @@ impl Track {
         Formats {
             codecs,
             layers: self.layers.len() as u8,
+            cname: self.cname,
         }
     }
 
     /// Takes over what the home says.
     pub(crate) fn set_formats(&mut self, formats: &Formats) {
+        self.cname = formats.cname;
         self.codecs.clear();
         self.codecs.extend(
             formats
@@ -130,6 +137,16 @@ impl Track {
     /// The format whose retransmissions have this payload type.
     pub(crate) fn repaired_format(&self, repair: PayloadType) -> Option<&PublishedCodec> {
         self.codecs.iter().find(|c| c.rtx_payload_type == Some(repair))
+    }
+
+    /// Published by a peer of this worker.
+    pub(crate) fn is_home(&self) -> bool {
+        matches!(self.origin, Origin::Peer { .. })
+    }
+
+    /// Someone receives it, here or on another worker.
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.subscribers.is_empty() || !self.mirrors.is_empty()
     }
 
     pub(crate) fn push(&mut self, packet: Arc<Packet>) {

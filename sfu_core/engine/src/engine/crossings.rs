@@ -1,0 +1,177 @@
+//! Tracks that cross between workers: as their home, and as a mirror.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Engine;
+use crate::command::MediaKind;
+use crate::crossing::Crossing;
+use crate::ids::{TrackId, WorkerId};
+use crate::publish::track::{Origin, Track};
+
+/// An attach may overtake the command that publishes its track: it waits this long, microseconds.
+const EARLY: u64 = 5_000_000;
+/// Attaches waiting at most.
+const MAX_EARLY: usize = 4_096;
+
+impl Engine {
+    pub fn handle_crossing(&mut self, now: Instant, from: WorkerId, crossing: Crossing) {
+        self.counters.crossings_in += 1;
+        match crossing {
+            Crossing::Attach { track } => self.attach(now, track, from),
+            Crossing::Detach { track } => {
+                self.early
+                    .retain(|&(waiting, worker, _)| (waiting, worker) != (track, from));
+                if let Some(&key) = self.track_keys.get(&track) {
+                    self.tracks[key].mirrors.retain(|&worker| worker != from);
+                }
+            }
+            Crossing::RequestKeyframe { track, layer } => {
+                if let Some(&key) = self.track_keys.get(&track) {
+                    self.want_keyframe(now, key, layer);
+                }
+            }
+            Crossing::Formats { track, formats } => {
+                if let Some(key) = self.mirror_key(track, from) {
+                    self.tracks[key].set_formats(&formats);
+                    self.on_layer_activity(now, key);
+                }
+            }
+            Crossing::Packet { track, packet } => {
+                if let Some(key) = self.mirror_key(track, from) {
+                    self.distribute(now, key, packet);
+                }
+            }
+            Crossing::LayerActive { track, layer, active } => {
+                if let Some(key) = self.mirror_key(track, from)
+                    && let Some(slot) = self.tracks[key].layers.get_mut(usize::from(layer))
+                {
+                    slot.active = active;
+                    self.on_layer_activity(now, key);
+                }
+            }
+            Crossing::SenderReport { track, layer, report } => {
+                if let Some(key) = self.mirror_key(track, from)
+                    && let Some(slot) = self.tracks[key].layers.get_mut(usize::from(layer))
+                {
+                    slot.clock = Some(report);
+                }
+            }
+            Crossing::Removed { track } => {
+                if let Some(key) = self.mirror_key(track, from) {
+                    self.remove_track(key);
+                }
+            }
+        }
+    }
+
+    /// The mirror of a track, made when this is its first subscription here.
+    pub(super) fn mirror(&mut self, track: TrackId, kind: MediaKind, home: WorkerId) -> usize {
+        if let Some(&key) = self.track_keys.get(&track) {
+            return key;
+        }
+        let key = self.tracks.insert(Track::mirror(track, kind, home));
+        self.track_keys.insert(track, key);
+        self.crossings.push_back((home, Crossing::Attach { track }));
+        key
+    }
+
+    /// Asks the home of a mirror for the keyframes that its subscribers wait for, limited like any other request.
+    pub(super) fn relay_keyframe_wishes(&mut self, key: usize, at: u64) {
+        let interval = self.config.keyframe_interval.as_micros() as u64;
+        let track = &mut self.tracks[key];
+        let Origin::Worker(home) = track.origin else {
+            return;
+        };
+        for (index, layer) in track.layers.iter_mut().enumerate() {
+            if layer.keyframes.due(at, interval) {
+                let crossing = Crossing::RequestKeyframe {
+                    track: track.id,
+                    layer: index as u8,
+                };
+                self.crossings.push_back((home, crossing));
+            }
+        }
+    }
+
+    /// A track was published: workers that asked before are attached.
+    pub(super) fn attach_early(&mut self, track: TrackId, key: usize) {
+        let mut index = 0;
+        while let Some(&(waiting, worker, _)) = self.early.get(index) {
+            if waiting == track {
+                self.early.swap_remove(index);
+                self.add_mirror(key, worker);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    pub(super) fn expire_early(&mut self, at: u64) {
+        let crossings = &mut self.crossings;
+        self.early.retain(|&(track, worker, until)| {
+            if at >= until {
+                crossings.push_back((worker, Crossing::Removed { track }));
+            }
+            at < until
+        });
+    }
+
+    fn attach(&mut self, now: Instant, track: TrackId, from: WorkerId) {
+        if let Some(&key) = self.track_keys.get(&track) {
+            self.add_mirror(key, from);
+        } else if self.early.len() < MAX_EARLY {
+            let until = self.micros(now) + EARLY;
+            self.early.push((track, from, until));
+        } else {
+            self.crossings.push_back((from, Crossing::Removed { track }));
+        }
+    }
+
+    fn add_mirror(&mut self, key: usize, worker: WorkerId) {
+        let track = &mut self.tracks[key];
+        if !track.is_home() {
+            return;
+        }
+        if !track.mirrors.contains(&worker) {
+            track.mirrors.push(worker);
+        }
+        let id = track.id;
+        self.crossings.push_back((
+            worker,
+            Crossing::Formats {
+                track: id,
+                formats: Arc::new(track.formats()),
+            },
+        ));
+        for (index, layer) in track.layers.iter().enumerate() {
+            let index = index as u8;
+            if layer.active {
+                self.crossings.push_back((
+                    worker,
+                    Crossing::LayerActive {
+                        track: id,
+                        layer: index,
+                        active: true,
+                    },
+                ));
+            }
+            if let Some(report) = layer.clock {
+                self.crossings.push_back((
+                    worker,
+                    Crossing::SenderReport {
+                        track: id,
+                        layer: index,
+                        report,
+                    },
+                ));
+            }
+        }
+    }
+
+    /// Of a track whose home is the worker that speaks of it.
+    fn mirror_key(&self, track: TrackId, from: WorkerId) -> Option<usize> {
+        let key = *self.track_keys.get(&track)?;
+        (self.tracks[key].origin == Origin::Worker(from)).then_some(key)
+    }
+}

@@ -1,0 +1,227 @@
+//! From a protected RTP datagram to a shared packet that waits for its subscribers.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wire::rtp::{self, Header};
+
+use super::Engine;
+use crate::command::{MediaKind, PublishedCodec};
+use crate::counters::Dropped;
+use crate::crossing::Crossing;
+use crate::demux_rtp::Hint;
+use crate::event::Event;
+use crate::extensions::Extensions;
+use crate::ids::PayloadType;
+use crate::packet::Packet;
+use crate::publish::facts;
+use crate::publish::layer::{Misplaced, Place};
+use crate::publish::track::Track;
+use crate::twcc::ArrivalLog;
+
+/// Crossings of media waiting at most; `io` takes them after every batch.
+const MAX_CROSSINGS: usize = 65_536;
+
+/// An authentic packet without its retransmission wrapper.
+struct Media<'a> {
+    layer: u8,
+    format: PublishedCodec,
+    place: Place,
+    recovered: bool,
+    payload: &'a [u8],
+}
+
+impl Engine {
+    pub(super) fn handle_rtp(&mut self, now: Instant, key: usize, datagram: &mut [u8]) -> Result<(), Dropped> {
+        let at = self.micros(now);
+        let header = Header::parse(datagram)?;
+        let peer = &mut self.peers[key];
+        let receiver = peer.transport.receiver().ok_or(Dropped::SrtpEarly)?;
+        let len = receiver.unprotect_rtp(datagram, header.len)?.len;
+        let packet = datagram.get(..len).ok_or(Dropped::Malformed)?;
+        self.counters.rtp_packets_in += 1;
+        peer.received.add(len, at);
+        let extensions = peer.extensions.read(&header, packet);
+        if peer.transport_cc
+            && let Some(number) = extensions.transport_cc
+        {
+            match &mut peer.arrivals {
+                Some(log) => log.on_packet(number, header.ssrc, at),
+                None => peer.arrivals = Some(ArrivalLog::new(number, header.ssrc, at)),
+            }
+        }
+        self.watch(key);
+        let payload = rtp::payload(packet, &header)?;
+        let hint = Hint {
+            ssrc: header.ssrc,
+            payload_type: header.payload_type,
+            mid: extensions.mid,
+            rid: extensions.rid,
+            repaired_rid: extensions.repaired_rid,
+        };
+        let peer = &mut self.peers[key];
+        let route = peer.demux.route(&hint).ok_or(Dropped::NoRoute)?;
+        let track = self.tracks.get_mut(route.track).ok_or(Dropped::NoRoute)?;
+        let Some(media) = place(track, route.layer, &header, payload, at)? else {
+            return Ok(());
+        };
+        if let Some(sample) = media.place.round_trip {
+            peer.on_round_trip(sample);
+        }
+        if media.place.broken && track.kind == MediaKind::Video && track.is_watched() {
+            track.layers[usize::from(media.layer)].keyframes.want();
+        }
+        if track.muted {
+            return Err(Dropped::Muted);
+        }
+        self.accept(now, route.track, &header, &extensions, &media)
+    }
+
+    /// Shares the packet with everyone who wants it.
+    fn accept(
+        &mut self,
+        now: Instant,
+        key: usize,
+        header: &Header,
+        extensions: &Extensions<'_>,
+        media: &Media<'_>,
+    ) -> Result<(), Dropped> {
+        let at = self.micros(now);
+        let track = &mut self.tracks[key];
+        if track.kind == MediaKind::Audio
+            && let Some(level) = extensions.carried.audio_level
+        {
+            track.speaker.on_packet(level & 0x7f, at);
+        }
+        let facts = facts::read(media.format.codec, media.payload, extensions.dependency);
+        let packet = self.pool.take(|packet| {
+            packet.layer = media.layer;
+            packet.seq = media.place.seq;
+            packet.timestamp = header.timestamp;
+            packet.time = media.place.time;
+            packet.stream = media.place.stream;
+            packet.marker = header.marker;
+            packet.payload_type = media.format.payload_type;
+            packet.arrival = at;
+            packet.recovered = media.recovered;
+            packet.extensions = extensions.carried;
+            packet.facts = facts;
+            packet.set_content(media.payload, extensions.dependency)
+        });
+        let packet = packet.ok_or(Dropped::PoolExhausted)?;
+        if !track.started && !media.payload.is_empty() {
+            track.started = true;
+            self.events.push_back(Event::TrackStarted {
+                track: track.id,
+                codec: media.format.codec,
+            });
+        }
+        self.distribute(now, key, packet);
+        Ok(())
+    }
+
+    /// Into the layer's ring, to the subscribers here and to the mirrors elsewhere.
+    pub(super) fn distribute(&mut self, now: Instant, key: usize, packet: Arc<Packet>) {
+        let track = &mut self.tracks[key];
+        let id = track.id;
+        let Some(layer) = track.layers.get_mut(usize::from(packet.layer)) else {
+            return;
+        };
+        if layer.keep(&packet) {
+            self.tell_layer(now, key, packet.layer, true);
+        }
+        let track = &mut self.tracks[key];
+        for &worker in &track.mirrors {
+            if self.crossings.len() >= MAX_CROSSINGS {
+                self.counters.dropped_crossing += 1;
+                continue;
+            }
+            self.crossings.push_back((
+                worker,
+                Crossing::Packet {
+                    track: id,
+                    packet: Arc::clone(&packet),
+                },
+            ));
+        }
+        if track.subscribers.is_empty() {
+            return;
+        }
+        track.push(packet);
+        if std::mem::replace(&mut track.announced, true) {
+            return;
+        }
+        self.pending.push(key);
+        for at in 0..self.tracks[key].subscribers.len() {
+            let subscriber = self.tracks[key].subscribers[at];
+            self.ready(subscriber);
+        }
+    }
+
+    /// A layer began or ceased to flow.
+    pub(super) fn tell_layer(&mut self, now: Instant, key: usize, layer: u8, active: bool) {
+        let track = &self.tracks[key];
+        let crossing = Crossing::LayerActive {
+            track: track.id,
+            layer,
+            active,
+        };
+        self.crossings
+            .extend(track.mirrors.iter().map(|&worker| (worker, crossing.clone())));
+        // A mirror's home tells the control plane.
+        if track.is_home() {
+            self.events.push_back(Event::LayerActive {
+                track: track.id,
+                layer,
+                active,
+            });
+        }
+        self.on_layer_activity(now, key);
+    }
+}
+
+/// `None` for padding sent as a retransmission, which has no number in the media stream.
+fn place<'a>(
+    track: &mut Track,
+    layer: u8,
+    header: &Header,
+    payload: &'a [u8],
+    at: u64,
+) -> Result<Option<Media<'a>>, Dropped> {
+    let payload_type = PayloadType(header.payload_type);
+    let misplaced = |misplaced| match misplaced {
+        Misplaced::Duplicate => Dropped::Duplicate,
+        Misplaced::Stray => Dropped::Stray,
+    };
+    let format = track.format(payload_type).copied();
+    let repaired = track.repaired_format(payload_type).copied();
+    let slot = track.layers.get_mut(usize::from(layer)).ok_or(Dropped::NoRoute)?;
+    if let Some(format) = format {
+        slot.upstream.set_format(&format);
+        let place = slot
+            .place(header.ssrc, header.sequence, header.timestamp, at)
+            .map_err(misplaced)?;
+        return Ok(Some(Media {
+            layer,
+            format,
+            place,
+            recovered: false,
+            payload,
+        }));
+    }
+    let format = repaired.ok_or(Dropped::NoRoute)?;
+    // RFC 4588 section 4: the original sequence number precedes the payload.
+    let Some((original, payload)) = payload.split_first_chunk() else {
+        return Ok(None);
+    };
+    let place = slot
+        .place_repair(u16::from_be_bytes(*original), header.timestamp, at)
+        .map_err(misplaced)?;
+    Ok(Some(Media {
+        layer,
+        format,
+        place,
+        recovered: true,
+        payload,
+    }))
+}

@@ -1,0 +1,90 @@
+//! Freeing peers, tracks and subscriptions with everything that refers to them.
+
+use std::time::Instant;
+
+use super::Engine;
+use crate::crossing::Crossing;
+use crate::publish::track::Origin;
+
+impl Engine {
+    /// With its tracks, their subscriptions anywhere, and its own subscriptions.
+    pub(super) fn remove_peer(&mut self, now: Instant, key: usize) {
+        while let Some(&subscription) = self.peers[key].subscriptions.last() {
+            self.remove_subscription(subscription);
+        }
+        while let Some(&track) = self.peers[key].tracks.last() {
+            self.remove_track(track);
+        }
+        let mut peer = self.peers.remove(key);
+        self.peer_keys.remove(&peer.id);
+        self.outbox.forget(key);
+        self.queued.retain(|&queued| queued != key);
+        self.busy.retain(|&busy| busy != key);
+        for address in &peer.addresses {
+            if self.addresses.get(address) == Some(&key) {
+                self.addresses.remove(address);
+            }
+        }
+        for ufrag in &peer.ufrags {
+            if self.ufrags.get(ufrag) == Some(&key) {
+                self.ufrags.remove(ufrag);
+            }
+        }
+        peer.transport.close(now);
+        while let Some(datagram) = peer.transport.poll_datagram() {
+            self.datagrams.push_back(datagram);
+        }
+    }
+
+    /// With its subscriptions here; its mirrors are told.
+    pub(super) fn remove_track(&mut self, key: usize) {
+        let track = &mut self.tracks[key];
+        let id = track.id;
+        // Else the last subscription of a mirror would remove the track itself.
+        let subscribers = std::mem::take(&mut track.subscribers);
+        for subscriber in subscribers {
+            self.forget_subscription(subscriber);
+        }
+        let track = self.tracks.remove(key);
+        self.track_keys.remove(&id);
+        self.pending.retain(|&pending| pending != key);
+        self.crossings.extend(
+            track
+                .mirrors
+                .iter()
+                .map(|&worker| (worker, Crossing::Removed { track: id })),
+        );
+        if let Origin::Peer { key: peer, .. } = track.origin
+            && let Some(peer) = self.peers.get_mut(peer)
+        {
+            peer.demux.remove(key);
+            peer.tracks.retain(|&track| track != key);
+        }
+    }
+
+    /// The last subscription of a mirror takes the mirror with it.
+    pub(super) fn remove_subscription(&mut self, key: usize) {
+        let track_key = self.subscribers[key].track;
+        self.forget_subscription(key);
+        let Some(track) = self.tracks.get_mut(track_key) else {
+            return;
+        };
+        track.subscribers.retain(|&subscriber| subscriber != key);
+        if let Origin::Worker(home) = track.origin
+            && track.subscribers.is_empty()
+        {
+            self.crossings.push_back((home, Crossing::Detach { track: track.id }));
+            self.remove_track(track_key);
+        }
+    }
+
+    fn forget_subscription(&mut self, key: usize) {
+        let subscriber = self.subscribers.remove(key);
+        self.subscription_keys.remove(&subscriber.id);
+        if let Some(peer) = self.peers.get_mut(subscriber.peer) {
+            peer.subscriptions.retain(|&subscription| subscription != key);
+            peer.ready.retain(|&ready| ready != key);
+            peer.by_ssrc.retain(|_, &mut subscription| subscription != key);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The subscriptions of this worker: what they wait for, and what their clients say.
+
+use std::time::Instant;
+
+use wire::rtcp::nack::Nack;
+use wire::rtcp::report::ReportBlock;
+use wire::rtcp::{report, sdes};
+
+use super::Engine;
+use super::flush::Full;
+use crate::command::{Subscribe, Wanted};
+use crate::event::{CommandError, Event, Limit};
+use crate::forward::{Egress, Forwarded, Subscription};
+use crate::ids::{SubscriptionId, WorkerId};
+use crate::packet::MAX_PACKET;
+use crate::peer::Peer;
+use crate::publish::track::Track;
+use crate::stats::{SubscriptionRow, WorkerRow};
+use crate::transmit::TransmitArena;
+
+/// Numbers that a subscriber may ask again between two flushes. What is beyond it asks once more.
+const MAX_ASKED: usize = 512;
+/// Room in the arena for one retransmission.
+const ROOM: usize = MAX_PACKET + 256;
+
+/// A subscription with its place in the engine.
+pub(super) struct Subscriber {
+    pub(super) id: SubscriptionId,
+    /// Keys.
+    pub(super) peer: usize,
+    pub(super) track: usize,
+    state: Subscription,
+    /// Number of the first pending packet of the track that it has not seen.
+    cursor: u64,
+    /// It is in its peer's list of those with something to send.
+    ready: bool,
+    /// Numbers asked again.
+    asked: Vec<u16>,
+}
+
+impl Engine {
+    pub(super) fn subscribe(&mut self, now: Instant, subscribe: &Subscribe) -> Result<(), CommandError> {
+        let peer_key = self.peer_key(subscribe.peer)?;
+        if self.peers[peer_key].subscriptions.len() >= self.config.max_subscriptions_per_peer {
+            return Err(CommandError::Limit(Limit::Subscriptions));
+        }
+        if self.subscription_keys.contains_key(&subscribe.subscription) {
+            return Ok(());
+        }
+        let track_key = match self.track_keys.get(&subscribe.track) {
+            Some(&key) => key,
+            None if subscribe.home == self.config.worker => return Err(CommandError::UnknownTrack),
+            None => self.mirror(subscribe.track, subscribe.kind, WorkerId(subscribe.home.0)),
+        };
+        let at = self.micros(now);
+        let track = &mut self.tracks[track_key];
+        let mut state = Subscription::new(at, subscribe, seed());
+        state.update_target(track);
+        let key = self.subscribers.insert(Subscriber {
+            id: subscribe.subscription,
+            peer: peer_key,
+            track: track_key,
+            state,
+            cursor: track.end(),
+            ready: false,
+            asked: Vec::new(),
+        });
+        track.subscribers.push(key);
+        self.subscription_keys.insert(subscribe.subscription, key);
+        let peer = &mut self.peers[peer_key];
+        peer.subscriptions.push(key);
+        peer.by_ssrc.insert(subscribe.ssrc.0, key);
+        if let Some(ssrc) = subscribe.rtx_ssrc {
+            peer.by_ssrc.insert(ssrc.0, key);
+        }
+        self.steer(now, key);
+        Ok(())
+    }
+
+    pub(super) fn set_wanted(
+        &mut self,
+        now: Instant,
+        subscription: SubscriptionId,
+        wanted: Wanted,
+    ) -> Result<(), CommandError> {
+        let key = self
+            .subscription_keys
+            .get(&subscription)
+            .copied()
+            .ok_or(CommandError::UnknownSubscription)?;
+        let subscriber = &mut self.subscribers[key];
+        subscriber.state.set_wanted(wanted, &self.tracks[subscriber.track]);
+        self.steer(now, key);
+        Ok(())
+    }
+
+    /// A layer of the track began or ceased to flow, or its layers are others.
+    pub(super) fn on_layer_activity(&mut self, now: Instant, track: usize) {
+        for index in 0..self.tracks[track].subscribers.len() {
+            let source = &self.tracks[track];
+            let key = source.subscribers[index];
+            self.subscribers[key].state.update_target(source);
+            self.steer(now, key);
+        }
+    }
+
+    /// Media may flow to this peer: what it waits for begins with keyframes.
+    pub(super) fn on_connected(&mut self, now: Instant, peer: usize) {
+        for index in 0..self.peers[peer].subscriptions.len() {
+            self.steer(now, self.peers[peer].subscriptions[index]);
+        }
+    }
+
+    /// Packets of its track wait for this subscription.
+    pub(super) fn ready(&mut self, key: usize) {
+        let subscriber = &mut self.subscribers[key];
+        let peer = subscriber.peer;
+        if !std::mem::replace(&mut subscriber.ready, true) {
+            self.peers[peer].ready.push(key);
+            self.queue(peer);
+        }
+    }
+
+    /// Sender reports, and wishes that are still open.
+    pub(super) fn visit_subscriptions(&mut self, now: Instant, peer: usize) {
+        let at = self.micros(now);
+        for index in 0..self.peers[peer].subscriptions.len() {
+            let key = self.peers[peer].subscriptions[index];
+            let subscriber = &mut self.subscribers[key];
+            let track = &self.tracks[subscriber.track];
+            if let Some(info) = subscriber.state.sender_report(at, track) {
+                let ssrc = subscriber.state.ssrc;
+                self.outbox.add(peer, |out| report::write_sender(out, ssrc, &info, []));
+                self.outbox.add(peer, |out| sdes::write_cname(out, ssrc, &track.cname));
+            }
+            self.steer(now, key);
+        }
+    }
+
+    /// A NACK of a subscriber; answered in the next flush.
+    pub(super) fn handle_nack(&mut self, peer: usize, nack: &Nack<'_>) {
+        let Some(&key) = self.peers[peer].by_ssrc.get(&nack.media_ssrc) else {
+            return;
+        };
+        let asked = &mut self.subscribers[key].asked;
+        let room = MAX_ASKED - asked.len();
+        asked.extend(nack.sequences().take(room));
+        self.ready(key);
+    }
+
+    pub(super) fn handle_picture_loss(&mut self, now: Instant, key: usize) {
+        self.subscribers[key].state.handle_keyframe_request();
+        self.steer(now, key);
+    }
+
+    /// Returns the round-trip time, microseconds, if it is known by now.
+    pub(super) fn handle_report(&mut self, now: Instant, key: usize, block: &ReportBlock) -> Option<u64> {
+        let at = self.micros(now);
+        let subscriber = &mut self.subscribers[key];
+        let state = &mut subscriber.state;
+        // Reports on the RTX stream tell nothing of the media.
+        if block.ssrc != state.ssrc {
+            return None;
+        }
+        state.handle_report(at, block, &self.tracks[subscriber.track]);
+        let round_trip = (state.rtt_ms() * 1_000.0) as u64;
+        (round_trip > 0).then_some(round_trip)
+    }
+
+    /// Sends what the ready subscriptions of a peer have.
+    pub(super) fn flush_media(&mut self, now: Instant, key: usize, arena: &mut TransmitArena) -> Result<(), Full> {
+        let at = self.micros(now);
+        let Peer {
+            transport,
+            extension_ids,
+            transport_sequence,
+            ready,
+            ..
+        } = &mut self.peers[key];
+        let selected = transport.selected();
+        let Some(((socket, to), sender)) = selected.zip(transport.sender()) else {
+            for key in ready.drain(..) {
+                let subscriber = &mut self.subscribers[key];
+                subscriber.pass_over(&self.tracks[subscriber.track]);
+            }
+            return Ok(());
+        };
+        let mut egress = Egress {
+            arena,
+            sender,
+            socket,
+            to,
+            ids: extension_ids,
+            transport_sequence,
+        };
+        while let Some(&key) = ready.last() {
+            let subscriber = &mut self.subscribers[key];
+            let track = &self.tracks[subscriber.track];
+            subscriber.flush(at, track, &mut egress, &mut self.counters)?;
+            ready.pop();
+            self.wishes.push(key);
+        }
+        while let Some(key) = self.wishes.pop() {
+            self.steer(now, key);
+        }
+        Ok(())
+    }
+
+    pub(super) fn subscription_rows(&self, at: u64, rows: &mut Vec<SubscriptionRow>) {
+        rows.extend(self.subscribers.iter().map(|(_, subscriber)| subscriber.state.row(at)));
+    }
+
+    /// Tells the layer forwarded when it has changed, and asks for the keyframe that the subscription waits for.
+    fn steer(&mut self, now: Instant, key: usize) {
+        let subscriber = &mut self.subscribers[key];
+        if let Some(layer) = subscriber.state.poll_layer() {
+            self.events.push_back(Event::LayerForwarded {
+                subscription: subscriber.id,
+                layer,
+            });
+        }
+        let Some(layer) = subscriber.state.keyframe_wanted() else {
+            return;
+        };
+        // A client that cannot decode anything yet would not use it.
+        let track = subscriber.track;
+        if self.peers[subscriber.peer].is_connected() {
+            self.want_keyframe(now, track, layer);
+        }
+    }
+}
+
+impl Subscriber {
+    fn flush(&mut self, at: u64, track: &Track, egress: &mut Egress<'_>, counters: &mut WorkerRow) -> Result<(), Full> {
+        while let Some(packet) = track.pending(self.cursor) {
+            match self.state.forward(at, packet, track, egress) {
+                Forwarded::Sent => counters.rtp_packets_out += 1,
+                Forwarded::Dropped => {}
+                Forwarded::Full => return Err(Full),
+            }
+            self.cursor += 1;
+        }
+        while let Some(&sequence) = self.asked.last() {
+            if egress.arena.reserve(ROOM).is_none() {
+                return Err(Full);
+            }
+            self.state.handle_nack(at, std::iter::once(sequence), track, egress);
+            self.asked.pop();
+        }
+        self.pass_over(track);
+        Ok(())
+    }
+
+    /// Nothing waits any more.
+    fn pass_over(&mut self, track: &Track) {
+        self.cursor = track.end();
+        self.asked.clear();
+        self.ready = false;
+    }
+}
+
+/// Unpredictable; zero when the system has no randomness, which costs no more than that.
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
+}
