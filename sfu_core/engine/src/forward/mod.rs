@@ -25,7 +25,7 @@ use crate::publish::track::Track;
 use crate::stats::SubscriptionRow;
 
 use budget::Budget;
-use egress::{Body, Head, WriteError};
+use egress::{Body, Head};
 use numbering::{Numbering, Skipped};
 use reports::Reports;
 use sent::{Sent, SentRing};
@@ -407,10 +407,7 @@ impl Subscription {
             payload,
             vp8: packet.facts.vp8.as_ref().map(|meta| (meta, outgoing.vp8)),
         };
-        match egress.write(now, head, packet, body) {
-            Ok(len) => Some(len),
-            Err(WriteError::ArenaFull | WriteError::Unsendable) => None,
-        }
+        egress.write(now, head, packet, body).ok()
     }
 
     /// Hz, of the format that is likely in use.

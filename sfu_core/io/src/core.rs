@@ -1,0 +1,534 @@
+//! The handle that a control plane holds: starts the workers, routes commands to them, gathers events and statistics.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use engine::command::{Command, IceCredentials, Publish, Subscribe, Wanted};
+use engine::event::DisconnectReason;
+use engine::ids::{PeerId, SubscriptionId, TrackId, WorkerId};
+use engine::stats::StatsSnapshot;
+use engine::{Config, DtlsIdentity, Engine, Event};
+
+use crate::counters::IoRow;
+use crate::events::{EventQueue, Report};
+use crate::sys::{Poller, Waker, interface_addresses};
+use crate::udp::{self, Mmsg, Receiver};
+use crate::worker::{Shared, Snapshot, Worker};
+
+/// Commands that may wait per worker. More rides out larger bursts of joins.
+const COMMANDS: usize = 65_536;
+/// Crossings that may wait per pair of workers: about 30 ms at 250,000 packets/s.
+const CROSSINGS: usize = 8_192;
+const MAX_WORKERS: usize = 64;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub workers: usize,
+    /// Addresses to listen on; an unspecified one stands for those of all interfaces.
+    pub bind: Vec<IpAddr>,
+    /// Worker i listens on this + i; 0 lets the kernel choose.
+    pub port: u16,
+    /// Announced instead of the bound addresses of their family.
+    pub external_ips: Vec<IpAddr>,
+    pub engine: Config,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("UDP {address} cannot be opened: {reason}")]
+    Bind { address: SocketAddr, reason: io::Error },
+    #[error("{0}")]
+    Settings(&'static str),
+    #[error("no DTLS certificate could be made: {0}")]
+    Identity(String),
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("the worker does not keep up with commands")]
+    QueueFull,
+    #[error("the worker has failed")]
+    WorkerFailed,
+    #[error("no such peer")]
+    UnknownPeer,
+    #[error("no such track")]
+    UnknownTrack,
+    #[error("no such subscription")]
+    UnknownSubscription,
+    #[error("no such worker")]
+    UnknownWorker,
+}
+
+pub struct Core {
+    workers: Vec<Handle>,
+    events: Arc<EventQueue>,
+    next_id: AtomicU64,
+    /// Where everything lives. Never held on the media path.
+    places: Mutex<Places>,
+    fingerprint: [u8; 32],
+}
+
+struct Handle {
+    commands: SyncSender<Command>,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    announced: Vec<SocketAddr>,
+}
+
+#[derive(Default)]
+struct Places {
+    peers: HashMap<PeerId, Peer>,
+    tracks: HashMap<TrackId, PeerId>,
+    subscriptions: HashMap<SubscriptionId, PeerId>,
+}
+
+struct Peer {
+    worker: WorkerId,
+    tracks: Vec<TrackId>,
+    subscriptions: Vec<SubscriptionId>,
+}
+
+impl Core {
+    pub fn start(settings: &Settings) -> Result<Self, StartError> {
+        if settings.workers == 0 || settings.workers > MAX_WORKERS {
+            return Err(StartError::Settings("workers must be 1 to 64"));
+        }
+        let identity = DtlsIdentity::generate().map_err(|error| StartError::Identity(error.to_string()))?;
+        let identity = Arc::new(identity);
+        let addresses = bind_addresses(&settings.bind)?;
+        if addresses.is_empty() {
+            return Err(StartError::Settings("no address to listen on"));
+        }
+        let events = Arc::new(EventQueue::new()?);
+        let shared = (0..settings.workers)
+            .map(|_| {
+                Ok(Arc::new(Shared {
+                    waker: Waker::new()?,
+                    stop: AtomicBool::new(false),
+                    failed: AtomicBool::new(false),
+                    snapshot: Mutex::new(Snapshot::default()),
+                }))
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        let (mut inbound, mut outbound) = rings(&shared);
+        let epoch = Instant::now();
+        let mut core = Self {
+            workers: Vec::new(),
+            events: Arc::clone(&events),
+            next_id: AtomicU64::new(1),
+            places: Mutex::default(),
+            fingerprint: identity.fingerprint().0,
+        };
+        for (index, shared) in shared.iter().enumerate() {
+            let sockets = open_sockets(&addresses, settings.port, index)?;
+            for socket in &sockets {
+                let (receive, send) = udp::buffers(socket)?;
+                if receive.min(send) < udp::SOCKET_BUFFER {
+                    tracing::warn!(
+                        worker = index,
+                        receive,
+                        send,
+                        "small socket buffers: raise net.core.rmem_max and wmem_max"
+                    );
+                }
+            }
+            let gro = sockets.iter().all(udp::enable_gro);
+            let gso = sockets.first().is_some_and(udp::has_gso);
+            let (commands, received) = sync_channel(COMMANDS);
+            let config = Config {
+                worker: WorkerId(index as u8),
+                ..settings.engine.clone()
+            };
+            let worker = Worker {
+                id: config.worker,
+                engine: Engine::new(epoch, config, Arc::clone(&identity)),
+                receiver: Receiver::new(gro),
+                sender: Mmsg::new(gso),
+                commands: received,
+                inbound: std::mem::take(&mut inbound[index]),
+                outbound: std::mem::take(&mut outbound[index]),
+                events: Arc::clone(&events),
+                shared: Arc::clone(shared),
+                poller: Poller::new(sockets.len() + 1)?,
+                counters: IoRow {
+                    worker: index as u64,
+                    gso: u64::from(gso),
+                    ..IoRow::default()
+                },
+                sockets,
+            };
+            worker.register()?;
+            let announced = announced(&worker.sockets, &settings.external_ips)?;
+            let thread = std::thread::Builder::new()
+                .name(format!("sfu-worker-{index}"))
+                .spawn(move || worker.run())?;
+            core.workers.push(Handle {
+                commands,
+                shared: Arc::clone(shared),
+                thread: Mutex::new(Some(thread)),
+                announced,
+            });
+        }
+        Ok(core)
+    }
+
+    pub fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// SHA-256 of the DTLS certificate.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
+    /// Readable while events wait.
+    pub fn event_fd(&self) -> RawFd {
+        self.events.fd()
+    }
+
+    /// At most `limit` reports. Peers of a failed worker are reported as disconnected.
+    pub fn poll_events(&self, limit: usize) -> Vec<Report> {
+        let mut reports = self.events.take(limit);
+        let mut orphans = Vec::new();
+        let mut places = self.places();
+        for report in &reports {
+            match report {
+                Report::Event(Event::Disconnected { peer, .. }) => places.remove(*peer),
+                Report::Event(_) => (),
+                Report::WorkerFailed(worker) => orphans.extend(places.on_worker(*worker)),
+            }
+        }
+        for peer in orphans {
+            places.remove(peer);
+            let reason = DisconnectReason::WorkerFailed;
+            reports.push(Report::Event(Event::Disconnected { peer, reason }));
+        }
+        reports
+    }
+
+    /// Where this peer's client can reach its worker.
+    pub fn candidates(&self, peer: PeerId) -> Result<Vec<SocketAddr>, CommandError> {
+        let worker = self.worker_of(peer)?;
+        Ok(self.handle(worker)?.announced.clone())
+    }
+
+    /// A new peer on this worker or on the one with the fewest.
+    pub fn add_peer(&self, local: IceCredentials, worker: Option<WorkerId>) -> Result<PeerId, CommandError> {
+        let peer = PeerId(self.id());
+        let mut places = self.places();
+        let worker = match worker {
+            Some(worker) => worker,
+            None => self.least_loaded(&places)?,
+        };
+        self.send(worker, Command::AddPeer { peer, local })?;
+        let place = Peer {
+            worker,
+            tracks: Vec::new(),
+            subscriptions: Vec::new(),
+        };
+        places.peers.insert(peer, place);
+        Ok(peer)
+    }
+
+    pub fn remove_peer(&self, peer: PeerId) -> Result<(), CommandError> {
+        let worker = self.worker_of(peer)?;
+        self.places().remove(peer);
+        self.send(worker, Command::RemovePeer { peer })
+    }
+
+    /// A command that names one peer and makes nothing new.
+    pub fn command(&self, peer: PeerId, command: Command) -> Result<(), CommandError> {
+        self.send(self.worker_of(peer)?, command)
+    }
+
+    /// `publish.track` is ignored; the new id is returned.
+    pub fn publish(&self, publish: Publish) -> Result<TrackId, CommandError> {
+        let track = TrackId(self.id());
+        let peer = publish.peer;
+        let mut places = self.places();
+        let place = places.peers.get_mut(&peer).ok_or(CommandError::UnknownPeer)?;
+        self.send(place.worker, Command::Publish(Publish { track, ..publish }))?;
+        place.tracks.push(track);
+        places.tracks.insert(track, peer);
+        Ok(track)
+    }
+
+    /// `publish.peer` is ignored.
+    pub fn update_publish(&self, publish: Publish) -> Result<(), CommandError> {
+        let (peer, worker) = self.track(publish.track)?;
+        self.send(worker, Command::UpdatePublish(Publish { peer, ..publish }))
+    }
+
+    pub fn unpublish(&self, track: TrackId) -> Result<(), CommandError> {
+        let (peer, worker) = self.track(track)?;
+        let mut places = self.places();
+        places.tracks.remove(&track);
+        if let Some(place) = places.peers.get_mut(&peer) {
+            place.tracks.retain(|&other| other != track);
+        }
+        self.send(worker, Command::Unpublish { peer, track })
+    }
+
+    pub fn set_muted(&self, track: TrackId, muted: bool) -> Result<(), CommandError> {
+        let (peer, worker) = self.track(track)?;
+        self.send(worker, Command::SetMuted { peer, track, muted })
+    }
+
+    /// `subscribe.subscription` and `subscribe.home` are ignored; the new id is returned.
+    pub fn subscribe(&self, subscribe: Subscribe) -> Result<SubscriptionId, CommandError> {
+        let (_, home) = self.track(subscribe.track)?;
+        let subscription = SubscriptionId(self.id());
+        let peer = subscribe.peer;
+        let mut places = self.places();
+        let place = places.peers.get_mut(&peer).ok_or(CommandError::UnknownPeer)?;
+        let subscribe = Subscribe {
+            subscription,
+            home,
+            ..subscribe
+        };
+        self.send(place.worker, Command::Subscribe(subscribe))?;
+        place.subscriptions.push(subscription);
+        places.subscriptions.insert(subscription, peer);
+        Ok(subscription)
+    }
+
+    pub fn set_wanted(&self, subscription: SubscriptionId, wanted: Wanted) -> Result<(), CommandError> {
+        let (peer, worker) = self.subscription(subscription)?;
+        let command = Command::SetWanted {
+            peer,
+            subscription,
+            wanted,
+        };
+        self.send(worker, command)
+    }
+
+    pub fn unsubscribe(&self, subscription: SubscriptionId) -> Result<(), CommandError> {
+        let (peer, worker) = self.subscription(subscription)?;
+        let mut places = self.places();
+        places.subscriptions.remove(&subscription);
+        if let Some(place) = places.peers.get_mut(&peer) {
+            place.subscriptions.retain(|&other| other != subscription);
+        }
+        self.send(worker, Command::Unsubscribe { peer, subscription })
+    }
+
+    /// To those of `peers` that exist, with one command per worker.
+    pub fn send_data(&self, data: engine::command::SendData) -> Result<(), CommandError> {
+        let mut by_worker: HashMap<WorkerId, Vec<PeerId>> = HashMap::new();
+        {
+            let places = self.places();
+            for &peer in &data.peers {
+                if let Some(place) = places.peers.get(&peer) {
+                    by_worker.entry(place.worker).or_default().push(peer);
+                }
+            }
+        }
+        for (worker, peers) in by_worker {
+            let data = engine::command::SendData { peers, ..data.clone() };
+            self.send(worker, Command::SendData(data))?;
+        }
+        Ok(())
+    }
+
+    /// The newest statistics of all workers.
+    pub fn stats(&self) -> (StatsSnapshot, Vec<IoRow>) {
+        let mut all = StatsSnapshot::default();
+        let mut io = Vec::new();
+        for handle in &self.workers {
+            let snapshot = handle.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+            all.workers.extend_from_slice(&snapshot.engine.workers);
+            all.peers.extend_from_slice(&snapshot.engine.peers);
+            all.layers.extend_from_slice(&snapshot.engine.layers);
+            all.subscriptions.extend_from_slice(&snapshot.engine.subscriptions);
+            io.push(snapshot.io);
+        }
+        (all, io)
+    }
+
+    /// Stops the workers and closes their sockets. May be called again.
+    pub fn shutdown(&self) {
+        for handle in &self.workers {
+            handle.shared.stop.store(true, Ordering::Release);
+            handle.shared.waker.wake();
+        }
+        for handle in &self.workers {
+            let thread = handle.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(thread) = thread {
+                // A worker that failed has reported it.
+                let _ = thread.join();
+            }
+        }
+    }
+
+    fn id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, worker: WorkerId) -> Result<&Handle, CommandError> {
+        self.workers
+            .get(usize::from(worker.0))
+            .ok_or(CommandError::UnknownWorker)
+    }
+
+    fn worker_of(&self, peer: PeerId) -> Result<WorkerId, CommandError> {
+        let places = self.places();
+        places
+            .peers
+            .get(&peer)
+            .map(|place| place.worker)
+            .ok_or(CommandError::UnknownPeer)
+    }
+
+    fn track(&self, track: TrackId) -> Result<(PeerId, WorkerId), CommandError> {
+        let peer = *self.places().tracks.get(&track).ok_or(CommandError::UnknownTrack)?;
+        Ok((peer, self.worker_of(peer)?))
+    }
+
+    fn subscription(&self, subscription: SubscriptionId) -> Result<(PeerId, WorkerId), CommandError> {
+        let peer = *self
+            .places()
+            .subscriptions
+            .get(&subscription)
+            .ok_or(CommandError::UnknownSubscription)?;
+        Ok((peer, self.worker_of(peer)?))
+    }
+
+    fn least_loaded(&self, places: &Places) -> Result<WorkerId, CommandError> {
+        let mut peers = vec![0_usize; self.workers.len()];
+        for place in places.peers.values() {
+            if let Some(count) = peers.get_mut(usize::from(place.worker.0)) {
+                *count += 1;
+            }
+        }
+        let alive = peers
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !self.workers[*index].shared.failed.load(Ordering::Acquire));
+        alive
+            .min_by_key(|(_, count)| **count)
+            .map(|(index, _)| WorkerId(index as u8))
+            .ok_or(CommandError::WorkerFailed)
+    }
+
+    fn send(&self, worker: WorkerId, command: Command) -> Result<(), CommandError> {
+        let handle = self.handle(worker)?;
+        if handle.shared.failed.load(Ordering::Acquire) {
+            return Err(CommandError::WorkerFailed);
+        }
+        handle.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => CommandError::QueueFull,
+            TrySendError::Disconnected(_) => CommandError::WorkerFailed,
+        })?;
+        handle.shared.waker.wake();
+        Ok(())
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl Places {
+    fn remove(&mut self, peer: PeerId) {
+        let Some(place) = self.peers.remove(&peer) else { return };
+        for track in place.tracks {
+            self.tracks.remove(&track);
+        }
+        for subscription in place.subscriptions {
+            self.subscriptions.remove(&subscription);
+        }
+    }
+
+    fn on_worker(&self, worker: WorkerId) -> Vec<PeerId> {
+        let here = self.peers.iter().filter(|(_, place)| place.worker == worker);
+        here.map(|(peer, _)| *peer).collect()
+    }
+}
+
+type Inbound = Vec<(WorkerId, rtrb::Consumer<engine::Crossing>, usize)>;
+type Outbound = Vec<Option<(rtrb::Producer<engine::Crossing>, Arc<Shared>)>>;
+
+/// A ring for every ordered pair of workers.
+fn rings(shared: &[Arc<Shared>]) -> (Vec<Inbound>, Vec<Outbound>) {
+    let count = shared.len();
+    let mut inbound: Vec<Inbound> = (0..count).map(|_| Vec::new()).collect();
+    let mut outbound: Vec<Outbound> = (0..count).map(|_| Vec::new()).collect();
+    for (from, outbound) in outbound.iter_mut().enumerate() {
+        for (to, (inbound, shared)) in inbound.iter_mut().zip(shared).enumerate() {
+            outbound.push((from != to).then(|| {
+                let (producer, consumer) = rtrb::RingBuffer::new(CROSSINGS);
+                inbound.push((WorkerId(from as u8), consumer, 0));
+                (producer, Arc::clone(shared))
+            }));
+        }
+    }
+    (inbound, outbound)
+}
+
+/// Unspecified addresses become those of the interfaces, so that an answer leaves from the address that was asked.
+fn bind_addresses(bind: &[IpAddr]) -> io::Result<Vec<IpAddr>> {
+    let mut addresses = Vec::new();
+    for &address in bind {
+        if !address.is_unspecified() {
+            addresses.push(address);
+            continue;
+        }
+        for candidate in interface_addresses()? {
+            // Link-local addresses need a zone that candidates cannot carry (RFC 8445 section 5.1.1.1).
+            let link_local = matches!(candidate, IpAddr::V6(v6) if v6.segments()[0] & 0xffc0 == 0xfe80);
+            if candidate.is_ipv4() == address.is_ipv4() && !link_local {
+                addresses.push(candidate);
+            }
+        }
+    }
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+fn open_sockets(addresses: &[IpAddr], port: u16, worker: usize) -> Result<Vec<UdpSocket>, StartError> {
+    let port = match port {
+        0 => 0,
+        first => u16::try_from(usize::from(first) + worker)
+            .map_err(|_| StartError::Settings("the UDP ports of the workers pass 65535"))?,
+    };
+    addresses
+        .iter()
+        .map(|&ip| {
+            let address = SocketAddr::new(ip, port);
+            udp::bind(address).map_err(|reason| StartError::Bind { address, reason })
+        })
+        .collect()
+}
+
+/// External addresses stand in for the bound ones of their family.
+fn announced(sockets: &[UdpSocket], external: &[IpAddr]) -> io::Result<Vec<SocketAddr>> {
+    let mut result = Vec::new();
+    for socket in sockets {
+        let bound = socket.local_addr()?;
+        let same_family = |ip: &&IpAddr| ip.is_ipv4() == bound.is_ipv4();
+        let mut stand_ins = external.iter().filter(same_family).peekable();
+        if stand_ins.peek().is_none() {
+            result.push(bound);
+        }
+        result.extend(stand_ins.map(|&ip| SocketAddr::new(ip, bound.port())));
+    }
+    result.sort();
+    result.dedup();
+    Ok(result)
+}
