@@ -68,6 +68,9 @@ class Node:
         self.core = core
         self.version = version
         self.draining = False
+        self.idle = asyncio.Event()
+        """Set while nobody is here."""
+        self.idle.set()
         self._store = store
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -150,6 +153,7 @@ class Node:
             replaced.session.leave(models_pb2.DISCONNECT_REASON_DUPLICATE_IDENTITY, "the same identity joined again")
         self._keep_open(live)
         self._sessions[session.id] = session
+        self.idle.clear()
         live.join(participant)
         session.emit(self._joined(session, request_id, resumed=False))
         live.subscribe_all(session)
@@ -175,6 +179,8 @@ class Node:
     def left(self, session: Session) -> None:
         """Called by the room of a session that has ended."""
         self._sessions.pop(session.id, None)
+        if not self._sessions:
+            self.idle.set()
         timer = self._expiry.pop(session.id, None)
         if timer is not None:
             timer.cancel()

@@ -29,7 +29,6 @@ MAX_REQUEST_BYTES: Final = 1024 * 1024
 # A full list of a big room.
 MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 STOP_GRACE: Final = 2.0
-DRAIN_POLL: Final = 0.1
 
 
 class GrpcBindError(Exception):
@@ -85,14 +84,12 @@ class ControlPlane:
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         log.info("control plane serves", address=options.address, port=self.port, node=self.node.id)
 
-    async def drain(self, timeout: float = 30.0) -> None:
-        """Takes no more joins, then waits at most `timeout` seconds until everyone has left."""
+    async def drain(self, patience: float = 30.0) -> None:
+        """Takes no more joins, then waits at most `patience` seconds until everyone has left."""
         self.node.drain()
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while self.node.num_sessions:
-                    await asyncio.sleep(DRAIN_POLL)
+            await asyncio.wait_for(self.node.idle.wait(), patience)
 
     async def stop(self) -> None:
         """Tells everyone, closes the server and the media core. May be called twice."""

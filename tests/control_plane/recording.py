@@ -1,0 +1,159 @@
+"""A media core that only writes down what it is asked for: signaling is tested with it, media with the real one."""
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from control_plane.media import CodecRow, PayloadRow
+
+ROWS = {
+    "workers": ["worker", "peers", "tracks", "subscriptions", "bytes_in", "bytes_out"],
+    "peers": ["peer", "rtt_ms"],
+    "layers": [
+        *("track", "layer", "peer", "active", "packets", "bytes", "packets_lost", "packets_recovered"),
+        *("nacks_sent", "plis_sent", "jitter_ms", "bitrate_bps", "rtt_ms"),
+    ],
+    "subscriptions": [
+        *("subscription", "track", "peer", "layer", "wanted_layer", "paused", "packets", "bytes"),
+        *("packets_retransmitted", "nacks_received", "plis_received", "fraction_lost", "rtt_ms", "jitter_ms"),
+        "bitrate_bps",
+    ],
+}
+FLOATS = {"rtt_ms", "jitter_ms", "bitrate_bps", "fraction_lost"}
+
+
+def rows(table: str, *values: dict[str, float]) -> Any:
+    """Rows of one table of a snapshot; fields that are not given are 0."""
+    dtype = [(name, "f8" if name in FLOATS else "i8") for name in ROWS[table]]
+    array = np.zeros(len(values), dtype=dtype)
+    for index, row in enumerate(values):
+        for name, value in row.items():
+            array[name][index] = value
+    return array
+
+
+class Snapshot:
+    def __init__(self) -> None:
+        self.workers = rows("workers", {"worker": 0, "peers": 2, "bytes_in": 1_000})
+        self.peers = rows("peers")
+        self.layers = rows("layers")
+        self.subscriptions = rows("subscriptions")
+
+
+class RecordingMedia:
+    """`calls` holds (command, arguments) in order; handles count from 1."""
+
+    fingerprint = ":".join(["AB"] * 32)
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.statistics = Snapshot()
+        self.stopped = False
+        self._handles = count(1)
+        self._handler: Callable[[tuple[Any, ...]], None] = lambda event: None
+
+    def named(self, command: str) -> list[dict[str, Any]]:
+        """Arguments of every call of one command."""
+        return [arguments for name, arguments in self.calls if name == command]
+
+    def emit(self, *event: Any) -> None:
+        """As if the core had reported it."""
+        self._handler(event)
+
+    def listen(self, handler: Callable[[tuple[Any, ...]], None]) -> None:
+        self._handler = handler
+
+    def snapshot(self) -> Snapshot:
+        return self.statistics
+
+    def shutdown(self) -> None:
+        self.stopped = True
+
+    def candidates(self, peer: int) -> list[tuple[str, int]]:
+        return [("127.0.0.1", 7882), ("::1", 7882)]
+
+    def add_peer(self, *, ice_ufrag: str, ice_pwd: str, worker: int | None = None) -> int:
+        return self._handle("add_peer", ice_ufrag=ice_ufrag, ice_pwd=ice_pwd)
+
+    def remove_peer(self, peer: int) -> None:
+        self._record("remove_peer", peer=peer)
+
+    def set_remote(self, peer: int, *, ice_ufrag: str, ice_pwd: str, fingerprints: Sequence[bytes]) -> None:
+        self._record("set_remote", peer=peer, ice_ufrag=ice_ufrag, ice_pwd=ice_pwd, fingerprints=fingerprints)
+
+    def restart_ice(self, peer: int, *, ice_ufrag: str, ice_pwd: str, remote_ufrag: str, remote_pwd: str) -> None:
+        self._record("restart_ice", peer=peer, ice_ufrag=ice_ufrag, remote_ufrag=remote_ufrag)
+
+    def set_extensions(self, peer: int, ids: dict[str, int]) -> None:
+        self._record("set_extensions", peer=peer, ids=dict(ids))
+
+    def set_feedback(self, peer: int, *, transport_cc: bool, remb: bool) -> None:
+        self._record("set_feedback", peer=peer, transport_cc=transport_cc, remb=remb)
+
+    def publish(
+        self,
+        peer: int,
+        *,
+        kind: str,
+        mid: str,
+        codecs: Sequence[CodecRow],
+        rids: Sequence[str] = (),
+        ssrcs: Sequence[tuple[int, int | None]] = (),
+    ) -> int:
+        return self._handle("publish", peer=peer, kind=kind, mid=mid, codecs=codecs, rids=rids, ssrcs=ssrcs)
+
+    def update_publish(
+        self,
+        track: int,
+        *,
+        mid: str,
+        codecs: Sequence[CodecRow],
+        rids: Sequence[str] = (),
+        ssrcs: Sequence[tuple[int, int | None]] = (),
+    ) -> None:
+        self._record("update_publish", track=track, mid=mid, codecs=codecs, rids=rids, ssrcs=ssrcs)
+
+    def unpublish(self, track: int) -> None:
+        self._record("unpublish", track=track)
+
+    def set_muted(self, track: int, muted: bool) -> None:
+        self._record("set_muted", track=track, muted=muted)
+
+    def subscribe(
+        self,
+        peer: int,
+        track: int,
+        *,
+        mid: str,
+        ssrc: int,
+        rtx_ssrc: int | None,
+        payloads: Sequence[PayloadRow],
+        paused: bool = False,
+        max_spatial: int = 255,
+        max_temporal: int = 255,
+    ) -> int:
+        return self._handle(
+            "subscribe", peer=peer, track=track, mid=mid, ssrc=ssrc, rtx_ssrc=rtx_ssrc, payloads=payloads, paused=paused
+        )
+
+    def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None:
+        self._record("set_wanted", subscription=subscription, paused=paused, max_spatial=max_spatial)
+
+    def unsubscribe(self, subscription: int) -> None:
+        self._record("unsubscribe", subscription=subscription)
+
+    def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None:
+        self._record("open_data_channel", peer=peer, label=label, ordered=ordered, max_retransmits=max_retransmits)
+
+    def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None:
+        self._record("send_data", peers=list(peers), label=label, payload=payload, binary=binary)
+
+    def _record(self, command: str, **arguments: Any) -> None:
+        self.calls.append((command, arguments))
+
+    def _handle(self, command: str, **arguments: Any) -> int:
+        handle = next(self._handles)
+        self._record(command, handle=handle, **arguments)
+        return handle
