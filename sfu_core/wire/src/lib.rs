@@ -4,14 +4,20 @@
 //! how much of it they used. Nothing that arrives can cause a panic.
 #![forbid(unsafe_code)]
 
+mod bits;
 mod cursor;
+
+pub mod av1;
 pub mod demux;
+pub mod dependency;
 pub mod ext;
+pub mod h264;
 pub mod red;
 pub mod rtcp;
 pub mod rtp;
 pub mod seq;
 pub mod stun;
 pub mod vp8;
+pub mod vp9;
 
 pub use cursor::BufferFull;
