@@ -29,7 +29,8 @@ pub enum TransportEvent {
         socket: SocketId,
         remote: SocketAddr,
     },
-    /// A pair was nominated, or the peer moved to another one: send there from now on.
+    /// A pair was nominated, or the peer moved to another one: send there from now on. Some clients finish DTLS before they
+    /// nominate, so that the first may come after [`TransportEvent::Connected`].
     IceConnected {
         remote: SocketAddr,
     },

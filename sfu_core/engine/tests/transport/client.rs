@@ -33,6 +33,9 @@ pub(crate) struct Client {
     pub(crate) messages: Vec<(u16, Ppid, Vec<u8>)>,
     pub(crate) streams_finished: Vec<u16>,
     pub(crate) answers: Vec<stun::Answer>,
+    /// Percent of SCTP packets that are damaged, checksum made right again.
+    pub(crate) damage: u64,
+    pub(crate) random: u64,
     /// Checks only.
     pub(crate) dtls_paused: bool,
     dtls: Dtls,
@@ -89,6 +92,8 @@ impl Client {
             messages: Vec::new(),
             streams_finished: Vec::new(),
             answers: Vec::new(),
+            damage: 0,
+            random: 1,
             dtls_paused: false,
             dtls,
             dtls_started: false,
@@ -148,6 +153,29 @@ impl Client {
             .unwrap()
             .close()
             .unwrap();
+        self.drain_sctp(now);
+    }
+
+    /// Whether or not there still is an association.
+    pub(crate) fn try_open_stream(&mut self, now: Instant, id: u16, open: &[u8]) {
+        let association = &mut self.sctp.as_mut().unwrap().association;
+        let _ = association.open_stream(id, Ppid::Binary);
+        self.try_write(now, id, Ppid::Dcep, open);
+    }
+
+    pub(crate) fn try_write(&mut self, now: Instant, id: u16, ppid: Ppid, payload: &[u8]) {
+        let association = &mut self.sctp.as_mut().unwrap().association;
+        if let Ok(mut stream) = association.stream(id) {
+            let _ = stream.write_with_ppi(payload, ppid);
+        }
+        self.drain_sctp(now);
+    }
+
+    pub(crate) fn try_close_stream(&mut self, now: Instant, id: u16) {
+        let association = &mut self.sctp.as_mut().unwrap().association;
+        if let Ok(mut stream) = association.stream(id) {
+            let _ = stream.close();
+        }
         self.drain_sctp(now);
     }
 
@@ -252,10 +280,62 @@ impl Client {
                 packets.extend(chunks.into_iter().map(|bytes| bytes.to_vec()));
             }
         }
-        for packet in packets {
+        for mut packet in packets {
+            if self.next() % 100 < self.damage {
+                self.damage_sctp(&mut packet);
+            }
             self.send_application_data(now, &packet);
         }
     }
+
+    fn next(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random >> 11
+    }
+
+    /// Changes, removes and repeats bytes behind the common header (RFC 9260 section 3).
+    fn damage_sctp(&mut self, packet: &mut Vec<u8>) {
+        for _ in 0..=self.next() % 3 {
+            let at = 12 + self.next() as usize % (packet.len() - 12).max(1);
+            match self.next() % 5 {
+                0 => packet.truncate(at.max(16)),
+                1 => {
+                    let tail = packet[at.min(packet.len())..].to_vec();
+                    packet.extend(tail);
+                }
+                _ if at < packet.len() => {
+                    packet[at] = match self.next() % 4 {
+                        0 => 0,
+                        1 => 0xff,
+                        2 => packet[at] ^ 1 << (self.next() % 8),
+                        _ => self.next() as u8,
+                    };
+                }
+                _ => {}
+            }
+        }
+        packet[8..12].fill(0);
+        let sum = crc32c(packet);
+        packet[8..12].copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
+/// RFC 9260 appendix A.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for &byte in bytes {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0x82f6_3b78
+            } else {
+                crc >> 1
+            };
+        }
+    }
+    !crc
 }
 
 /// The client's halves of the exported keys (RFC 5764 section 4.2).

@@ -212,3 +212,27 @@ fn garbage_in_dtls_is_survived() {
     world.client.open_stream(world.now, 0, OPEN_CHAT);
     world.run_until("opened", |world| world.saw(&opened("chat", true)));
 }
+
+/// What a hostile client may send: valid checksums, nonsense behind them.
+#[test]
+fn damaged_sctp_is_survived() {
+    for seed in 1..200 {
+        let mut world = World::connected(Version::Auto);
+        (world.client.damage, world.client.random) = (30, seed * 0x9e37_79b9);
+        world.client.start_sctp(world.now);
+        world.run_for(Duration::from_millis(1_500));
+        for (id, open) in [(0, OPEN_CHAT), (2, OPEN_LOSSY)] {
+            world.client.try_open_stream(world.now, id, open);
+        }
+        let _ = world.transport.open_channel(world.now, "ours", true, None);
+        for round in 0..20 {
+            world.client.try_write(world.now, 0, Ppid::Binary, &vec![round; 5_000]);
+            world.client.try_write(world.now, 2, Ppid::String, b"text");
+            world.transport.send_data(world.now, "chat", true, &[1; 3_000]);
+            world.run_for(Duration::from_millis(100));
+        }
+        world.client.try_close_stream(world.now, 0);
+        world.run_for(Duration::from_secs(5));
+        assert!(world.transport.selected().is_some(), "media goes on");
+    }
+}

@@ -8,7 +8,7 @@ use pysfu_engine::srtp::{MAX_RTCP_OVERHEAD, MAX_RTP_OVERHEAD};
 use pysfu_engine::transport::TransportEvent;
 
 use crate::client::Version;
-use crate::world::{SOCKET, World, address, identity};
+use crate::world::{SOCKET, World, address, config, identity};
 
 #[test]
 fn connects_with_either_version() {
@@ -183,4 +183,18 @@ fn we_close() {
         assert!(world.client.closed);
         assert!(world.transport.selected().is_none());
     }
+}
+
+#[test]
+fn a_peer_that_never_begins_dtls_is_dropped() {
+    let mut world = World::new(Version::Auto);
+    world.announce();
+    world.client.dtls_paused = true;
+    world.run_for(config().ice_timeout);
+    assert!(world.transport.selected().is_some());
+    world.run_for(Duration::from_millis(100));
+    assert_eq!(
+        world.events.last(),
+        Some(&TransportEvent::Disconnected(DisconnectReason::DtlsFailed))
+    );
 }
