@@ -4,9 +4,11 @@ Commands return at once; a handle is valid from then on. What fails later comes 
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, final
+from typing import Any, Final, Self, final
 
 __version__: Final[str]
+STATS_FIELDS: Final[dict[str, list[tuple[str, str]]]]
+"""Of each table of `Core.stats`: name and numpy kind of its fields, in order."""
 
 class CoreError(Exception):
     """Base of what the core raises."""
@@ -23,23 +25,42 @@ class WorkerFailedError(CoreError):
 class UnknownIdError(CoreError):
     """No such peer, track or subscription."""
 
+class SrtpError(CoreError):
+    """A packet is malformed, forged or replayed, or a key has the wrong length."""
+
+@final
+class Srtp:
+    """SRTP and SRTCP under one master key (RFC 3711, RFC 7714): the engine's own code, for recorders and tests."""
+
+    def __new__(cls, profile: str, key: bytes, salt: bytes) -> Self:
+        """`profile` as in the "connected" event, or "aead_aes_256_gcm". Raises ValueError, SrtpError."""
+    def protect_rtp(self, packet: bytes, rollover: int) -> bytes:
+        """`rollover`: the counter of RFC 3711 section 3.3.1. Never protect two packets with one sequence number."""
+    def unprotect_rtp(self, packet: bytes) -> bytes:
+        """Raises SrtpError; then nothing of the state has changed."""
+    def protect_rtcp(self, packet: bytes) -> bytes: ...
+    def unprotect_rtcp(self, packet: bytes) -> bytes: ...
+
 @final
 class Core:
-    fingerprint: str
-    """SHA-256 of the DTLS certificate as `AB:CD:…`."""
-    worker_count: int
-    srtp_backend: str
-    """Name of the AES-GCM implementation in use, e.g. "aws-lc (VAES)"."""
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the DTLS certificate as `AB:CD:…`."""
+    @property
+    def worker_count(self) -> int: ...
+    @property
+    def srtp_backend(self) -> str:
+        """Name of the AES-GCM implementation in use, e.g. "aws-lc (VAES)"."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         workers: int,
         bind: Sequence[str],
         port: int,
         external_ips: Sequence[str] = (),
         limits: dict[str, int] | None = None,
-    ) -> None:
+    ) -> Self:
         """Opens UDP `port + i` on every address of `bind` for worker i and starts the workers.
 
         `port` 0 picks free ports. `external_ips` replaces the address announced, per family. `limits` overrides fields of
@@ -71,9 +92,7 @@ class Core:
     def remove_peer(self, peer: int) -> None: ...
     def set_remote(self, peer: int, *, ice_ufrag: str, ice_pwd: str, fingerprints: Sequence[bytes]) -> None:
         """`fingerprints`: SHA-256 digests, 32 bytes each."""
-    def restart_ice(
-        self, peer: int, *, ice_ufrag: str, ice_pwd: str, remote_ufrag: str, remote_pwd: str
-    ) -> None: ...
+    def restart_ice(self, peer: int, *, ice_ufrag: str, ice_pwd: str, remote_ufrag: str, remote_pwd: str) -> None: ...
     def set_extensions(self, peer: int, ids: dict[str, int]) -> None:
         """`ids` by field name of the engine's ExtensionIds; unknown names are a ValueError."""
     def set_feedback(self, peer: int, *, transport_cc: bool, remb: bool) -> None: ...
@@ -116,12 +135,10 @@ class Core:
         """A subscription. `payloads`: (publisher's payload type, subscriber's, subscriber's RTX, unwrap RED)."""
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None: ...
     def unsubscribe(self, subscription: int) -> None: ...
-    def open_data_channel(
-        self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None
-    ) -> None: ...
+    def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None: ...
     def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None: ...
     def stats(self) -> dict[str, bytes]:
         """The newest snapshot of each worker (taken twice a second), concatenated: packed rows for the numpy dtypes in
-        `pysfu.stats`: "workers", "peers", "layers", "subscriptions"."""
+        `pysfu.stats`: "workers", "peers", "layers", "subscriptions", "io"."""
     def shutdown(self) -> None:
         """Stops the workers and closes the sockets. May be called twice."""

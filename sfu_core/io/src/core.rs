@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use engine::command::{Command, IceCredentials, Publish, Subscribe, Wanted};
+use engine::command::{Command, IceCredentials, MediaKind, Publish, Subscribe, Wanted};
 use engine::event::DisconnectReason;
 use engine::ids::{PeerId, SubscriptionId, TrackId, WorkerId};
 use engine::stats::StatsSnapshot;
@@ -87,7 +87,7 @@ struct Handle {
 #[derive(Default)]
 struct Places {
     peers: HashMap<PeerId, Peer>,
-    tracks: HashMap<TrackId, PeerId>,
+    tracks: HashMap<TrackId, (PeerId, MediaKind)>,
     subscriptions: HashMap<SubscriptionId, PeerId>,
 }
 
@@ -253,19 +253,30 @@ impl Core {
     /// `publish.track` is ignored; the new id is returned.
     pub fn publish(&self, publish: Publish) -> Result<TrackId, CommandError> {
         let track = TrackId(self.id());
-        let peer = publish.peer;
+        let (peer, kind) = (publish.peer, publish.kind);
         let mut places = self.places();
         let place = places.peers.get_mut(&peer).ok_or(CommandError::UnknownPeer)?;
         self.send(place.worker, Command::Publish(Publish { track, ..publish }))?;
         place.tracks.push(track);
-        places.tracks.insert(track, peer);
+        places.tracks.insert(track, (peer, kind));
         Ok(track)
     }
 
-    /// `publish.peer` is ignored.
+    /// Audio or video.
+    pub fn kind(&self, track: TrackId) -> Result<MediaKind, CommandError> {
+        let places = self.places();
+        places
+            .tracks
+            .get(&track)
+            .map(|&(_, kind)| kind)
+            .ok_or(CommandError::UnknownTrack)
+    }
+
+    /// `publish.peer` and `publish.kind` are ignored: they do not change.
     pub fn update_publish(&self, publish: Publish) -> Result<(), CommandError> {
         let (peer, worker) = self.track(publish.track)?;
-        self.send(worker, Command::UpdatePublish(Publish { peer, ..publish }))
+        let kind = self.kind(publish.track)?;
+        self.send(worker, Command::UpdatePublish(Publish { peer, kind, ..publish }))
     }
 
     pub fn unpublish(&self, track: TrackId) -> Result<(), CommandError> {
@@ -393,7 +404,7 @@ impl Core {
     }
 
     fn track(&self, track: TrackId) -> Result<(PeerId, WorkerId), CommandError> {
-        let peer = *self.places().tracks.get(&track).ok_or(CommandError::UnknownTrack)?;
+        let (peer, _) = *self.places().tracks.get(&track).ok_or(CommandError::UnknownTrack)?;
         Ok((peer, self.worker_of(peer)?))
     }
 

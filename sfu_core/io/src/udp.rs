@@ -366,18 +366,12 @@ fn wait_writable(socket: &UdpSocket) {
 
 /// Room for one control message with an integer, aligned as `cmsghdr` needs.
 #[repr(C, align(8))]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Control([u8; 32]);
 
 const _: () = assert!(align_of::<Control>() >= align_of::<libc::cmsghdr>());
 // SAFETY: CMSG_SPACE only computes.
 const _: () = assert!(size_of::<Control>() >= unsafe { libc::CMSG_SPACE(size_of::<c_int>() as u32) } as usize);
-
-impl Default for Control {
-    fn default() -> Self {
-        Self([0; 32])
-    }
-}
 
 impl Control {
     /// Writes a UDP_SEGMENT message and returns the length of the control data.

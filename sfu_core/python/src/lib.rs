@@ -1,13 +1,25 @@
-//! `pysfu._core`: the media core as a Python module.
+//! The Python module `pysfu._core`: a thin skin over `io`.
 
+mod convert;
+mod core;
+mod errors;
+mod srtp;
+
+use engine::stats::{LayerRow, PeerRow, SubscriptionRow, WorkerRow};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 #[pymodule]
-mod _core {
-    use super::*;
-
-    #[pymodule_init]
-    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
-    }
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<core::Core>()?;
+    module.add_class::<srtp::Srtp>()?;
+    errors::register(module)?;
+    let fields = PyDict::new(module.py());
+    fields.set_item("workers", WorkerRow::FIELDS.to_vec())?;
+    fields.set_item("peers", PeerRow::FIELDS.to_vec())?;
+    fields.set_item("layers", LayerRow::FIELDS.to_vec())?;
+    fields.set_item("subscriptions", SubscriptionRow::FIELDS.to_vec())?;
+    fields.set_item("io", io::IoRow::FIELDS.to_vec())?;
+    module.add("STATS_FIELDS", fields)
 }
