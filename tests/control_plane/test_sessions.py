@@ -11,8 +11,8 @@ from tests.control_plane.client import recorded
 from tests.control_plane.conftest import admin_metadata, token
 from tests.control_plane.recording import RecordingMedia
 
-MICROPHONE = {"kind": models_pb2.MEDIA_KIND_AUDIO, "source": models_pb2.TRACK_SOURCE_MICROPHONE}
-CAMERA = {"kind": models_pb2.MEDIA_KIND_VIDEO, "source": models_pb2.TRACK_SOURCE_CAMERA}
+MICROPHONE: dict[str, Any] = {"kind": models_pb2.MEDIA_KIND_AUDIO, "source": models_pb2.TRACK_SOURCE_MICROPHONE}
+CAMERA: dict[str, Any] = {"kind": models_pb2.MEDIA_KIND_VIDEO, "source": models_pb2.TRACK_SOURCE_CAMERA}
 LAYERS = [
     models_pb2.VideoLayer(spatial=index, width=320 << index, height=180 << index, rid=rid)
     for index, rid in enumerate("qhf")
@@ -218,9 +218,7 @@ async def test_shown_size_picks_the_layer(connect: Any, media: RecordingMedia) -
     await bob.until("track_subscribed")
     settings = [{"width": 320, "height": 180}, {"width": 641, "height": 361}, {"disabled": True}, {}]
     for item in settings:
-        await bob.send(
-            update_track_settings=signaling_pb2.UpdateTrackSettings(track_ids=[track_id], **item)  # type: ignore[arg-type]
-        )
+        await bob.send(update_track_settings=signaling_pb2.UpdateTrackSettings(track_ids=[track_id], **item))
     await bob.send(request_id=9, mute=signaling_pb2.Mute(track_id="none"))
     await bob.until("request_failed")
     wanted = [(item["paused"], item["max_spatial"]) for item in media.named("set_wanted")]
