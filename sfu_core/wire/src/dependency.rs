@@ -105,15 +105,15 @@ impl<'a> Descriptor<'a> {
         Structure::take(&mut self.behind_flags()?).map(Some)
     }
 
-    /// What the structure, that of this frame or of the last one with any, says about this frame.
-    pub fn frame(&self, structure: &Structure) -> Result<Frame, Error> {
+    /// What the last structure told says about this frame; one in the descriptor itself goes before it.
+    pub fn frame(&self, last: &Structure) -> Result<Frame, Error> {
         let mut bits = self.behind_flags()?;
-        let mut active_targets = None;
-        if self.flags.structure {
-            // Past the copy of it in this descriptor.
-            let told = Structure::take(&mut bits)?;
-            active_targets = Some(told.all_targets());
-        }
+        let own = match self.flags.structure {
+            true => Some(Structure::take(&mut bits)?),
+            false => None,
+        };
+        let structure = own.as_ref().unwrap_or(last);
+        let mut active_targets = own.as_ref().map(Structure::all_targets);
         let targets = u32::from(structure.targets());
         if self.flags.active_targets {
             active_targets = Some(bits.number(targets).ok_or(Error::Truncated)?);

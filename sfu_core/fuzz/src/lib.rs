@@ -1,0 +1,56 @@
+//! Fuzz bodies: what must hold for any input.
+//!
+//! Parsers are fed octets, state machines are fed operations. A body panics when something does not hold. The programs in
+//! `fuzz_targets/` hand the bodies to libFuzzer; `tests/bodies.rs` runs each over seeds and seeded mutations of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a body tells what does not hold"
+)]
+
+pub mod input;
+mod media;
+pub mod mutate;
+mod packet;
+mod round_trip;
+mod rtcp;
+pub mod seeds;
+mod stun;
+
+pub type Body = fn(&[u8]);
+
+/// Every body by the name of its program.
+pub const TARGETS: &[(&str, Body)] = &[
+    ("demux", packet::demux),
+    ("rtp", packet::rtp),
+    ("ext", packet::ext),
+    ("ext_values", packet::ext_values),
+    ("seq", packet::seq),
+    ("rtcp", rtcp::compound),
+    ("rtcp_body", rtcp::body),
+    ("stun", stun::message),
+    ("vp8", media::vp8),
+    ("vp9", media::vp9),
+    ("h264", media::h264),
+    ("av1", media::av1),
+    ("dependency", media::dependency),
+    ("red", media::red),
+    ("round_trip_rtp", round_trip::rtp),
+    ("round_trip_red", round_trip::red),
+    ("round_trip_report", round_trip::report),
+    ("round_trip_nack", round_trip::nack),
+    ("round_trip_twcc", round_trip::twcc),
+    ("round_trip_ccfb", round_trip::ccfb),
+    ("round_trip_remb", round_trip::remb),
+    ("round_trip_stun", round_trip::stun),
+];
+
+/// Runs the body of that name.
+pub fn run(name: &str, data: &[u8]) {
+    let (_, body) = TARGETS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .expect("a target of this name");
+    body(data);
+}

@@ -1,0 +1,150 @@
+//! Well-formed inputs to start from.
+
+use wire::ext::{AbsSendTime, AudioLevel, Form, Writer as Extensions};
+use wire::rtcp::{bye, ccfb, fir, nack, pli, remb, report, sdes, twcc};
+use wire::stun::{BINDING, Class, Writer as Stun};
+use wire::{red, rtp};
+
+/// One or more of each format.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let mut seeds = vec![
+        // DTLS ClientHello, its first octets.
+        hex("16fefd0000000000000000007a010000"),
+        // VP8: keyframe of 320 by 180 behind a full descriptor, then a frame with a picture id of 7 bits.
+        hex("90f092340765d00f009d012a4001b400"),
+        hex("8080071109000"),
+        // VP9: keyframe with a structure of three layers and one of one, then flexible mode.
+        hex("8a92340a50014000b4028001680500 02d0"),
+        hex("aa923400071802800168010401"),
+        hex("702003050600"),
+        // H.264: parameters and a slice in an aggregate, first and last fragment, a slice.
+        hex("780018 6742c01eda0280bfe584000003000400000300f23c58ba80 000468ce0fc8 0003658880"),
+        hex("7c85888400"),
+        hex("7c45888400"),
+        hex("619a0102"),
+        // AV1: sequence header and frame; elements that all have a length.
+        hex("280c 080000000cc4ff671abe6010 30100000"),
+        hex("000210000330aabb"),
+        // Dependency descriptors in the form of their target: two templates and two targets, then a frame.
+        hex("0f c5000180a11eb85345009409fc059c c70002"),
+    ];
+    seeds.extend([audio(), redundant(), request(), response()]);
+    seeds.extend(compounds());
+    // As the targets for bodies of RTCP packets and for extensions want them.
+    let bodies: Vec<_> = compounds()
+        .iter()
+        .map(|compound| [&[compound[0] & 0x1f, compound[1] - 200], &compound[4..]].concat())
+        .collect();
+    seeds.extend(bodies);
+    seeds.push(hex("0010b2403000000000"));
+    seeds.push(hex("01000101b2040130000000"));
+    seeds
+}
+
+fn hex(digits: &str) -> Vec<u8> {
+    let digits: Vec<_> = digits.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    digits
+        .chunks_exact(2)
+        .map(|pair| (pair[0] << 4 | pair[1]) as u8)
+        .collect()
+}
+
+/// What a writer puts into a buffer.
+fn written<E: std::fmt::Debug>(write: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Vec<u8> {
+    let mut out = vec![0; 1_500];
+    let len = write(&mut out).unwrap();
+    out.truncate(len);
+    out
+}
+
+fn audio() -> Vec<u8> {
+    let mut packet = written(|out| rtp::write_header(out, true, 111, 65_535, 960, 0xdead_beef, true));
+    packet.extend(written(|out| {
+        let mut extensions = Extensions::new(out, Form::OneByte);
+        let level = AudioLevel { voice: true, level: 20 };
+        extensions.put(1, &level.bytes())?;
+        extensions.put(2, &AbsSendTime::from_micros(1_234_567).bytes())?;
+        extensions.put(3, &[0, 9])?;
+        extensions.put(4, b"mid")?;
+        extensions.finish()
+    }));
+    packet.extend([0x78; 40]);
+    packet
+}
+
+fn redundant() -> Vec<u8> {
+    let block = |timestamp_offset, data| red::Block {
+        payload_type: 111,
+        timestamp_offset,
+        data,
+    };
+    let primary = red::Primary {
+        payload_type: 111,
+        data: b"newest",
+    };
+    written(|out| red::write(out, primary, &[block(1_920, b"oldest"), block(960, b"old")]))
+}
+
+fn request() -> Vec<u8> {
+    written(|out| {
+        Stun::new(out, Class::Request, BINDING, b"transaction1")
+            .username("local:remote")
+            .priority(0x6e00_01ff)
+            .ice_controlling(7)
+            .use_candidate()
+            .integrity(b"password")
+            .fingerprint()
+            .finish()
+    })
+}
+
+fn response() -> Vec<u8> {
+    written(|out| {
+        Stun::new(out, Class::Success, BINDING, b"transaction1")
+            .xor_mapped_address(([192, 0, 2, 1], 4_000).into())
+            .error_code(420, "Unknown Attribute")
+            .unknown_attributes([0x30])
+            .fingerprint()
+            .finish()
+    })
+}
+
+fn compounds() -> Vec<Vec<u8>> {
+    let block = report::ReportBlock {
+        ssrc: 1,
+        cumulative_lost: -1,
+        ..Default::default()
+    };
+    let info = report::SenderInfo::default();
+    let arrivals = [
+        Some(1_000_000),
+        None,
+        Some(1_000_500),
+        Some(1_200_000),
+        None,
+        None,
+        None,
+        None,
+    ];
+    let feedback = |out: &mut [u8]| twcc::write(out, 1, 2, 3, 65_534, arrivals.into_iter()).map(|written| written.len);
+    let metric = ccfb::Metric { ecn: 1, offset: 5 };
+    let picture_loss = pli::PictureLoss {
+        sender_ssrc: 1,
+        media_ssrc: 2,
+    };
+    let request = fir::Entry { ssrc: 2, serial: 1 };
+    let single = vec![
+        written(|out| report::write_sender(out, 9, &info, [block])),
+        written(|out| report::write_receiver(out, 9, [block, block])),
+        written(|out| sdes::write_cname(out, 9, "canonical")),
+        written(|out| bye::write(out, [9, 10])),
+        written(|out| nack::write(out, 1, 2, [65_535, 0, 5, 100])),
+        written(|out| picture_loss.write(out)),
+        written(|out| fir::write(out, 1, [request])),
+        written(feedback),
+        written(|out| ccfb::write(out, 1, 9, [(2, 65_535, [Some(metric), None, Some(metric)])])),
+        written(|out| remb::write(out, 1, 2_500_000, [2, 3])),
+    ];
+    let all = single.concat();
+    single.into_iter().chain([all]).collect()
+}
