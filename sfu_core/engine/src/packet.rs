@@ -213,12 +213,14 @@ impl PacketPool {
     }
 
     fn free(&mut self) -> Option<Arc<Packet>> {
-        for _ in 0..LOOK.min(self.packets.len()) {
-            let mut packet = self.packets.pop_front()?;
-            if Arc::get_mut(&mut packet).is_some() {
-                return Some(packet);
-            }
-            self.packets.push_back(packet);
+        // Those in use stay in their places: the queue must remain in the order of age.
+        let free = self
+            .packets
+            .iter_mut()
+            .take(LOOK)
+            .position(|packet| Arc::get_mut(packet).is_some());
+        if let Some(packet) = free.and_then(|index| self.packets.remove(index)) {
+            return Some(packet);
         }
         (self.packets.len() < self.max).then(|| Arc::new(Packet::default()))
     }

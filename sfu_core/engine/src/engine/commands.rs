@@ -55,6 +55,7 @@ impl Engine {
                 let key = self.peer_key(peer)?;
                 let peer = &mut self.peers[key];
                 (peer.transport_cc, peer.remb) = (transport_cc, remb);
+                peer.arrivals = peer.arrivals.take().filter(|_| transport_cc);
             }
             Command::Publish(publish) => self.publish(now, &publish)?,
             Command::UpdatePublish(publish) => self.update_publish(now, &publish)?,

@@ -17,7 +17,8 @@ impl Engine {
         let sent = Volume::of(arena.messages()).since(before);
         self.counters.datagrams_out += sent.datagrams;
         self.counters.bytes_out += sent.bytes;
-        full
+        // Nothing would ever fit: sending and clearing an empty arena would go on for ever.
+        full && !arena.is_empty()
     }
 
     fn flush(&mut self, now: Instant, arena: &mut TransmitArena) -> Result<(), Full> {

@@ -9,7 +9,7 @@ use super::Engine;
 use crate::command::{MediaKind, PublishedCodec};
 use crate::counters::Dropped;
 use crate::crossing::Crossing;
-use crate::demux_rtp::Hint;
+use crate::demux_rtp::{Hint, Route};
 use crate::event::Event;
 use crate::extensions::Extensions;
 use crate::ids::PayloadType;
@@ -62,7 +62,7 @@ impl Engine {
         let peer = &mut self.peers[key];
         let route = peer.demux.route(&hint).ok_or(Dropped::NoRoute)?;
         let track = self.tracks.get_mut(route.track).ok_or(Dropped::NoRoute)?;
-        let Some(media) = place(track, route.layer, &header, payload, at)? else {
+        let Some(media) = place(track, route, &header, payload, at)? else {
             return Ok(());
         };
         if let Some(sample) = media.place.round_trip {
@@ -183,17 +183,19 @@ impl Engine {
 /// `None` for padding sent as a retransmission, which has no number in the media stream.
 fn place<'a>(
     track: &mut Track,
-    layer: u8,
+    route: Route,
     header: &Header,
     payload: &'a [u8],
     at: u64,
 ) -> Result<Option<Media<'a>>, Dropped> {
+    let layer = route.layer;
     let payload_type = PayloadType(header.payload_type);
     let misplaced = |misplaced| match misplaced {
         Misplaced::Duplicate => Dropped::Duplicate,
         Misplaced::Stray => Dropped::Stray,
     };
-    let format = track.format(payload_type).copied();
+    // An SSRC known to carry retransmissions must not pass for another source of the layer.
+    let format = track.format(payload_type).filter(|_| !route.repair).copied();
     let repaired = track.repaired_format(payload_type).copied();
     let slot = track.layers.get_mut(usize::from(layer)).ok_or(Dropped::NoRoute)?;
     if let Some(format) = format {

@@ -90,10 +90,12 @@ fn av1(payload: &[u8], descriptor: &[u8]) -> Option<Facts> {
 mod tests {
     use super::*;
 
+    type Case<'a> = (&'a str, Codec, &'a [u8], bool, Option<(u16, u16)>);
+
     #[test]
     fn keyframes_by_codec() {
         let vp8_key = [0x10, 0x50, 0x01, 0x00, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01];
-        let cases: [(&str, Codec, &[u8], bool, Option<(u16, u16)>); 10] = [
+        let cases: [Case<'_>; 10] = [
             ("VP8 keyframe", Codec::Vp8, &vp8_key, true, Some((640, 480))),
             ("VP8 keyframe goes on", Codec::Vp8, &[0x00, 0x50], false, None),
             ("VP8 delta", Codec::Vp8, &[0x10, 0x51], false, None),

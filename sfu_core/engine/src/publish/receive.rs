@@ -175,9 +175,11 @@ impl ReceiveStats {
 mod tests {
     use super::*;
 
+    type Case<'a> = (&'a str, &'a [u16], &'a [Option<u64>]);
+
     #[test]
     fn extends_over_wraps_reordering_and_restarts() {
-        let cases: &[(&str, &[u16], &[Option<u64>])] = &[
+        let cases: &[Case<'_>] = &[
             (
                 "wrap",
                 &[65_534, 65_535, 0, 1],

@@ -112,9 +112,11 @@ mod tests {
             .collect()
     }
 
+    type Case<'a> = (&'a str, &'a [(u8, u64)], &'a [bool]);
+
     #[test]
     fn activity() {
-        let cases: &[(&str, &[(u8, u64)], &[bool])] = &[
+        let cases: &[Case<'_>] = &[
             ("silence", &[(127, 50)], &[false]),
             ("noise", &[(65, 500)], &[false]),
             ("voice", &[(25, 10)], &[true]),

@@ -1,0 +1,307 @@
+//! Simulcast layers and keyframes.
+
+use pysfu_engine::Event;
+use pysfu_engine::command::{Command, MediaKind, Wanted};
+use pysfu_engine::ids::{SubscriptionId, TrackId};
+
+use crate::media::{Rtp, Source, VP8_HEADER};
+use crate::world::{MS, WANT_ALL, World};
+
+const OUT: u32 = 9_000;
+
+struct Call {
+    world: World,
+    alice: usize,
+    bob: usize,
+    track: TrackId,
+    subscription: SubscriptionId,
+    sources: Vec<Source>,
+}
+
+/// Three layers; nothing was sent yet.
+fn call() -> Call {
+    let mut world = World::new();
+    let (alice, bob) = (world.join(0), world.join(0));
+    let track = world.publish_video(alice, "0", &["q", "h", "f"]);
+    let subscription = world.subscribe(bob, track, 0, MediaKind::Video, OUT);
+    let sources = ["q", "h", "f"]
+        .iter()
+        .zip([(320, 180), (640, 360), (1_280, 720)])
+        .enumerate()
+        .map(|(index, (rid, size))| Source::video(1_000 + index as u32, "0", Some(rid), size))
+        .collect();
+    Call {
+        world,
+        alice,
+        bob,
+        track,
+        subscription,
+        sources,
+    }
+}
+
+impl Call {
+    /// A frame of each of these layers: keyframes for those that were asked.
+    fn frames(&mut self, layers: &[usize]) {
+        let asked: Vec<_> = self.world.people[self.alice].keyframe_requests();
+        self.world.people[self.alice].rtcp.clear();
+        for &layer in layers {
+            let source = &mut self.sources[layer];
+            let keyframe = asked.contains(&source.ssrc);
+            for packet in source.frame(keyframe, 2) {
+                self.world.send(self.alice, packet);
+            }
+        }
+        self.world.run_for(35 * MS);
+    }
+
+    fn received(&mut self) -> Vec<Rtp> {
+        std::mem::take(&mut self.world.people[self.bob].rtp)
+    }
+
+    fn forwarded(&self) -> Option<u8> {
+        let mut layers = self.world.events.iter().filter_map(|event| match event {
+            Event::LayerForwarded { subscription, layer } if *subscription == self.subscription => Some(*layer),
+            _ => None,
+        });
+        layers.next_back().flatten()
+    }
+}
+
+fn layers(packets: &[Rtp]) -> Vec<u8> {
+    let mut rids: Vec<u8> = packets.iter().map(|packet| packet.tag()[0]).collect();
+    rids.dedup();
+    rids
+}
+
+/// Sequence numbers without gaps, timestamps and picture ids that never fall.
+fn assert_continuous(packets: &[Rtp]) {
+    let picture = |packet: &Rtp| u16::from_be_bytes([packet.payload[2] & 0x7f, packet.payload[3]]);
+    for pair in packets.windows(2) {
+        assert_eq!(pair[1].seq, pair[0].seq.wrapping_add(1));
+        let ticks = pair[1].timestamp.wrapping_sub(pair[0].timestamp);
+        assert!(ticks < 2 * 90_000, "{ticks} ticks");
+        let pictures = picture(&pair[1]).wrapping_sub(picture(&pair[0])) & 0x7fff;
+        assert!(pictures <= 1, "{pictures} pictures");
+        assert_eq!(pictures == 1, ticks > 0);
+    }
+    assert!(
+        packets
+            .iter()
+            .all(|packet| packet.ssrc == OUT && packet.payload.len() > VP8_HEADER)
+    );
+}
+
+#[test]
+fn layer_switch_waits_for_keyframe() {
+    let mut call = call();
+    for _ in 0..10 {
+        call.frames(&[0, 1, 2]);
+    }
+    assert_eq!(call.forwarded(), Some(2));
+    let mut all = call.received();
+    let peer = call.world.people[call.bob].peer;
+    let wanted = Wanted {
+        max_spatial: 0,
+        ..WANT_ALL
+    };
+    call.world.command(
+        0,
+        Command::SetWanted {
+            peer,
+            subscription: call.subscription,
+            wanted,
+        },
+    );
+    let high: Vec<_> = call.sources[2].frame(false, 2);
+    for packet in high {
+        call.world.send(call.alice, packet);
+    }
+    call.world.run_for(35 * MS);
+    let still = call.received();
+    assert_eq!(layers(&still), *b"f", "the old layer goes on until the keyframe");
+    all.extend(still);
+    for _ in 0..30 {
+        call.frames(&[0, 1, 2]);
+    }
+    assert_eq!(call.forwarded(), Some(0));
+    let then = call.received();
+    assert_eq!(layers(&then).last(), Some(&b'q'));
+    all.extend(then);
+    assert_continuous(&all);
+}
+
+#[test]
+fn first_layer_to_arrive_is_forwarded_and_the_best_follows() {
+    let mut call = call();
+    for _ in 0..20 {
+        call.frames(&[0]);
+    }
+    assert_eq!(call.forwarded(), Some(0));
+    for _ in 0..40 {
+        call.frames(&[0, 1, 2]);
+    }
+    assert_eq!(call.forwarded(), Some(2));
+    let all = call.received();
+    assert_eq!(layers(&all), *b"qf");
+    assert_continuous(&all);
+}
+
+#[test]
+fn vanished_layer_falls_back() {
+    let mut call = call();
+    for _ in 0..30 {
+        call.frames(&[0, 1, 2]);
+    }
+    assert_eq!(call.forwarded(), Some(2));
+    for _ in 0..60 {
+        call.frames(&[0, 1]);
+    }
+    assert_eq!(call.forwarded(), Some(1));
+    let inactive = Event::LayerActive {
+        track: call.track,
+        layer: 2,
+        active: false,
+    };
+    assert!(call.world.events.contains(&inactive));
+    assert_continuous(&call.received());
+}
+
+#[test]
+fn paused_subscription_gets_nothing_and_resumes_with_a_keyframe() {
+    let mut call = call();
+    for _ in 0..10 {
+        call.frames(&[0, 1, 2]);
+    }
+    let before = call.received();
+    let (peer, subscription) = (call.world.people[call.bob].peer, call.subscription);
+    let wanted = Wanted {
+        paused: true,
+        ..WANT_ALL
+    };
+    call.world.command(
+        0,
+        Command::SetWanted {
+            peer,
+            subscription,
+            wanted,
+        },
+    );
+    for _ in 0..10 {
+        call.frames(&[0, 1, 2]);
+    }
+    assert!(call.received().is_empty());
+    call.world.command(
+        0,
+        Command::SetWanted {
+            peer,
+            subscription,
+            wanted: WANT_ALL,
+        },
+    );
+    for _ in 0..20 {
+        call.frames(&[0, 1, 2]);
+    }
+    let after = call.received();
+    assert!(
+        !after.is_empty() && after[0].payload[4] & 1 == 0,
+        "begins with a keyframe"
+    );
+    assert_eq!(after[0].seq, before.last().unwrap().seq.wrapping_add(1));
+}
+
+#[test]
+fn picture_losses_of_many_are_one_request_per_interval() {
+    let mut call = call();
+    for _ in 0..10 {
+        call.frames(&[0, 1, 2]);
+    }
+    call.world.run_for(600 * MS);
+    call.world.people[call.alice].rtcp.clear();
+    for _ in 0..100 {
+        let loss = wire::rtcp::pli::PictureLoss {
+            sender_ssrc: 77,
+            media_ssrc: OUT,
+        };
+        call.world.send_rtcp(call.bob, |out| loss.write(out).unwrap());
+        call.world.run_for(5 * MS);
+    }
+    let requests = call.world.people[call.alice].keyframe_requests();
+    assert_eq!(requests, [call.sources[2].ssrc]);
+    assert!(call.world.stats(0).workers[0].keyframe_requests_suppressed >= 98);
+}
+
+#[test]
+fn unanswered_keyframe_request_is_repeated() {
+    let mut call = call();
+    for layer in 0..3 {
+        for packet in call.sources[layer].frame(false, 1) {
+            call.world.send(call.alice, packet);
+        }
+    }
+    call.world.run_for(2_000 * MS);
+    let requests = call.world.people[call.alice].keyframe_requests();
+    let best = requests.iter().filter(|&&ssrc| ssrc == call.sources[2].ssrc).count();
+    assert!((2..=4).contains(&best), "{requests:?}");
+}
+
+#[test]
+fn muted_track_is_silent_and_comes_back() {
+    let mut call = call();
+    for _ in 0..10 {
+        call.frames(&[0, 1, 2]);
+    }
+    let mut all = call.received();
+    let (peer, track) = (call.world.people[call.alice].peer, call.track);
+    call.world.command(
+        0,
+        Command::SetMuted {
+            peer,
+            track,
+            muted: true,
+        },
+    );
+    for _ in 0..50 {
+        call.frames(&[0, 1, 2]);
+    }
+    assert!(call.received().is_empty());
+    assert!(call.world.people[call.alice].nacked(call.sources[2].ssrc).is_empty());
+    call.world.command(
+        0,
+        Command::SetMuted {
+            peer,
+            track,
+            muted: false,
+        },
+    );
+    for _ in 0..30 {
+        call.frames(&[0, 1, 2]);
+    }
+    let after = call.received();
+    assert_eq!(layers(&after).last(), Some(&b'f'));
+    assert_eq!(after[0].seq, all.last().unwrap().seq.wrapping_add(1));
+    all.clear();
+    assert_continuous(&after);
+}
+
+#[test]
+fn restarted_layer_goes_on_without_a_gap() {
+    let mut call = call();
+    for _ in 0..10 {
+        call.frames(&[0, 1, 2]);
+    }
+    let mut all = call.received();
+    // The client replaced its encoder: new SSRCs, numbers and times.
+    for source in &mut call.sources {
+        source.ssrc += 100;
+        source.seq = 17;
+        source.timestamp = 5;
+    }
+    for _ in 0..40 {
+        call.frames(&[0, 1, 2]);
+    }
+    all.extend(call.received());
+    assert_eq!(call.forwarded(), Some(2));
+    assert!(all.len() > 60);
+    assert_continuous(&all);
+}

@@ -1,0 +1,17 @@
+//! Whole engines in simulated time: publishers and subscribers that really do ICE, DTLS and SRTP.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper is a failing test")]
+
+#[allow(dead_code, reason = "shared with the tests of the transport")]
+#[path = "../transport/client.rs"]
+mod client;
+mod crossing;
+mod hostile;
+mod layers;
+mod lifecycle;
+mod loss;
+mod media;
+mod reports;
+#[allow(dead_code, reason = "shared with the tests of the transport")]
+#[path = "../transport/stun.rs"]
+mod stun;
+mod world;
