@@ -5,6 +5,7 @@ from typing import Final
 from google.rpc import code_pb2  # type: ignore[import-untyped]
 
 from control_plane import errors
+from pysfu import QueueFullError, WorkerFailedError
 from pysfu.v1.signaling_pb2 import RequestFailed
 
 INTERNAL_MESSAGE: Final = "internal error"
@@ -19,6 +20,8 @@ _TABLE: Final = (
     (errors.LimitExceededError, code_pb2.RESOURCE_EXHAUSTED, RequestFailed.CODE_LIMIT_EXCEEDED),
     (errors.FailedPreconditionError, code_pb2.FAILED_PRECONDITION, RequestFailed.CODE_FAILED_PRECONDITION),
     (errors.UnavailableError, code_pb2.UNAVAILABLE, RequestFailed.CODE_LIMIT_EXCEEDED),
+    (QueueFullError, code_pb2.UNAVAILABLE, RequestFailed.CODE_LIMIT_EXCEEDED),
+    (WorkerFailedError, code_pb2.UNAVAILABLE, RequestFailed.CODE_FAILED_PRECONDITION),
 )
 
 
@@ -29,7 +32,7 @@ def rpc_code(error: Exception) -> int:
 
 def message_of(error: Exception) -> str:
     """What a client may read. Of an unexpected error, nothing."""
-    return str(error) if isinstance(error, errors.ControlError) else INTERNAL_MESSAGE
+    return str(error) if any(isinstance(error, kind) for kind, _, _ in _TABLE) else INTERNAL_MESSAGE
 
 
 def request_failed(error: Exception) -> RequestFailed:

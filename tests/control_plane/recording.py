@@ -7,27 +7,12 @@ from typing import Any
 import numpy as np
 
 from control_plane.media import CodecRow, PayloadRow
-
-ROWS = {
-    "workers": ["worker", "peers", "tracks", "subscriptions", "bytes_in", "bytes_out"],
-    "peers": ["peer", "rtt_ms"],
-    "layers": [
-        *("track", "layer", "peer", "active", "packets", "bytes", "packets_lost", "packets_recovered"),
-        *("nacks_sent", "plis_sent", "jitter_ms", "bitrate_bps", "rtt_ms"),
-    ],
-    "subscriptions": [
-        *("subscription", "track", "peer", "layer", "wanted_layer", "paused", "packets", "bytes"),
-        *("packets_retransmitted", "nacks_received", "plis_received", "fraction_lost", "rtt_ms", "jitter_ms"),
-        "bitrate_bps",
-    ],
-}
-FLOATS = {"rtt_ms", "jitter_ms", "bitrate_bps", "fraction_lost"}
+from pysfu.stats import DTYPES
 
 
 def rows(table: str, *values: dict[str, float]) -> Any:
     """Rows of one table of a snapshot; fields that are not given are 0."""
-    dtype = [(name, "f8" if name in FLOATS else "i8") for name in ROWS[table]]
-    array = np.zeros(len(values), dtype=dtype)
+    array = np.zeros(len(values), dtype=DTYPES[table])
     for index, row in enumerate(values):
         for name, value in row.items():
             array[name][index] = value

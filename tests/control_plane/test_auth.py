@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_unset_can_is_allowed_and_rooms_are_kept_apart() -> None:
     assert grants.can_publish is None
     grants.require_room_join("r")
     grants.require_room_read("r")
-    for refused, reason in (
+    refusals: list[tuple[Callable[[], None], str]] = [
         (lambda: grants.require_room_join("other"), "for room 'r', not for 'other'"),
         (lambda: grants.require_room_read("other"), "neither roomList nor room"),
         (lambda: grants.require_room_admin("r"), "roomAdmin"),
@@ -105,6 +106,7 @@ def test_unset_can_is_allowed_and_rooms_are_kept_apart() -> None:
         (lambda: Grants(room="r", room_admin=True).require_room_admin("x"), "administers room 'r'"),
         (lambda: Grants(room="r").require_room_join("r"), "roomJoin"),
         (lambda: Grants(room_join=True).require_room_read(""), "neither"),
-    ):
+    ]
+    for refused, reason in refusals:
         with pytest.raises(PermissionDeniedError, match=reason):
             refused()

@@ -216,7 +216,12 @@ async def test_shown_size_picks_the_layer(connect: Any, media: RecordingMedia) -
     await bob.until_participant("alice", lambda participant: participant.tracks)
     await bob.offer("chromium_receive")
     await bob.until("track_subscribed")
-    settings = [{"width": 320, "height": 180}, {"width": 641, "height": 361}, {"disabled": True}, {}]
+    settings: list[dict[str, Any]] = [
+        {"width": 320, "height": 180},
+        {"width": 641, "height": 361},
+        {"disabled": True},
+        {},
+    ]
     for item in settings:
         await bob.send(update_track_settings=signaling_pb2.UpdateTrackSettings(track_ids=[track_id], **item))
     await bob.send(request_id=9, mute=signaling_pb2.Mute(track_id="none"))
