@@ -83,29 +83,21 @@ function ConnectedCall({ room, roomName, canInvite, onEnd }: Props) {
   }, [panel]);
   const leave = (): void => void room.disconnect();
 
-  const act = (action: Action): void => {
-    switch (action) {
-      case 'mic':
-        return void media.toggleMic();
-      case 'camera':
-        return void media.toggleCamera();
-      case 'screen':
-        return void media.toggleScreen();
-      case 'chat':
-      case 'people':
-        return togglePanel(action);
-      case 'view':
-        return switchView();
-      case 'fullscreen':
-        return void fullscreen.toggle();
-      case 'leave':
-      case 'help':
-        return setDialog(action);
-      case 'close':
-        if (panel !== null) closePanel();
-        return;
-    }
+  const actions: Record<Action, () => void> = {
+    mic: () => void media.toggleMic(),
+    camera: () => void media.toggleCamera(),
+    screen: () => void media.toggleScreen(),
+    chat: () => togglePanel('chat'),
+    people: () => togglePanel('people'),
+    view: switchView,
+    fullscreen: () => void fullscreen.toggle(),
+    leave: () => setDialog('leave'),
+    help: () => setDialog('help'),
+    close: () => {
+      if (panel !== null) closePanel();
+    },
   };
+  const act = (action: Action): void => actions[action]();
   useShortcuts(act, dialog === null);
 
   return (

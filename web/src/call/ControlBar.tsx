@@ -26,7 +26,7 @@ export function ControlBar({ media, panel, unread, view, isFullscreen, onAct, on
   const toggle = (which: Menu): void => setMenu((open) => (open === which ? null : which));
 
   return (
-    <footer
+    <div
       className="control-bar"
       role="toolbar"
       aria-label="Call controls"
@@ -156,7 +156,7 @@ export function ControlBar({ media, panel, unread, view, isFullscreen, onAct, on
         <Icon name="leave" />
         <span>Leave</span>
       </button>
-    </footer>
+    </div>
   );
 }
 

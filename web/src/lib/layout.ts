@@ -64,7 +64,7 @@ const WIDEST = 16 / 9;
 
 /** The columns and rows that give `count` tiles the largest area within `area`, `gap` pixels apart. */
 export function gridShape(count: number, area: Size, gap: number): GridShape {
-  let best: GridShape = { columns: 1, rows: 1, tile: { width: 0, height: 0 } };
+  let best: GridShape = { columns: 1, rows: Math.max(1, count), tile: { width: 0, height: 0 } };
   for (let columns = 1; columns <= Math.max(1, count); columns++) {
     const rows = Math.ceil(Math.max(1, count) / columns);
     const cell = {

@@ -1,6 +1,11 @@
 /** Errors as people should read them: what happened, and what to do about it. */
 
-import { ConnectionError, ConnectionErrorReason, MediaDeviceFailure } from 'livekit-client';
+import {
+  ConnectionError,
+  ConnectionErrorReason,
+  MediaDeviceFailure,
+  type DisconnectReason,
+} from 'livekit-client';
 import { RefusedError, UnreachableError } from './api';
 import { endingOf } from './endings';
 
@@ -24,7 +29,8 @@ export function joinProblem(error: unknown): Problem {
       case ConnectionErrorReason.NotAllowed:
         return refusal(error.message, error.status);
       case ConnectionErrorReason.LeaveRequest: {
-        const ending = endingOf(error.context as number | undefined);
+        const reason: unknown = error.context;
+        const ending = endingOf(reason as DisconnectReason | undefined);
         return { code: ending.code, title: ending.title, advice: ending.text };
       }
       case ConnectionErrorReason.ServerUnreachable:
