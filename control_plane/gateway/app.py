@@ -1,0 +1,72 @@
+"""The gateway's HTTP application."""
+
+import grpc
+import structlog
+from aiohttp import web
+
+from control_plane.auth import Verifier
+from control_plane.gateway.livekit.session import LiveKitGateway
+from control_plane.gateway.options import GatewayOptions
+from control_plane.gateway.pages import Pages
+from control_plane.gateway.whip import WhipGateway
+
+log = structlog.get_logger(__name__)
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CHANNEL_OPTIONS = (
+    # The node's answers for a big room.
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.keepalive_time_ms", 20_000),
+)
+
+
+def build_app(options: GatewayOptions) -> web.Application:
+    """Opens its gRPC channel when it starts and closes it, and every client's connection, when it shuts down."""
+    app = web.Application(client_max_size=512 * 1024, middlewares=[_last_resort])
+    verifier = Verifier(options.keys)
+
+    async def lifetime(app: web.Application):  # type: ignore[no-untyped-def]
+        yield
+        await channel.close()
+
+    if options.grpc_credentials is None:
+        channel = grpc.aio.insecure_channel(options.grpc_address, CHANNEL_OPTIONS)
+    else:
+        channel = grpc.aio.secure_channel(options.grpc_address, options.grpc_credentials, CHANNEL_OPTIONS)
+    livekit, whip = LiveKitGateway(channel, verifier), WhipGateway(channel, verifier)
+
+    async def disconnect(_: web.Application) -> None:
+        await livekit.close()
+        await whip.close()
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ok") if options.ready() else web.Response(status=503, text="draining")
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=options.metrics(), headers={"Content-Type": METRICS_TYPE})
+
+    app.on_shutdown.append(disconnect)
+    app.cleanup_ctx.append(lifetime)
+    router = app.router
+    router.add_get("/healthz", healthz)
+    router.add_get("/readyz", readyz)
+    router.add_get("/metrics", metrics)
+    livekit.add_routes(router)
+    whip.add_routes(router)
+    Pages(options).add_routes(router)
+    return app
+
+
+@web.middleware
+async def _last_resort(request: web.Request, handler):  # type: ignore[no-untyped-def]
+    """A fault of ours is logged and answered; it ends neither the connection nor the process."""
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Exception:
+        log.exception("request failed", method=request.method, path=request.path)
+        return web.Response(status=500, text="internal error")

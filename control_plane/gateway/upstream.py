@@ -1,0 +1,79 @@
+"""One client session on the node's `SignalingService`, as both of the gateway's protocols hold it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+
+from pysfu.v1 import signaling_pb2, signaling_pb2_grpc
+
+JOIN_TIMEOUT: Final = 10.0
+# Requests of one client that may wait for the node.
+MAX_WAITING: Final = 1_024
+
+HTTP_STATUS: Final = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.FAILED_PRECONDITION: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNAVAILABLE: 503,
+}
+
+
+class JoinRefusedError(Exception):
+    """The node refused. `status` is the HTTP status that says the same."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        self.code = code
+        self.status = HTTP_STATUS.get(code, 500)
+        super().__init__(details)
+
+
+class Upstream:
+    """Open it with `join`; then `send` requests and iterate over responses until the session ends."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: Any = signaling_pb2_grpc.SignalingServiceStub(channel)
+        self._requests: asyncio.Queue[signaling_pb2.SessionRequest | None] = asyncio.Queue(MAX_WAITING)
+        self._call: Any = None
+
+    async def join(self, token: str, join: signaling_pb2.Join) -> signaling_pb2.Joined:
+        """Raises JoinRefusedError."""
+        self.send(signaling_pb2.SessionRequest(request_id=1, join=join))
+        self._call = self._stub.Session(self._outgoing(), metadata=(("authorization", f"Bearer {token}"),))
+        try:
+            first = await asyncio.wait_for(self._call.read(), JOIN_TIMEOUT)
+            if first is not grpc.aio.EOF and first.WhichOneof("message") == "joined":
+                joined: signaling_pb2.Joined = first.joined
+                return joined
+            code, details = await self._call.code(), await self._call.details()
+        except grpc.aio.AioRpcError as error:
+            code, details = error.code(), error.details()
+        except TimeoutError:
+            code, details = grpc.StatusCode.UNAVAILABLE, "the node did not answer"
+        self.close()
+        raise JoinRefusedError(code, details or "the node refused the session")
+
+    def send(self, request: signaling_pb2.SessionRequest) -> None:
+        """Raises asyncio.QueueFull when the node does not keep up: the session should end then."""
+        self._requests.put_nowait(request)
+
+    async def responses(self) -> AsyncIterator[signaling_pb2.SessionResponse]:
+        """Ends with the session, also when the node goes away."""
+        try:
+            while (response := await self._call.read()) is not grpc.aio.EOF:
+                yield response
+        except grpc.aio.AioRpcError:
+            return
+
+    def close(self) -> None:
+        """Drops the stream. Without an earlier `leave` the node keeps the session for a while."""
+        if self._call is not None:
+            self._call.cancel()
+
+    async def _outgoing(self) -> AsyncIterator[signaling_pb2.SessionRequest]:
+        while (request := await self._requests.get()) is not None:
+            yield request
