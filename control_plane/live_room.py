@@ -5,7 +5,7 @@ after that, so that a participant is always told of before media flows.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -45,6 +45,7 @@ class LiveRoom:
         self._update: asyncio.Handle | None = None
         self._updated_at = 0.0
         self._room_changed = False
+        self._tracks: dict[str, Track] = {}
         self._voices: dict[str, tuple[Track, int, bool]] = {}
         self._told_voices: dict[str, Voice] = {}
         self._speakers: asyncio.TimerHandle | None = None
@@ -113,7 +114,7 @@ class LiveRoom:
         for track in [*participant.tracks.values(), *session.pending_tracks.values()]:
             if not participant.permission.can_publish:
                 session.unpublish(track)
-        for track in list(self.room.tracks()):
+        for track in list(self._tracks.values()):
             session.consider(track)
         self.changed(participant)
 
@@ -128,11 +129,7 @@ class LiveRoom:
 
     def track(self, track_id: str) -> Track | None:
         """An announced one."""
-        for participant in self.room.participants.values():
-            track = participant.tracks.get(track_id)
-            if track is not None:
-                return track
-        return None
+        return self._tracks.get(track_id)
 
     def known_track(self, track_id: str) -> Track:
         """Raises NotFoundError."""
@@ -141,14 +138,8 @@ class LiveRoom:
             raise NotFoundError(f"room {self.name!r} has no track {track_id[:40]!r}")
         return track
 
-    def knows_track(self, track_id: str) -> bool:
-        return any(
-            track_id in participant.tracks
-            or any(track.id == track_id for track in participant.session.pending_tracks.values())
-            for participant in self.room.participants.values()
-        )
-
     def published(self, track: Track) -> None:
+        self._tracks[track.id] = track
         self._node.add_track(track, self)
         if track.muted_by_server:
             self.set_muted(track, True)
@@ -178,6 +169,7 @@ class LiveRoom:
 
     def unpublished(self, track: Track) -> None:
         """The owner has dropped it already."""
+        self._tracks.pop(track.id, None)
         if track in self._fresh:
             self._fresh.remove(track)
         for other in self.room.participants.values():
@@ -202,9 +194,11 @@ class LiveRoom:
 
     # Subscriptions.
 
-    def subscribe_all(self, session: "Session") -> None:
-        """To what is there when a participant joins."""
-        for track in list(self.room.tracks()):
+    def welcome(self, session: "Session") -> None:
+        """Tells a participant that joins who speaks, and subscribes it to what is there."""
+        if self._told_voices:
+            session.emit(_speakers_changed(self._told_voices))
+        for track in list(self._tracks.values()):
             session.consider(track)
 
     def subscriber_added(self, track: Track) -> None:
@@ -285,13 +279,8 @@ class LiveRoom:
         told = changes(self._told_voices, now)
         if not told:
             return
-        self._told_voices = {**{k: v for k, v in self._told_voices.items() if k in now}, **told}
-        self._told_voices = {k: v for k, v in self._told_voices.items() if v.active}
-        speakers = [
-            models_pb2.Speaker(participant_id=participant, level=voice.level, active=voice.active)
-            for participant, voice in told.items()
-        ]
-        self.broadcast(SessionResponse(speakers_changed=signaling_pb2.SpeakersChanged(speakers=speakers)))
+        self._told_voices = {key: voice for key, voice in (self._told_voices | told).items() if voice.active}
+        self.broadcast(_speakers_changed(told))
 
     # Updates.
 
@@ -322,9 +311,20 @@ class LiveRoom:
         if self._room_changed:
             self._room_changed = False
             self.broadcast(SessionResponse(room_changed=self.room.snapshot()))
-        for track in fresh:
-            for participant in list(self.room.participants.values()):
-                participant.session.consider(track)
+        for participant in list(self.room.participants.values()):
+            try:
+                for track in fresh:
+                    participant.session.consider(track)
+            except Exception:
+                log.exception("subscribing failed", participant=participant.id)
+
+
+def _speakers_changed(voices: Mapping[str, Voice]) -> SessionResponse:
+    speakers = [
+        models_pb2.Speaker(participant_id=participant, level=voice.level, active=voice.active)
+        for participant, voice in voices.items()
+    ]
+    return SessionResponse(speakers_changed=signaling_pb2.SpeakersChanged(speakers=speakers))
 
 
 def _config(negotiated: Negotiated) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """Tells participants how good connections are, from the core's statistics."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -46,7 +46,7 @@ class Monitor:
         self._before = layer_counts(snapshot.layers)
         told: dict[str, tuple[Quality, float]] = {}
         for live in self._node.rooms():
-            updates = []
+            updates, newcomers = [], []
             for participant in live.room.participants.values():
                 session = participant.session
                 if participant.info.state != participant.info.STATE_ACTIVE:
@@ -55,18 +55,30 @@ class Monitor:
                 points = min(score(found.get(handle, _GOOD_PATH)) for handle in handles) if handles else 1.0
                 now = quality(session.media_connected, points)
                 before = self._told.get(participant.id)
+                if before is None:
+                    newcomers.append(session)
                 if before is None or before[0] != now or abs(before[1] - points) >= _STEP:
                     before = (now, points)
                     if not participant.hidden:
-                        updates.append(
-                            signaling_pb2.ConnectionQualities.Update(
-                                participant_id=participant.id,
-                                quality=signaling_pb2.ConnectionQualities.Quality.ValueType(now),
-                                score=points,
-                            )
-                        )
+                        updates.append(participant.id)
                 told[participant.id] = before
             if updates:
-                message = signaling_pb2.ConnectionQualities(updates=updates)
-                live.broadcast(SessionResponse(connection_qualities=message))
+                live.broadcast(_message({key: told[key] for key in updates}))
+            known = [item.id for item in live.room.participants.values() if item.id in told and not item.hidden]
+            for session in newcomers:
+                others = {key: told[key] for key in known if key not in updates}
+                if others:
+                    session.emit(_message(others))
         self._told = told
+
+
+def _message(qualities: Mapping[str, tuple[Quality, float]]) -> SessionResponse:
+    updates = [
+        signaling_pb2.ConnectionQualities.Update(
+            participant_id=participant,
+            quality=signaling_pb2.ConnectionQualities.Quality.ValueType(value),
+            score=points,
+        )
+        for participant, (value, points) in qualities.items()
+    ]
+    return SessionResponse(connection_qualities=signaling_pb2.ConnectionQualities(updates=updates))

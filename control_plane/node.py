@@ -46,18 +46,25 @@ class NodeLimits:
 
 
 class Watcher:
-    """Room events of one `WatchEvents` call. Bounded; `lost` when it could not keep up."""
+    """Room events of one `WatchEvents` call, a bounded number of them."""
 
     def __init__(self, room: str) -> None:
         self.room = room
-        self.queue: asyncio.Queue[rooms_pb2.RoomEvent] = asyncio.Queue(WATCHER_QUEUE)
-        self.lost = False
+        self._queue: asyncio.Queue[rooms_pb2.RoomEvent | None] = asyncio.Queue(WATCHER_QUEUE)
+        self._lost = False
 
-    def put(self, event: rooms_pb2.RoomEvent) -> None:
+    def put(self, event: rooms_pb2.RoomEvent | None) -> None:
+        """None: there will be no more."""
         try:
-            self.queue.put_nowait(event)
+            self._queue.put_nowait(event)
         except asyncio.QueueFull:
-            self.lost = True
+            self._lost = True
+
+    async def get(self) -> rooms_pb2.RoomEvent | None:
+        """The next event; None after the last one. Raises LimitExceededError when some were lost."""
+        if self._lost and self._queue.empty():
+            raise LimitExceededError("events were lost: the watcher did not keep up")
+        return await self._queue.get()
 
 
 class Node:
@@ -146,8 +153,13 @@ class Node:
         if existing is not None:
             existing.check_capacity(token.identity, self._limits.max_participants_per_room)
         live = self.create_room(name)
-        session = Session(live, join)
-        participant = session.participant = new_participant(token, join, session)
+        try:
+            session = Session(live, join)
+            participant = session.participant = new_participant(token, join, session)
+        except ControlError:
+            if existing is None:
+                self._end(live)
+            raise
         replaced = live.room.participants.get(token.identity)
         if replaced is not None:
             replaced.session.leave(models_pb2.DISCONNECT_REASON_DUPLICATE_IDENTITY, "the same identity joined again")
@@ -156,7 +168,7 @@ class Node:
         self.idle.clear()
         live.join(participant)
         session.emit(self._joined(session, request_id, resumed=False))
-        live.subscribe_all(session)
+        live.welcome(session)
         for track in join.add_tracks:
             session.handle(signaling_pb2.SessionRequest(add_track=track))
         if join.HasField("offer"):
@@ -199,6 +211,8 @@ class Node:
             session.leave(models_pb2.DISCONNECT_REASON_SERVER_SHUTDOWN, "the server stops", can_rejoin=True)
         for live in list(self._live.values()):
             self._end(live)
+        for watcher in self._watchers:
+            watcher.put(None)
 
     @property
     def num_rooms(self) -> int:

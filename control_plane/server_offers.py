@@ -59,12 +59,13 @@ class ServerOffers:
         """The offer to send now; None while there is nothing new, or an answer is awaited."""
         if not self._dirty or self._outstanding is not None:
             return None
-        self._dirty = False
         self._fill_slots()
         if not self._slots and not self.labels:
+            self._dirty = False
             return None
         if self.peer is None:
             self.peer = self._session.open_peer(self)
+        self._dirty = False
         self._last_id += 1
         self._outstanding = self._last_id
         self._offered = tuple(OfferedSection(slot.mid, slot.kind, slot.sending, slot.codecs) for slot in self._slots)

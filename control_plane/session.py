@@ -216,7 +216,7 @@ class Session:
         if known is None and len(self.pending_tracks) >= MAX_PENDING_TRACKS:
             raise LimitExceededError(f"more than {MAX_PENDING_TRACKS} tracks wait for their section")
         track = known or new_track(request, self.participant)
-        if known is None and self.room.knows_track(track.id):
+        if known is None and self.room.track(track.id) is not None:
             track.info.id = ids.track_id()
         published = signaling_pb2.TrackPublished(cid=request.cid, track=track.info)
         self.emit(SessionResponse(request_id=request_id, track_published=published))
@@ -422,6 +422,12 @@ class Session:
 
     def _settle_now(self) -> None:
         self._settle = None
+        try:
+            self._bring_in_line()
+        except Exception:
+            log.exception("negotiation failed", participant=self.participant.id)
+
+    def _bring_in_line(self) -> None:
         if self.subscriber is not None:
             offer = self.subscriber.next_offer()
             if offer is not None:

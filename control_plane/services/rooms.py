@@ -1,13 +1,12 @@
 """`RoomService`."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from control_plane.auth import Grants, Verifier
 from control_plane.data import check_message
-from control_plane.errors import ControlError, InvalidArgumentError, LimitExceededError
+from control_plane.errors import ControlError, InvalidArgumentError
 from control_plane.live_room import LiveRoom
-from control_plane.node import Node, Watcher
+from control_plane.node import Node
 from control_plane.rooms import Participant, check_metadata, check_room_name, update_info
 from control_plane.services.calls import Context, authenticate, refuse, unary
 from pysfu.v1 import models_pb2, rooms_pb2, rooms_pb2_grpc
@@ -138,8 +137,8 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         watcher = self._node.watch(request.room)
         try:
             await context.send_initial_metadata(())
-            while True:
-                yield await _next_event(watcher)
+            while (event := await watcher.get()) is not None:
+                yield event
         except ControlError as error:
             await refuse(context, error)
         finally:
@@ -154,12 +153,3 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
 
     def _participant(self, context: Context, room: str, identity: str) -> Participant:
         return self._administered(context, room).room.participant(identity)
-
-
-async def _next_event(watcher: Watcher) -> rooms_pb2.RoomEvent:
-    try:
-        return watcher.queue.get_nowait()
-    except asyncio.QueueEmpty:
-        if watcher.lost:
-            raise LimitExceededError("events were lost: the watcher did not keep up") from None
-        return await watcher.queue.get()

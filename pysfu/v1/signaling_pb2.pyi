@@ -915,6 +915,10 @@ Global___Leave: _TypeAlias = Leave  # noqa: Y015
 
 @_typing.final
 class MediaSectionsRequired(_message.Message):
+    """Single layout: offer again, with so many receiving sections more than before. Both 0: the sections that there are
+    carry something else now.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     AUDIO_FIELD_NUMBER: _builtins.int
