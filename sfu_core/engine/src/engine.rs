@@ -140,7 +140,8 @@ impl Engine {
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {
-        let idle = self.peers.is_empty() && self.tracks.is_empty() && self.early.is_empty();
+        // The pool shrinks by timer, too.
+        let idle = self.peers.is_empty() && self.tracks.is_empty() && self.early.is_empty() && self.pool.is_empty();
         (!idle).then(|| self.epoch + Duration::from_micros(self.schedule.next()))
     }
 

@@ -71,9 +71,11 @@ impl Engine {
             peer.transport.handle_timeout(now);
             let counters = peer.transport.counters();
             let before = std::mem::replace(&mut peer.counted, counters);
-            self.counters.dropped_stun += counters.dropped_stun - before.dropped_stun;
-            self.counters.dropped_unknown_source += counters.dropped_dtls_source - before.dropped_dtls_source;
-            self.counters.dropped_data += counters.dropped_data - before.dropped_data;
+            // A transport that has ended forgets what its data channels dropped.
+            let more = |now: u64, before: u64| now.saturating_sub(before);
+            self.counters.dropped_stun += more(counters.dropped_stun, before.dropped_stun);
+            self.counters.dropped_unknown_source += more(counters.dropped_dtls_source, before.dropped_dtls_source);
+            self.counters.dropped_data += more(counters.dropped_data, before.dropped_data);
             self.drain_transport(now, key);
             let Some(peer) = self.peers.get_mut(key) else {
                 continue;

@@ -10,7 +10,7 @@ const MAX_SPAN: u64 = 8_192;
 
 #[derive(Default)]
 pub struct Ring {
-    /// Extended number of the first slot.
+    /// Extended number of the first slot; 0 before the first packet.
     base: u64,
     slots: VecDeque<Option<Arc<Packet>>>,
 }
@@ -21,15 +21,16 @@ impl Ring {
         self.slots.get(index)?.as_ref()
     }
 
-    /// The number is held, or is older than anything held.
+    /// The number is held, or was forgotten. Such a packet must not be forwarded again: under the same outgoing number
+    /// and other header extensions it would repeat a nonce (RFC 7714 section 8.1).
     pub fn is_known(&self, seq: u64) -> bool {
-        !self.slots.is_empty() && seq < self.base || self.get(seq).is_some()
+        seq < self.base || self.get(seq).is_some()
     }
 
     pub fn insert(&mut self, packet: Arc<Packet>) {
         let seq = packet.seq;
         let end = self.base + self.slots.len() as u64;
-        if self.slots.is_empty() || seq >= end + MAX_SPAN {
+        if self.base == 0 || seq >= end + MAX_SPAN {
             self.slots.clear();
             self.base = seq;
         } else if seq < self.base {
@@ -46,15 +47,18 @@ impl Ring {
         }
     }
 
-    /// Forgets what arrived before `time`, microseconds.
+    /// Forgets what arrived before `time`, microseconds. A hole stays as long as the packet behind it, for it may be filled.
     pub fn expire(&mut self, time: u64) {
-        while let Some(front) = self.slots.front() {
-            if front.as_ref().is_some_and(|packet| packet.arrival >= time) {
-                return;
+        let mut old = 0;
+        for (index, slot) in self.slots.iter().enumerate() {
+            match slot {
+                Some(packet) if packet.arrival >= time => break,
+                Some(_) => old = index + 1,
+                None => {}
             }
-            self.slots.pop_front();
-            self.base += 1;
         }
+        self.slots.drain(..old);
+        self.base += old as u64;
     }
 
     /// Held packets, oldest first.
@@ -100,25 +104,31 @@ mod tests {
     #[test]
     fn forgets_by_time() {
         let mut ring = Ring::default();
-        for seq in 0..10 {
+        for seq in 1..10 {
             ring.insert(packet(seq, seq * 100));
         }
         ring.expire(750);
         assert_eq!(held(&ring), [8, 9]);
         ring.expire(u64::MAX);
         assert!(held(&ring).is_empty());
+        assert!(ring.is_known(9) && !ring.is_known(10));
         ring.insert(packet(3, 0));
-        assert_eq!(held(&ring), [3]);
+        assert!(held(&ring).is_empty(), "forgotten for good");
+        ring.insert(packet(12, 2_000));
+        ring.expire(1_000);
+        assert!(!ring.is_known(11), "may still come");
+        ring.insert(packet(11, 2_100));
+        assert_eq!(held(&ring), [11, 12]);
     }
 
     #[test]
     fn span_is_bounded() {
         let mut ring = Ring::default();
-        ring.insert(packet(0, 0));
-        ring.insert(packet(MAX_SPAN - 1, 0));
-        assert_eq!(held(&ring), [0, MAX_SPAN - 1]);
+        ring.insert(packet(1, 0));
         ring.insert(packet(MAX_SPAN, 0));
-        assert_eq!(held(&ring), [MAX_SPAN - 1, MAX_SPAN]);
+        assert_eq!(held(&ring), [1, MAX_SPAN]);
+        ring.insert(packet(MAX_SPAN + 1, 0));
+        assert_eq!(held(&ring), [MAX_SPAN, MAX_SPAN + 1]);
         ring.insert(packet(1 << 40, 0));
         assert_eq!(held(&ring), [1 << 40]);
         assert_eq!(ring.slots.len(), 1);

@@ -1,6 +1,7 @@
 //! Whole engines in simulated time: publishers and subscribers that really do ICE, DTLS and SRTP.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper is a failing test")]
 
+mod chaos;
 #[allow(dead_code, reason = "shared with the tests of the transport")]
 #[path = "../transport/client.rs"]
 mod client;

@@ -8,6 +8,7 @@ use pysfu_engine::command::{
     Codec, Command, ExtensionIds, IceCredentials, MediaKind, PayloadMap, Publish, PublishedCodec, Subscribe, Wanted,
 };
 use pysfu_engine::ids::{Mid, PayloadType, PeerId, Rid, SocketId, Ssrc, SubscriptionId, TrackId, WorkerId};
+use pysfu_engine::srtp::SrtpError;
 use pysfu_engine::stats::StatsSnapshot;
 use pysfu_engine::transmit::TransmitArena;
 use pysfu_engine::{Config, DtlsIdentity, Engine, Event};
@@ -381,7 +382,25 @@ impl Person {
         match (kind, &mut self.client.keys) {
             (wire::demux::Kind::Rtp, Some((_, _, receiver))) => {
                 let header = wire::rtp::Header::parse(&packet).unwrap();
-                let len = receiver.unprotect_rtp(&mut packet, header.len).unwrap().len;
+                let len = match receiver.unprotect_rtp(&mut packet, header.len) {
+                    Ok(opened) => opened.len,
+                    // Older than the receiver's window; never a number for the second time (RFC 7714 section 8.1).
+                    Err(SrtpError::Replay) => {
+                        let twice = self
+                            .rtp
+                            .iter()
+                            .rev()
+                            .take(1_000)
+                            .find(|old| (old.ssrc, old.seq) == (header.ssrc, header.sequence));
+                        assert_eq!(
+                            twice, None,
+                            "sent again as seq {} time {}",
+                            header.sequence, header.timestamp
+                        );
+                        return;
+                    }
+                    Err(error) => panic!("{error}"),
+                };
                 let packet = Rtp::read(&packet[..len]);
                 if !(self.loses)(&packet) {
                     self.rtp.push(packet);
