@@ -65,7 +65,8 @@ class BuildNative(build_ext):
 
 def maturin() -> str:
     """The maturin program: of the build environment when isolated, else beside the interpreter."""
-    scripts = os.pathsep.join([os.environ.get("PATH", ""), sysconfig.get_path("scripts"), str(Path(sys.executable).parent)])
+    folders = [os.environ.get("PATH", ""), sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]
+    scripts = os.pathsep.join(folders)
     found = shutil.which("maturin", path=scripts)
     if found is None:
         raise SystemExit("maturin is not installed: pip install maturin")

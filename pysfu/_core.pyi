@@ -58,13 +58,13 @@ class Core:
         workers: int,
         bind: Sequence[str],
         port: int,
-        external_ips: Sequence[str] = (),
+        external_ips: Sequence[str] = ...,
         limits: dict[str, int] | None = None,
     ) -> Self:
         """Opens UDP `port + i` on every address of `bind` for worker i and starts the workers.
 
-        `port` 0 picks free ports. `external_ips` replaces the address announced, per family. `limits` overrides fields of
-        the engine's `Config` by name (durations in ms); an unknown name is a ValueError. Raises BindError.
+        `port` 0 picks free ports. `external_ips` replaces the address announced, per family. `limits` overrides fields
+        of the engine's `Config` by name (durations in ms); an unknown name is a ValueError. Raises BindError.
         """
 
     def candidates(self, peer: int) -> list[tuple[str, int]]:
@@ -103,8 +103,8 @@ class Core:
         kind: str,
         mid: str,
         codecs: Sequence[tuple[int, int | None, str, int, bool, bool]],
-        rids: Sequence[str] = (),
-        ssrcs: Sequence[tuple[int, int | None]] = (),
+        rids: Sequence[str] = ...,
+        ssrcs: Sequence[tuple[int, int | None]] = ...,
     ) -> int:
         """A track. `kind`: "audio" | "video". `codecs`: (payload type, RTX payload type, codec, clock rate, nack, pli),
         preferred first. `rids` lowest first. `ssrcs`: (SSRC, RTX SSRC)."""
@@ -114,8 +114,8 @@ class Core:
         *,
         mid: str,
         codecs: Sequence[tuple[int, int | None, str, int, bool, bool]],
-        rids: Sequence[str] = (),
-        ssrcs: Sequence[tuple[int, int | None]] = (),
+        rids: Sequence[str] = ...,
+        ssrcs: Sequence[tuple[int, int | None]] = ...,
     ) -> None: ...
     def unpublish(self, track: int) -> None: ...
     def set_muted(self, track: int, muted: bool) -> None: ...

@@ -28,7 +28,7 @@ class Sfu:
         external_ips: Sequence[str] = (),
         limits: dict[str, int] | None = None,
     ) -> None:
-        """Worker i takes UDP `port + i` on every address of `bind`; port 0 picks free ones. Raises BindError, ValueError."""
+        """Worker i takes UDP `port + i` on every address of `bind`; 0 picks free ones. Raises BindError, ValueError."""
         core = _core.Core(workers=workers, bind=bind, port=port, external_ips=external_ips, limits=limits)
         self._core = core
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -13,7 +13,9 @@ pub struct IceCredentials {
 
 impl std::fmt::Debug for IceCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+        f.debug_struct("IceCredentials")
+            .field("ufrag", &self.ufrag)
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,25 +147,59 @@ pub struct SendData {
 
 #[derive(Clone, Debug)]
 pub enum Command {
-    AddPeer { peer: PeerId, local: IceCredentials },
-    RemovePeer { peer: PeerId },
+    AddPeer {
+        peer: PeerId,
+        local: IceCredentials,
+    },
+    RemovePeer {
+        peer: PeerId,
+    },
     /// Remote credentials and certificate fingerprints; any one may match. May be repeated.
-    SetRemote { peer: PeerId, ice: IceCredentials, fingerprints: Vec<Fingerprint> },
+    SetRemote {
+        peer: PeerId,
+        ice: IceCredentials,
+        fingerprints: Vec<Fingerprint>,
+    },
     /// ICE restart (RFC 8445 section 9): new credentials of both sides. The old ones and the old
     /// address stay valid until a check with the new ones succeeds.
-    RestartIce { peer: PeerId, local: IceCredentials, remote: IceCredentials },
-    SetExtensions { peer: PeerId, ids: ExtensionIds },
+    RestartIce {
+        peer: PeerId,
+        local: IceCredentials,
+        remote: IceCredentials,
+    },
+    SetExtensions {
+        peer: PeerId,
+        ids: ExtensionIds,
+    },
     /// Whether feedback to this publisher is transport-wide, REMB, or none.
-    SetFeedback { peer: PeerId, transport_cc: bool, remb: bool },
+    SetFeedback {
+        peer: PeerId,
+        transport_cc: bool,
+        remb: bool,
+    },
     Publish(Publish),
     /// Replaces formats, RIDs and SSRCs of a published track after renegotiation.
     UpdatePublish(Publish),
-    Unpublish { peer: PeerId, track: TrackId },
+    Unpublish {
+        peer: PeerId,
+        track: TrackId,
+    },
     /// Drops what the publisher sends while it is muted by the server.
-    SetMuted { peer: PeerId, track: TrackId, muted: bool },
+    SetMuted {
+        peer: PeerId,
+        track: TrackId,
+        muted: bool,
+    },
     Subscribe(Subscribe),
-    SetWanted { peer: PeerId, subscription: SubscriptionId, wanted: Wanted },
-    Unsubscribe { peer: PeerId, subscription: SubscriptionId },
+    SetWanted {
+        peer: PeerId,
+        subscription: SubscriptionId,
+        wanted: Wanted,
+    },
+    Unsubscribe {
+        peer: PeerId,
+        subscription: SubscriptionId,
+    },
     OpenDataChannel(OpenDataChannel),
     SendData(SendData),
 }

@@ -31,25 +31,59 @@ pub enum DisconnectReason {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A candidate pair was nominated, or a validated peer moved to another address.
-    IceConnected { peer: PeerId, remote: SocketAddr },
+    IceConnected {
+        peer: PeerId,
+        remote: SocketAddr,
+    },
     /// DTLS is done: media and data may flow.
-    Connected { peer: PeerId, profile: SrtpProfile },
+    Connected {
+        peer: PeerId,
+        profile: SrtpProfile,
+    },
     /// The peer is gone and its state is freed. No `RemovePeer` is needed.
-    Disconnected { peer: PeerId, reason: DisconnectReason },
+    Disconnected {
+        peer: PeerId,
+        reason: DisconnectReason,
+    },
     /// First media packet of a track.
-    TrackStarted { track: TrackId, codec: Codec },
+    TrackStarted {
+        track: TrackId,
+        codec: Codec,
+    },
     /// A layer began or ceased to flow. `layer` counts from 0, the lowest.
-    LayerActive { track: TrackId, layer: u8, active: bool },
+    LayerActive {
+        track: TrackId,
+        layer: u8,
+        active: bool,
+    },
     /// The layer forwarded has changed; `None` when nothing is forwarded.
-    LayerForwarded { subscription: SubscriptionId, layer: Option<u8> },
+    LayerForwarded {
+        subscription: SubscriptionId,
+        layer: Option<u8>,
+    },
     /// Smoothed audio levels of tracks whose quantised level or activity changed: dBov below
     /// overload, 0 (loudest) to 127 (silence), RFC 6464.
     AudioLevels(Vec<AudioLevel>),
-    DataChannelOpened { peer: PeerId, label: String, reliable: bool },
-    DataChannelClosed { peer: PeerId, label: String },
-    DataReceived { peer: PeerId, label: String, binary: bool, payload: Vec<u8> },
+    DataChannelOpened {
+        peer: PeerId,
+        label: String,
+        reliable: bool,
+    },
+    DataChannelClosed {
+        peer: PeerId,
+        label: String,
+    },
+    DataReceived {
+        peer: PeerId,
+        label: String,
+        binary: bool,
+        payload: Vec<u8>,
+    },
     /// A command named something that does not exist or broke a limit.
-    CommandFailed { peer: Option<PeerId>, error: CommandError },
+    CommandFailed {
+        peer: Option<PeerId>,
+        error: CommandError,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

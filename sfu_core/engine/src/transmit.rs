@@ -30,7 +30,12 @@ const MAX_GSO_BYTES: u32 = 65_000;
 impl TransmitArena {
     /// `capacity` in bytes; `messages` is the most [`Transmit`]s held before a flush.
     pub fn new(capacity: usize, messages: usize) -> Self {
-        Self { bytes: vec![0; capacity].into_boxed_slice(), used: 0, messages: Vec::with_capacity(messages), max_messages: messages }
+        Self {
+            bytes: vec![0; capacity].into_boxed_slice(),
+            used: 0,
+            messages: Vec::with_capacity(messages),
+            max_messages: messages,
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -77,7 +82,13 @@ impl TransmitArena {
                 return;
             }
         }
-        self.messages.push(Transmit { socket, to, start, len, segment: len as u16 });
+        self.messages.push(Transmit {
+            socket,
+            to,
+            start,
+            len,
+            segment: len as u16,
+        });
     }
 }
 

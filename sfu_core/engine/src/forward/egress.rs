@@ -185,8 +185,10 @@ mod tests {
         playout_delay: None,
     };
 
+    type Elements = Vec<(u8, Vec<u8>)>;
+
     /// Sends one packet and returns it unprotected: header, elements, payload.
-    fn send(packet: &Packet, body: Body<'_>) -> (rtp::Header, Vec<(u8, Vec<u8>)>, Vec<u8>) {
+    fn send(packet: &Packet, body: Body<'_>) -> (rtp::Header, Elements, Vec<u8>) {
         let (key, salt) = ([7; 16], [9; 12]);
         let mut sender = SrtpSender::new(SrtpProfile::AeadAes128Gcm, &key, &salt).unwrap();
         let mut receiver = SrtpReceiver::new(SrtpProfile::AeadAes128Gcm, &key, &salt).unwrap();
