@@ -120,6 +120,8 @@ pub struct Subscribe {
     pub kind: MediaKind,
     /// The subscriber's media section.
     pub mid: Mid,
+    /// Never used towards this peer before, nor is `rtx_ssrc`: a second stream under one SSRC would repeat nonces
+    /// (RFC 7714 section 8.1).
     pub ssrc: Ssrc,
     /// Present exactly when some entry of `payloads` has `rtx`.
     pub rtx_ssrc: Option<Ssrc>,

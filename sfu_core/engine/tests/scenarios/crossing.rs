@@ -100,7 +100,7 @@ fn the_last_subscriber_detaches_and_the_publisher_takes_all_with_it() {
     world.send(alice, packet);
     world.run_for(20 * MS);
     assert_eq!(world.stats(1).workers[0].crossings_in, before);
-    world.subscribe(bob, track, 0, MediaKind::Audio, OUT);
+    world.subscribe(bob, track, 0, MediaKind::Audio, OUT + 1);
     world.run_for(10 * MS);
     let packet = source.speak(30);
     world.send(alice, packet);
