@@ -2,6 +2,16 @@
 //!
 //! Parsers are fed octets, state machines are fed operations. A body panics when something does not hold. The programs in
 //! `fuzz_targets/` hand the bodies to libFuzzer; `tests/bodies.rs` runs each over seeds and seeded mutations of them.
+//!
+//! With a stable compiler, from the root of the repository (`--target` keeps build scripts free of the instrumentation):
+//! ```sh
+//! export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+//!     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+//!     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
+//! cargo build -p pysfu-fuzz --features libfuzzer --bins --target x86_64-unknown-linux-gnu --target-dir target/fuzz
+//! mkdir -p sfu_core/fuzz/corpus/rtcp
+//! target/fuzz/x86_64-unknown-linux-gnu/debug/rtcp sfu_core/fuzz/corpus/rtcp -max_total_time=60
+//! ```
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
