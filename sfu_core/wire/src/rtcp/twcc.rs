@@ -96,7 +96,7 @@ impl<'a> Feedback<'a> {
     }
 }
 
-/// What [`write`] got into one message.
+/// What [`write()`] got into one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
     /// Octets of the message.
