@@ -9,7 +9,7 @@ from control_plane.media import MediaPeer
 from control_plane.negotiation.answer import Answer, answer
 from control_plane.negotiation.assign import Assignment, assign
 from control_plane.negotiation.codecs import payload_map
-from control_plane.negotiation.model import Agreement, Description, ReceiveOptions, SectionPlan, Sending
+from control_plane.negotiation.model import Agreement, Description, ReceiveOptions, Section, SectionPlan, Sending
 from control_plane.negotiation.parse import parse
 from control_plane.rooms import Track, automatic_track, check_may_publish, describe_negotiated, ordered_rids
 from pysfu.v1 import signaling_pb2
@@ -133,25 +133,34 @@ class ClientOffers:
 
     def _claim(self, offer: Description) -> dict[str, Track]:
         """MID → track that the client sends there, without changing anything."""
-        session = self._session
-        pending = session.pending_tracks
+        pending = dict(self._session.pending_tracks)
+        sending = [section for section in offer.sections if section.is_media and section.sends]
         claims: dict[str, Track] = {}
-        for section in offer.sections:
-            if not section.is_media or not section.sends:
+        for section in sending:
+            cid = next((cid for cid in (section.media.msid_track, section.mid) if cid in pending), None)
+            track = pending.pop(cid) if cid is not None else self._published.get(section.mid)
+            if track is not None and track.kind == section.kind:
+                claims[section.mid] = track
+        # Firefox writes another id than the track's: what is left goes by kind, in order.
+        for section in sending:
+            if section.mid in claims:
                 continue
-            track = (
-                pending.get(section.media.msid_track) or pending.get(section.mid) or self._published.get(section.mid)
-            )
-            if track is None and self._auto_publish:
-                track = automatic_track(section.kind, section.mid, session.participant)  # type: ignore[arg-type]
-                track.info.stream = section.media.msid_stream[:256]
-                if check_may_publish(session.participant.permission, track.info.source) is not None:
-                    track = None
-            if track is not None and track.kind == section.kind and track not in claims.values():
+            cid = next((cid for cid, track in pending.items() if track.kind == section.kind), None)
+            track = pending.pop(cid) if cid is not None else self._automatic(section)
+            if track is not None:
                 claims[section.mid] = track
         if len(claims) > MAX_TRACKS:
             raise LimitExceededError(f"more than {MAX_TRACKS} tracks are published")
         return claims
+
+    def _automatic(self, section: Section) -> Track | None:
+        """For a section that no track was added for, where the session publishes such."""
+        participant = self._session.participant
+        if not self._auto_publish:
+            return None
+        track = automatic_track("audio" if section.kind == "audio" else "video", section.mid, participant)
+        track.info.stream = section.media.msid_stream[:256]
+        return track if check_may_publish(participant.permission, track.info.source) is None else None
 
     def _assign(self, offer: Description) -> Assignment:
         if not self._receives or self._reserve:

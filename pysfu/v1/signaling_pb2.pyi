@@ -580,7 +580,9 @@ class AddTrack(_message.Message):
     AUDIO_FEATURES_FIELD_NUMBER: _builtins.int
     PREFERRED_CODEC_FIELD_NUMBER: _builtins.int
     cid: _builtins.str
-    """the client's id of the track: its `msid` track id, or the mid, in the offer"""
+    """The client's id of the track: its `msid` track id, or the mid, in the offer. When neither is there, the first
+    sending section of its kind that no other track claims is taken.
+    """
     kind: _models_pb2.MediaKind.ValueType
     source: _models_pb2.TrackSource.ValueType
     name: _builtins.str

@@ -90,6 +90,16 @@ async def test_track_added_after_the_offer_takes_its_section(connect: Any, media
     assert media.named("publish")[0]["mid"] == "0"
 
 
+async def test_firefox_tracks_go_by_kind_as_its_msid_differs(connect: Any, media: RecordingMedia) -> None:
+    alice = await connect()
+    for cid, track in (("{screen}", CAMERA), ("{mic}", MICROPHONE)):
+        await alice.send(add_track=signaling_pb2.AddTrack(cid=cid, **track))
+    ids = {(await alice.until("track_published")).track.kind: alice.seen[-1].track_published.track.id for _ in range(2)}
+    answer = await alice.offer("firefox_publish")
+    assert answer.mid_to_track_id == {"0": ids[MICROPHONE["kind"]], "1": ids[CAMERA["kind"]]}
+    assert [item["kind"] for item in media.named("publish")] == ["audio", "video"]
+
+
 async def test_join_with_offer_and_tracks_saves_round_trips(connect: Any) -> None:
     offer = signaling_pb2.SessionDescription(sdp=recorded("chromium_simulcast"), id=3)
     track = signaling_pb2.AddTrack(cid=msid("chromium_simulcast", "video"), **CAMERA)
