@@ -19,8 +19,7 @@ export function LeaveDialog({ onLeave, onClose }: Props) {
           className="button button-danger"
           data-testid="leave-confirm"
           // Pressing L and then Enter leaves.
-          // eslint-disable-next-line jsx-a11y/no-autofocus
-          autoFocus
+          data-autofocus
           onClick={onLeave}
         >
           Leave

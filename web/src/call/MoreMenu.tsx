@@ -35,7 +35,13 @@ export function MoreMenu({ view, isFullscreen, onAct, onDevices }: Props) {
         />
       )}
       <Item icon="sliders" label="Devices" testId="menu-devices" onClick={onDevices} />
-      <Item icon="keyboard" label="Keyboard shortcuts" testId="menu-help" onClick={() => onAct('help')} />
+      <Item
+        icon="keyboard"
+        label="Keyboard shortcuts"
+        testId="menu-help"
+        visibleOn="keyboard"
+        onClick={() => onAct('help')}
+      />
     </ul>
   );
 }
@@ -44,13 +50,14 @@ interface ItemProps {
   icon: IconName;
   label: string;
   testId: string;
-  narrowOnly?: boolean;
+  /** Narrow screens only, or devices with a keyboard only. */
+  visibleOn?: 'narrow' | 'keyboard';
   onClick: () => void;
 }
 
-function Item({ icon, label, testId, narrowOnly = false, onClick }: ItemProps) {
+function Item({ icon, label, testId, visibleOn, onClick }: ItemProps) {
   return (
-    <li className={narrowOnly ? 'narrow-only' : undefined}>
+    <li className={visibleOn && `${visibleOn}-only`}>
       <button type="button" className="menu-item" data-testid={testId} onClick={onClick}>
         <Icon name={icon} size={19} />
         {label}

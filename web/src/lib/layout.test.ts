@@ -50,6 +50,7 @@ describe('gridShape', () => {
   test.each([
     [1, desktop, 1, 1],
     [2, desktop, 2, 1],
+    [3, desktop, 2, 2],
     [4, desktop, 2, 2],
     [9, desktop, 3, 3],
     [1, phone, 1, 1],

@@ -58,12 +58,13 @@ export interface GridShape {
   tile: Size;
 }
 
-/** Tiles are cut no narrower than this and no wider than a camera's picture. */
-const NARROWEST = 3 / 4;
+/** A tile is never wider than a camera's picture, nor so narrow that the picture loses its sides; tall screens may crop more. */
 const WIDEST = 16 / 9;
+const NARROWEST = { landscape: 4 / 3, portrait: 3 / 4 };
 
 /** The columns and rows that give `count` tiles the largest area within `area`, `gap` pixels apart. */
 export function gridShape(count: number, area: Size, gap: number): GridShape {
+  const narrowest = area.height > area.width ? NARROWEST.portrait : NARROWEST.landscape;
   let best: GridShape = { columns: 1, rows: Math.max(1, count), tile: { width: 0, height: 0 } };
   for (let columns = 1; columns <= Math.max(1, count); columns++) {
     const rows = Math.ceil(Math.max(1, count) / columns);
@@ -71,7 +72,7 @@ export function gridShape(count: number, area: Size, gap: number): GridShape {
       width: Math.max(0, (area.width - gap * (columns - 1)) / columns),
       height: Math.max(0, (area.height - gap * (rows - 1)) / rows),
     };
-    const tile = fit(cell);
+    const tile = fit(cell, narrowest);
     if (tile.width * tile.height > best.tile.width * best.tile.height) best = { columns, rows, tile };
   }
   return best;
@@ -84,9 +85,9 @@ export function tilesPerPage(area: Size): number {
   return Math.min(25, Math.max(2, columns * rows));
 }
 
-function fit(cell: Size): Size {
+function fit(cell: Size, narrowest: number): Size {
   const ratio = cell.height === 0 ? WIDEST : cell.width / cell.height;
   if (ratio > WIDEST) return { width: Math.floor(cell.height * WIDEST), height: Math.floor(cell.height) };
-  if (ratio < NARROWEST) return { width: Math.floor(cell.width), height: Math.floor(cell.width / NARROWEST) };
+  if (ratio < narrowest) return { width: Math.floor(cell.width), height: Math.floor(cell.width / narrowest) };
   return { width: Math.floor(cell.width), height: Math.floor(cell.height) };
 }

@@ -27,7 +27,7 @@ export function joinProblem(error: unknown): Problem {
   if (error instanceof ConnectionError) {
     switch (error.reason) {
       case ConnectionErrorReason.NotAllowed:
-        return refusal(error.message, error.status);
+        return refusal(error.message, error.status as number | undefined);
       case ConnectionErrorReason.LeaveRequest: {
         const reason: unknown = error.context;
         const ending = endingOf(reason as DisconnectReason | undefined);
@@ -141,8 +141,9 @@ function refusal(message: string, status: number | undefined): Problem {
   return withReason(REFUSED, message);
 }
 
-function withReason(problem: Problem, reason: string): Problem {
-  return reason.trim() === '' ? problem : { ...problem, reason: reason.trim() };
+function withReason(problem: Problem, message: string): Problem {
+  const reason = message.replace(/^could not establish signal connection: /i, '').trim();
+  return reason === '' ? problem : { ...problem, reason };
 }
 
 const UNREACHABLE: Problem = {

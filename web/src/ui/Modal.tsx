@@ -8,7 +8,10 @@ interface Props {
   children: ReactNode;
 }
 
-/** A dialog above everything: the browser's own, so focus stays inside and Escape closes it. */
+/**
+ * A dialog above everything: the browser's own, so focus stays inside and Escape closes it. Focus goes to the part
+ * marked `data-autofocus`, or to the first that can have it.
+ */
 export function Modal({ title, testId, onClose, children }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   const titleId = useId();
@@ -16,6 +19,7 @@ export function Modal({ title, testId, onClose, children }: Props) {
   useEffect(() => {
     const element = dialog.current;
     element?.showModal();
+    element?.querySelector<HTMLElement>('[data-autofocus]')?.focus();
     return () => element?.close();
   }, []);
 
