@@ -17,7 +17,7 @@ export function MoreMenu({ view, isFullscreen, onAct, onDevices }: Props) {
         icon="people"
         label="Participants"
         testId="menu-people"
-        narrowOnly
+        visibleOn="narrow"
         onClick={() => onAct('people')}
       />
       <Item
