@@ -6,6 +6,19 @@ Commands return at once; a handle is valid from then on. What fails later comes 
 from collections.abc import Sequence
 from typing import Any, Final, Self, final
 
+__all__ = [
+    "STATS_FIELDS",
+    "BindError",
+    "Core",
+    "CoreError",
+    "QueueFullError",
+    "Srtp",
+    "SrtpError",
+    "UnknownIdError",
+    "WorkerFailedError",
+    "__version__",
+]
+
 __version__: Final[str]
 STATS_FIELDS: Final[dict[str, list[tuple[str, str]]]]
 """Of each table of `Core.stats`: name and numpy kind of its fields, in order."""

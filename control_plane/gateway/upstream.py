@@ -49,6 +49,10 @@ class Upstream:
             if first is not grpc.aio.EOF and first.WhichOneof("message") == "joined":
                 joined: signaling_pb2.Joined = first.joined
                 return joined
+            if first is not grpc.aio.EOF and first.WhichOneof("message") == "left":
+                # The session to resume is gone, or was never this client's.
+                self.close()
+                raise JoinRefusedError(grpc.StatusCode.NOT_FOUND, first.left.message)
             code, details = await self._call.code(), await self._call.details()
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details()

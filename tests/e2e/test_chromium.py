@@ -1,6 +1,7 @@
 """Calls between Chromium pages through the unmodified livekit-client."""
 
 import os
+from functools import partial
 
 import pytest
 
@@ -18,13 +19,8 @@ async def test_two_pages_see_and_hear_each_other(join: Join) -> None:
     one = await join("one", capture=H360)
     two = await join("two", capture=H360)
     for me, other in ((one, "two"), (two, "one")):
-        await until(lambda me=me, other=other: me.seen(other), lambda t: t.get("framesDecoded", 0) > 0, 3, "video")  # type: ignore[misc]
-        await until(  # type: ignore[misc]
-            lambda me=me, other=other: me.seen(other, "microphone"),
-            lambda track: track.get("energy", 0) > 0,
-            10,
-            "sound",
-        )
+        await until(partial(me.seen, other), lambda t: t.get("framesDecoded", 0) > 0, 3, "video")
+        await until(partial(me.seen, other, "microphone"), lambda t: t.get("energy", 0) > 0, 10, "sound")
     for me, other in ((one, "two"), (two, "one")):
         assert await me.frames_per_second(other) >= LEAST_FPS
 
@@ -36,7 +32,7 @@ async def test_four_pages_all_decode_three_others(join: Join) -> None:
     for me in names:
         for other in set(names) - {me}:
             await until(
-                lambda me=me, other=other: pages[me].seen(other),  # type: ignore[misc]
+                partial(pages[me].seen, other),
                 lambda track: track.get("framesDecoded", 0) > 20,
                 20,
                 f"{me} sees {other}",

@@ -1,7 +1,7 @@
 """The unmodified Python SDK (PyPI `livekit`, libwebrtc in Rust) with Chromium and with itself."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
 import numpy as np
 import pytest
@@ -82,7 +82,7 @@ class SdkParticipant:
     def _on_data(self, packet: rtc.DataPacket) -> None:
         self.data.append((packet.participant.identity if packet.participant else "", packet.data))
 
-    def _start(self, work: "asyncio.coroutines.Coroutine[object, object, None]") -> None:
+    def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
 

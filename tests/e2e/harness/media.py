@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 from aiortc import VideoStreamTrack
-from aiortc.mediastreams import AudioStreamTrack
+from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack
 from av import AudioFrame, VideoFrame
 
 SAMPLE_RATE = 48_000
@@ -35,12 +35,12 @@ class Tone(AudioStreamTrack):
 
     def __init__(self) -> None:
         super().__init__()
-        self._start: float | None = None
+        self._began: float | None = None
         self._samples = 0
 
     async def recv(self) -> AudioFrame:
-        self._start = self._start or time.monotonic()
-        due = self._start + self._samples / SAMPLE_RATE
+        self._began = self._began or time.monotonic()
+        due = self._began + self._samples / SAMPLE_RATE
         await asyncio.sleep(max(0.0, due - time.monotonic()))
         t = (np.arange(FRAME_SAMPLES) + self._samples) / SAMPLE_RATE
         wave = (np.sin(2 * np.pi * 440 * t) * 16_000).astype(np.int16)
@@ -54,3 +54,20 @@ def loudness(frame: AudioFrame) -> float:
     """Root mean square of the samples, as a share of full scale."""
     samples = frame.to_ndarray().astype(np.float64)
     return float(np.sqrt(np.mean(samples**2)) / 32_768)
+
+
+async def picture(track: MediaStreamTrack, within: float = 10) -> VideoFrame:
+    """The next decoded picture."""
+    frame = await asyncio.wait_for(track.recv(), within)
+    assert isinstance(frame, VideoFrame)
+    return frame
+
+
+async def loudest(track: MediaStreamTrack, frames: int = 100, within: float = 10) -> float:
+    """Loudness of the loudest of some decoded audio frames."""
+    levels = []
+    for _ in range(frames):
+        frame = await asyncio.wait_for(track.recv(), within)
+        assert isinstance(frame, AudioFrame)
+        levels.append(loudness(frame))
+    return max(levels)

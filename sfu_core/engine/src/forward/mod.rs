@@ -7,7 +7,6 @@ mod budget;
 mod egress;
 mod layers;
 mod numbering;
-mod red;
 mod reports;
 mod sent;
 mod timestamp;
@@ -15,6 +14,7 @@ mod vp8;
 
 pub use egress::Egress;
 
+use wire::red::Redundant;
 use wire::rtcp::report::{ReportBlock, SenderInfo};
 
 use crate::command::{MediaKind, PayloadMap, Subscribe, Wanted};
@@ -391,7 +391,7 @@ impl Subscription {
         let too_fine = packet.facts.temporal > self.wanted.max_temporal && packet.facts.vp8.is_some();
         let payload = match (too_fine, map.unwrap_red) {
             (true, _) => &[],
-            (false, true) => red::primary(packet.payload())?,
+            (false, true) => Redundant::parse(packet.payload()).ok()?.primary.data,
             (false, false) => packet.payload(),
         };
         let head = Head {

@@ -1,0 +1,136 @@
+"""One process with everything: media core, control plane, gateway."""
+
+import asyncio
+import signal
+import ssl
+import sys
+from typing import Final
+
+import grpc
+import structlog
+from aiohttp import web
+
+from control_plane import metrics
+from control_plane.config import Settings
+from control_plane.gateway.app import build_app
+from control_plane.gateway.options import GatewayOptions
+from control_plane.node import NodeLimits
+from control_plane.server import ControlPlane, GrpcBindError, ServerOptions
+from pysfu import BindError, Sfu, __version__
+
+log = structlog.get_logger(__name__)
+
+SHUTDOWN_SECONDS: Final = 2.0
+
+
+class ServeError(Exception):
+    """The node cannot start; the text says why and what to change."""
+
+
+async def serve(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT. Raises ServeError."""
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    sfu = _open_media(settings)
+    try:
+        control_plane = ControlPlane(sfu, _options(settings))
+        try:
+            await control_plane.start()
+        except GrpcBindError as error:
+            raise ServeError(f"{error}: choose another port with --grpc-port") from error
+        runner = web.AppRunner(_gateway(settings, control_plane, sfu), shutdown_timeout=SHUTDOWN_SECONDS)
+        try:
+            await _listen(settings, runner)
+            log.info("media", workers=sfu.worker_count, srtp=sfu.srtp_backend, udp_port=settings.udp_port)
+            sys.stdout.write(f"pysfu is ready: {_url(settings)}\n")
+            sys.stdout.flush()
+            await stop.wait()
+            log.info("draining", seconds=settings.drain_seconds())
+            drained = asyncio.create_task(control_plane.drain(settings.drain_seconds()))
+            await asyncio.wait([drained, asyncio.create_task(hurry.wait())], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await control_plane.stop()
+            await runner.cleanup()
+    finally:
+        sfu.shutdown()
+
+
+def _open_media(settings: Settings) -> Sfu:
+    try:
+        return Sfu(
+            workers=settings.workers,
+            bind=settings.media_addresses(),
+            port=settings.udp_port,
+            external_ips=settings.external_ips,
+        )
+    except BindError as error:
+        address, port, reason = error.args
+        text = f"cannot listen on UDP {address} port {port} for media ({reason}): choose another port with --udp-port"
+        raise ServeError(text) from error
+    except (ValueError, OSError) as error:
+        raise ServeError(f"media cannot start: {error}") from error
+
+
+def _options(settings: Settings) -> ServerOptions:
+    credentials = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+        credentials = grpc.ssl_server_credentials([pair])
+    limits = NodeLimits(
+        max_rooms=settings.max_rooms,
+        max_participants=settings.max_participants,
+        max_participants_per_room=settings.max_participants_per_room,
+        auto_create_rooms=settings.auto_create_rooms,
+    )
+    return ServerOptions(
+        keys=settings.api_keys(),
+        address=settings.grpc_address(),
+        credentials=credentials,
+        limits=limits,
+        version=__version__,
+    )
+
+
+def _gateway(settings: Settings, control_plane: ControlPlane, sfu: Sfu) -> web.Application:
+    host = settings.grpc_host if settings.grpc_host not in ("", "0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
+    credentials = None
+    if settings.tls_cert is not None:
+        credentials = grpc.ssl_channel_credentials(settings.tls_cert.read_bytes())
+    options = GatewayOptions(
+        grpc_address=f"[{host}]:{control_plane.port}" if ":" in host else f"{host}:{control_plane.port}",
+        grpc_credentials=credentials,
+        keys=settings.api_keys(),
+        version=__version__,
+        ready=lambda: not control_plane.node.draining,
+        metrics=lambda: metrics.render(sfu.snapshot, lambda: control_plane.node),
+        dev=settings.dev,
+    )
+    return build_app(options)
+
+
+async def _listen(settings: Settings, runner: web.AppRunner) -> None:
+    tls = None
+    if settings.tls_cert is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            tls.load_cert_chain(settings.tls_cert, settings.tls_key)
+        except ssl.SSLError as error:
+            raise ServeError(f"tls_cert and tls_key do not fit: {error.reason}") from error
+    await runner.setup()
+    for host in settings.http_addresses():
+        try:
+            await web.TCPSite(runner, host, settings.http_port, ssl_context=tls).start()
+        except OSError as error:
+            text = f"cannot listen on {host} port {settings.http_port} for HTTP ({error.strerror})"
+            raise ServeError(f"{text}: choose another port with --http-port") from error
+
+
+def _url(settings: Settings) -> str:
+    scheme = "https" if settings.tls_cert is not None else "http"
+    return f"{scheme}://localhost:{settings.http_port}"
