@@ -31,6 +31,7 @@ function Page() {
 
   if (room !== null) takeTokenFromAddress(room);
 
+  if (config === undefined) return null;
   switch (route.page) {
     case 'home':
       return <Home config={config} />;
@@ -41,11 +42,11 @@ function Page() {
   }
 }
 
-/** Null until the server has said what it is; an unreachable server shows when one tries to join. */
-function useServerConfig(): ServerConfig | null {
-  const [config, setConfig] = useState<ServerConfig | null>(null);
+/** Undefined until the server has said what it is, null when it cannot be asked: that shows when one tries to join. */
+function useServerConfig(): ServerConfig | null | undefined {
+  const [config, setConfig] = useState<ServerConfig | null>();
   useEffect(() => {
-    fetchConfig().then(setConfig, () => undefined);
+    fetchConfig().then(setConfig, () => setConfig(null));
   }, []);
   return config;
 }

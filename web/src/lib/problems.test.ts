@@ -2,7 +2,7 @@ import { ConnectionError, DisconnectReason } from 'livekit-client';
 import { describe, expect, test } from 'vitest';
 import { RefusedError, UnreachableError } from './api';
 import { endingOf } from './endings';
-import { joinProblem, mediaProblem } from './problems';
+import { INSECURE_PAGE, joinProblem, mediaProblem, withoutRepetition } from './problems';
 
 describe('joinProblem', () => {
   test.each([
@@ -42,6 +42,24 @@ describe('mediaProblem', () => {
     ['OverconstrainedError', 'camera-Other'],
   ])('camera: %s', (name, code) => {
     expect(mediaProblem(named(name), 'camera')?.code).toBe(code);
+  });
+
+  test.each([
+    ['NotAllowedError', 'NotAllowedError', ['both-PermissionDenied']],
+    ['NotFoundError', 'NotFoundError', ['both-NotFound']],
+    ['NotFoundError', 'NotAllowedError', ['camera-NotFound', 'microphone-PermissionDenied']],
+    ['NotReadableError', null, ['camera-DeviceInUse']],
+    [null, null, []],
+  ])('camera %s, microphone %s', (camera, mic, codes) => {
+    const told = withoutRepetition(
+      camera === null ? null : mediaProblem(named(camera), 'camera'),
+      mic === null ? null : mediaProblem(named(mic), 'microphone'),
+    );
+    expect(told.map((problem) => problem.code)).toEqual(codes);
+  });
+
+  test('a page that may use neither says so once', () => {
+    expect(withoutRepetition(INSECURE_PAGE, INSECURE_PAGE)).toEqual([INSECURE_PAGE]);
   });
 
   test('cancelling the choice of a screen is no problem', () => {

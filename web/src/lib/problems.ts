@@ -85,6 +85,32 @@ export function mediaProblem(error: unknown, device: Device): Problem | null {
   }
 }
 
+/** Camera and microphone fail together more often than not: one message then, not two. */
+export function withoutRepetition(camera: Problem | null, mic: Problem | null): Problem[] {
+  if (camera === null || mic === null) return [camera, mic].filter((found) => found !== null);
+  if (camera.code === mic.code) return [camera];
+  if (camera.code === 'camera-PermissionDenied' && mic.code === 'microphone-PermissionDenied') {
+    return [
+      {
+        code: 'both-PermissionDenied',
+        title: 'Your browser blocks camera and microphone',
+        advice:
+          'Choose the icon beside the address, allow both, then try again. Without them you can watch and listen.',
+      },
+    ];
+  }
+  if (camera.code === 'camera-NotFound' && mic.code === 'microphone-NotFound') {
+    return [
+      {
+        code: 'both-NotFound',
+        title: 'No camera or microphone found',
+        advice: 'Plug one in and it will appear in the lists. Without them you can watch and listen.',
+      },
+    ];
+  }
+  return [camera, mic];
+}
+
 /** Browsers give cameras and microphones to secure pages only (W3C Media Capture §9: secure contexts). */
 export const INSECURE_PAGE: Problem = {
   code: 'insecure-page',

@@ -8,6 +8,7 @@ import { Icon } from '../ui/Icon';
 import { Logo } from '../ui/Logo';
 
 export function Home({ config }: { config: ServerConfig | null }) {
+  const byInvitation = config?.dev === false;
   return (
     <div className="page home">
       <header className="page-header">
@@ -25,12 +26,15 @@ export function Home({ config }: { config: ServerConfig | null }) {
             <br />
             wherever you are.
           </h1>
-          <p className="lead">Open a room, send the link, talk. No account, nothing to install.</p>
+          <p className="lead">
+            {byInvitation ? 'Open your link and talk.' : 'Open a room, send the link, talk.'} No account,
+            nothing to install.
+          </p>
         </section>
         <section className="card home-card" aria-label="Start or join">
-          {config?.dev === false ? <ByInvitation /> : <NewMeeting />}
+          {byInvitation ? <ByInvitation /> : <NewMeeting />}
           <hr />
-          <JoinForm />
+          <JoinForm byInvitation={byInvitation} />
         </section>
       </main>
       <footer className="page-footer">
@@ -81,7 +85,7 @@ function ByInvitation() {
   );
 }
 
-function JoinForm() {
+function JoinForm({ byInvitation }: { byInvitation: boolean }) {
   const [typed, setTyped] = useState('');
   const [isRefused, setRefused] = useState(false);
   const id = useId();
@@ -95,13 +99,13 @@ function JoinForm() {
         else navigate(destination);
       }}
     >
-      <label htmlFor={id}>Join with a room name or a link</label>
+      <label htmlFor={id}>{byInvitation ? 'Your invitation link' : 'Join with a room name or a link'}</label>
       <div className="field-row">
         <input
           id={id}
           className="input"
           value={typed}
-          placeholder="team-breakfast"
+          placeholder={byInvitation ? `${location.origin}/r/…` : 'team-breakfast'}
           autoComplete="off"
           autoCapitalize="none"
           spellCheck={false}

@@ -5,10 +5,11 @@ import type { ServerConfig } from '../lib/api';
 import { endingOf, type Ending } from '../lib/endings';
 import { tokenFor } from '../lib/invitation';
 import { joinCall, publishFirstMedia, type FirstMedia } from '../lib/joinCall';
-import { EXPIRED, NO_TOKENS, joinProblem, mediaProblem, type Problem } from '../lib/problems';
+import { EXPIRED, joinProblem, mediaProblem, type Problem } from '../lib/problems';
 import { isExpired, readToken } from '../lib/token';
 import { useNotify } from '../ui/toasts';
 import { Ended } from './Ended';
+import { NeedInvitation } from './NeedInvitation';
 import { Prejoin } from './Prejoin';
 
 type Phase = { at: 'prejoin' } | { at: 'call'; room: Room } | { at: 'ended'; ending: Ending };
@@ -45,11 +46,12 @@ export function MeetingPage({ room: roomName, config }: { room: string; config: 
 
   switch (phase.at) {
     case 'prejoin':
+      if (config?.dev === false && tokenFor(roomName) === null) return <NeedInvitation />;
       return (
         <Prejoin
           room={roomName}
           isDev={config?.dev === true}
-          problem={problem ?? knownProblem(roomName, config)}
+          problem={problem ?? expiry(roomName)}
           isJoining={isJoining}
           onJoin={join}
         />
@@ -61,11 +63,10 @@ export function MeetingPage({ room: roomName, config }: { room: string; config: 
   }
 }
 
-/** What can be told before trying: no token where one is needed, or one that has run out. */
-function knownProblem(room: string, config: ServerConfig | null): Problem | null {
+/** An invitation that has run out is told before trying. */
+function expiry(room: string): Problem | null {
   const token = tokenFor(room);
-  if (token === null) return config?.dev === false ? NO_TOKENS : null;
-  const claims = readToken(token);
+  const claims = token === null ? null : readToken(token);
   return claims !== null && isExpired(claims, Date.now() / 1000) ? EXPIRED : null;
 }
 

@@ -11,7 +11,7 @@ import { inviteLink } from '../lib/link';
 import { tokenFor } from '../lib/invitation';
 import type { FirstMedia } from '../lib/joinCall';
 import { loadPrefs, savePrefs, type Prefs } from '../lib/prefs';
-import type { Problem } from '../lib/problems';
+import { withoutRepetition, type Problem } from '../lib/problems';
 import { captureOf } from '../lib/publishOptions';
 import { readToken } from '../lib/token';
 import { CameraPreview } from '../prejoin/CameraPreview';
@@ -57,10 +57,6 @@ export function Prejoin({ room, isDev, problem, isJoining, onJoin }: Props) {
     mic: mic.take() ?? (prefs.micOn && mic.problem === null ? 'start' : 'none'),
     camera: camera.take() ?? (prefs.cameraOn && camera.problem === null ? 'start' : 'none'),
   });
-  const deviceProblems = [camera.problem, mic.problem].filter((found) => found !== null);
-  const distinct = deviceProblems.filter(
-    (p, at) => deviceProblems.findIndex((q) => q.code === p.code) === at,
-  );
 
   return (
     <div className="page prejoin">
@@ -78,7 +74,11 @@ export function Prejoin({ room, isDev, problem, isJoining, onJoin }: Props) {
       <main className="prejoin-main">
         <section className="preview-column" aria-label="Preview">
           <div className="preview">
-            <CameraPreview track={camera.track} isStarting={camera.isStarting} name={name} />
+            <CameraPreview
+              track={camera.track}
+              state={camera.isStarting ? 'starting' : camera.problem === null ? 'off' : 'missing'}
+              name={name}
+            />
             <div className="preview-bar">
               <PreviewToggle
                 kind="mic"
@@ -134,6 +134,24 @@ export function Prejoin({ room, isDev, problem, isJoining, onJoin }: Props) {
             {givenName !== null && <p className="muted">Your invitation sets this name.</p>}
           </div>
 
+          {withoutRepetition(camera.problem, mic.problem).map((found) => (
+            <ProblemCard key={found.code} problem={found} tone="calm">
+              {found.code !== 'insecure-page' && (
+                <button
+                  type="button"
+                  className="button button-small"
+                  data-testid="retry-media"
+                  onClick={() => {
+                    if (camera.problem !== null) camera.retry();
+                    if (mic.problem !== null) mic.retry();
+                  }}
+                >
+                  Try again
+                </button>
+              )}
+            </ProblemCard>
+          ))}
+
           <div className="devices">
             <DeviceSelect
               kind="videoinput"
@@ -157,21 +175,6 @@ export function Prejoin({ room, isDev, problem, isJoining, onJoin }: Props) {
             )}
             <SpeakerTest speakerId={prefs.speakerId} />
           </div>
-
-          {distinct.map((found) => (
-            <ProblemCard key={found.code} problem={found} tone="calm">
-              {found.code !== 'insecure-page' && (
-                <button
-                  type="button"
-                  className="button button-small"
-                  data-testid="retry-media"
-                  onClick={found === camera.problem ? camera.retry : mic.retry}
-                >
-                  Try again
-                </button>
-              )}
-            </ProblemCard>
-          ))}
 
           <button
             type="submit"

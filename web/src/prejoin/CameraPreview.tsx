@@ -4,12 +4,13 @@ import { Avatar } from '../ui/Avatar';
 
 interface Props {
   track: LocalVideoTrack | null;
-  isStarting: boolean;
+  /** Why there is no track, if there is none. */
+  state: 'starting' | 'off' | 'missing';
   name: string;
 }
 
 /** Oneself as others will see one, mirrored as in a looking-glass. */
-export function CameraPreview({ track, isStarting, name }: Props) {
+export function CameraPreview({ track, state, name }: Props) {
   const video = useRef<HTMLVideoElement>(null);
 
   useEffect(() => {
@@ -32,8 +33,10 @@ export function CameraPreview({ track, isStarting, name }: Props) {
       />
       {track === null && (
         <div className="preview-empty">
-          <Avatar identity={name} name={name === '' ? '·' : name} />
-          <p>{isStarting ? 'Starting your camera…' : 'Your camera is off'}</p>
+          {name !== '' && <Avatar identity={name} name={name} />}
+          <p>
+            {{ starting: 'Starting your camera…', off: 'Your camera is off', missing: 'No picture' }[state]}
+          </p>
         </div>
       )}
     </>
