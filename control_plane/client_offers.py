@@ -79,6 +79,10 @@ class ClientOffers:
             subscription = self._session.subscriptions.get(track_id)
             if subscription is not None and subscription.handle is None:
                 self._subscribe(mid, track_id, self._sending[mid])
+        # Tracks that were there before the sections that were answered in advance.
+        for subscription in list(self._session.subscriptions.values()):
+            if self._reserve and subscription.track.id not in self.bound.values():
+                self.bind_reserved(subscription.track)
 
     def bind_reserved(self, track: Track) -> bool:
         """Sends a track in a section that was answered for it in advance; False when none is free."""

@@ -124,7 +124,7 @@ def payload_map(publisher: Sequence[Codec], subscriber: Sequence[Codec]) -> tupl
 
 
 def answer_codecs(kind: str, offered: Iterable[Codec], options: ReceiveOptions | None) -> tuple[Codec, ...]:
-    """What we answer to a section's formats, in the order of the offer but for `preferred_codec`.
+    """What we answer to a section's formats, in the order of the offer but for RED and `preferred_codec`.
 
     `options` is None for a section in which the client only receives.
     """
@@ -140,6 +140,9 @@ def answer_codecs(kind: str, offered: Iterable[Codec], options: ReceiveOptions |
     # RED without Opus has nothing to carry.
     if not any(codec.name == "opus" for codec in chosen):
         chosen = [codec for codec in chosen if codec.name != "red"]
+    if options is not None and kind == "audio":
+        # A sender takes the first: redundancy, unless its owner declined it.
+        chosen.sort(key=lambda codec: codec.name != "red")
     if options is not None and options.preferred_codec:
         wanted = name_of(options.preferred_codec)
         chosen.sort(key=lambda codec: codec.name != wanted)

@@ -107,7 +107,7 @@ async def test_full_room_is_resource_exhausted(server: Server, room: str) -> Non
 @pytest.mark.parametrize(
     ("sdp", "named"),
     [
-        ("", "sdp"),
+        ("", "session description"),
         ("garbage", ""),
         ("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 300\r\n", ""),
         ("v=0\r\n" + "a=x\r\n" * 100_000, "long"),

@@ -1,12 +1,25 @@
 """Firefox and Chromium in one room."""
 
+from collections.abc import AsyncIterator
+
 import pytest
+import pytest_asyncio
 
 from tests.e2e.conftest import Join
+from tests.e2e.harness.interface import own_interface
 from tests.e2e.harness.pages import Participant, until
 from tests.e2e.harness.server import Server, token
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def server() -> AsyncIterator[Server]:
+    """With media on an interface that Firefox takes."""
+    with own_interface() as address:
+        async with Server("--media-ip", address, "--media-ip", "127.0.0.1") as running:
+            yield running
+
 
 SMALL = {"resolution": {"width": 320, "height": 240, "frameRate": 15}}
 

@@ -1,11 +1,13 @@
 """The web client as people meet it: pages served by the node, driven by what is on the screen."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, expect
 
+from tests.e2e.harness.pages import until
 from tests.e2e.harness.server import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -62,10 +64,7 @@ async def test_two_people_meet_talk_and_chat(open_client: OpenClient, room: str)
     await enter(bob, "Bob")
     for page, other in ((alice, "Bob"), (bob, "Alice")):
         await expect(page.get_by_text(other, exact=True).first).to_be_visible(timeout=10_000)
-        await page.wait_for_function(
-            "[...document.querySelectorAll('video')].filter((v) => v.videoWidth > 0).length >= 2", timeout=15_000
-        )
-    assert await shown_videos(alice) >= 2
+        await until(partial(shown_videos, page), lambda count: count >= 2, 15, "both pictures")
 
     await alice.get_by_test_id("toggle-chat").click()
     await alice.get_by_test_id("chat-input").fill("Hello <b>Bob</b>")
@@ -94,9 +93,10 @@ async def test_keyboard_alone_joins_and_mutes(open_client: OpenClient, room: str
     await page.keyboard.type("Keys")
     await page.keyboard.press("Enter")
     await expect(page.get_by_test_id("leave")).to_be_visible(timeout=15_000)
-    await page.wait_for_function("window.__room.localParticipant.isMicrophoneEnabled", timeout=10_000)
+    enabled = partial(page.evaluate, "window.__room.localParticipant.isMicrophoneEnabled")
+    await until(enabled, bool, 10, "an open microphone")
     await page.keyboard.press("m")
-    await page.wait_for_function("!window.__room.localParticipant.isMicrophoneEnabled", timeout=5_000)
+    await until(enabled, lambda on: not on, 5, "a muted microphone")
 
 
 async def test_landing_page_starts_a_room(open_client: OpenClient) -> None:
