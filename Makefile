@@ -43,14 +43,14 @@ run: build ## Build, then start a server with development keys on this machine
 	$(BIN)/pysfu serve --dev
 
 # Browsers and what else the tests drive; installed only when missing.
-TEST_PROGRAMS := chromium chromedriver firefox-esr
+TEST_PROGRAMS := chromium firefox-esr ip
 .PHONY: test-programs
 test-programs:
 	@missing=0; for program in $(TEST_PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
 	if [ $$missing = 1 ]; then \
-	  [ "$$(id -u)" = 0 ] || { echo "as root: apt-get install chromium chromium-driver firefox-esr" >&2; exit 1; }; \
+	  [ "$$(id -u)" = 0 ] || { echo "as root: apt-get install chromium firefox-esr iproute2" >&2; exit 1; }; \
 	  export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get update -q && apt-get install -q -y --no-install-recommends chromium chromium-driver firefox-esr; \
+	  apt-get update -q && apt-get install -q -y --no-install-recommends chromium firefox-esr iproute2; \
 	fi
 
 test: test-rust test-web test-python ## Run every test, installing the browsers they need
@@ -71,7 +71,11 @@ lint: build ## Check formats, types and lints; warnings are errors
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest pysfu._core
+	$(BIN)/python protos/generate.py --check
 	cd web && npm run lint
+
+protos: $(STAMPS)/venv ## Regenerate pysfu/v1 from the protos
+	$(BIN)/python protos/generate.py
 
 bench: build ## Run the microbenchmarks
 	$(BIN)/python -m pytest bench --benchmark-only

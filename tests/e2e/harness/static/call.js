@@ -81,6 +81,7 @@ const call = {
           mimeType: rtp?.mimeType, framesDecoded: rtp?.framesDecoded ?? 0, fps: rtp?.framesPerSecond ?? 0,
           width: rtp?.frameWidth ?? 0, height: rtp?.frameHeight ?? 0, freezes: rtp?.freezeCount ?? 0,
           energy: rtp?.totalAudioEnergy ?? 0, packetsLost: rtp?.packetsLost ?? 0, packets: rtp?.packetsReceived ?? 0,
+          bytes: rtp?.bytesReceived ?? 0,
           keyFrames: rtp?.keyFramesDecoded ?? 0, at: performance.now(),
         };
       }
