@@ -195,6 +195,7 @@ impl Engine {
                     }
                     self.register_ufrags(key);
                     self.events.push_back(Event::IceConnected { peer: id, remote });
+                    self.on_connected(now, key);
                 }
                 TransportEvent::Connected { profile } => {
                     self.peers[key].state = PeerState::Connected;

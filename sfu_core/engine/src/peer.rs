@@ -94,8 +94,9 @@ impl Peer {
         }
     }
 
+    /// Media can be sent: DTLS is done and a pair is nominated. Chromium does the first before the second.
     pub(crate) fn is_connected(&self) -> bool {
-        self.state == PeerState::Connected
+        self.state == PeerState::Connected && self.transport.selected().is_some()
     }
 
     /// Takes a measurement into the smoothed round-trip time (RFC 6298 section 2), microseconds.
