@@ -17,6 +17,7 @@ from pysfu.v1 import models_pb2, signaling_pb2
 log = structlog.get_logger(__name__)
 
 JOIN_TIMEOUT = 10.0
+REFUSAL_PATIENCE = 1.0
 
 
 class SignalingService:
@@ -66,7 +67,13 @@ class SignalingService:
             await refuse(context, LimitExceededError("the client does not read its messages; resume the session"))
 
     async def _join(self, context: Context) -> Session:
-        token = authenticate(context, self._verifier)
+        try:
+            token = authenticate(context, self._verifier)
+        except ControlError:
+            # A client whose write meets a call that has ended reports that, not our reason: take its first message.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(context.read(), REFUSAL_PATIENCE)
+            raise
         try:
             first = await asyncio.wait_for(context.read(), JOIN_TIMEOUT)
         except TimeoutError:
