@@ -1,0 +1,150 @@
+//! The media plane: one thread that owns every connection's socket, ICE, DTLS, SRTP and RTCP.
+//! Signaling and scenarios, on another thread, talk to it through a [`MediaHandle`].
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{ConnectionId, ConnectionPlan, Kind, Local, Remote};
+
+#[derive(Clone, Debug)]
+pub struct MediaOptions {
+    /// Address that sockets are bound to and that candidates show.
+    pub address: IpAddr,
+    /// One received packet of so many, per stream, is authenticated, decrypted and its latency taken. A prime avoids
+    /// hitting the same place in every frame. 0: none.
+    pub sample_every: u32,
+    /// How often a receiver sends transport-wide feedback; zero: never.
+    pub feedback_interval: Duration,
+    /// Share of received video packets that a receiver treats as lost, so that it asks for them again.
+    pub receive_loss: f64,
+    /// UDP_GRO on receiving sockets. Off in headline figures.
+    pub receive_gro: bool,
+    /// Latency from the kernel's receive timestamps (SO_TIMESTAMPNS) in place of the time of the read.
+    pub kernel_timestamps: bool,
+}
+
+/// What every publication of a kind sends from now on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    Silence,
+    /// Frames of `packets_per_frame` packets of `payload` bytes each, `frames_per_second` of them; a keyframe first and then every
+    /// `keyframe_interval`. Every layer sends the same. The payload begins as the codec's does, so that servers can read it.
+    Synthetic {
+        packets_per_frame: u32,
+        payload: u32,
+        frames_per_second: f64,
+        keyframe_interval: Duration,
+    },
+    /// Frames recorded by a real encoder, one recording per layer, lowest first, replayed at `speed` times their pace.
+    Recorded { speed: f64 },
+}
+
+/// Where a connection is, for the scenarios.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Seconds since `open`.
+    pub ice_connected: Option<f64>,
+    pub dtls_connected: Option<f64>,
+    pub first_media: Option<f64>,
+    pub failed: bool,
+}
+
+/// Sums over all connections since the last [`MediaHandle::take`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Counts {
+    pub seconds: f64,
+    pub published: KindCounts,
+    pub received_audio: KindCounts,
+    pub received_video: KindCounts,
+    /// Retransmissions received (RFC 4588), not in the above.
+    pub received_rtx: u64,
+    /// Holes in the sequence numbers of a stream that nothing filled, reordering allowed for.
+    pub lost_audio: u64,
+    pub lost_video: u64,
+    pub duplicates: u64,
+    pub nacks_sent: u64,
+    pub plis_sent: u64,
+    pub plis_received: u64,
+    pub feedback_sent: u64,
+    /// Of the sampled packets.
+    pub authenticated: u64,
+    pub authentication_failed: u64,
+    /// Streams (connection, SSRC) that received something.
+    pub streams: u64,
+    /// Milliseconds from the publisher's send call to arrival, of the sampled packets: sorted quantiles.
+    pub latency_ms: Latency,
+    /// CPU seconds that the media thread used.
+    pub media_cpu_seconds: f64,
+    /// CPU seconds that the whole process used.
+    pub process_cpu_seconds: f64,
+    /// Datagrams that the kernel dropped because a socket of this process was full (`UdpRcvbufErrors`, whole host).
+    pub receive_buffer_errors: u64,
+    /// Packets that the publisher wanted to send later than 5 ms after their time: the load engine is the bottleneck.
+    pub sent_late: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct KindCounts {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Latency {
+    pub samples: u64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub p999: f64,
+    pub max: f64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    #[error("the media thread has ended: {0}")]
+    Ended(String),
+    #[error("connection {0:?} is not open")]
+    Unknown(ConnectionId),
+    #[error("cannot open a socket: {0}")]
+    Socket(#[from] std::io::Error),
+}
+
+/// Cheap to clone; every call is a message to the media thread.
+#[derive(Clone, Debug)]
+pub struct MediaHandle {}
+
+impl MediaHandle {
+    pub async fn open(&self, plan: ConnectionPlan) -> Result<Local, MediaError> {
+        todo!("{plan:?}")
+    }
+
+    /// The server's answer or offer; the first starts ICE (or, with fixed keys, media), later ones change formats.
+    pub fn set_remote(&self, connection: ConnectionId, remote: Remote) {
+        todo!("{connection:?} {remote:?}")
+    }
+
+    pub fn close(&self, connection: ConnectionId) {
+        todo!("{connection:?}")
+    }
+
+    /// Until DTLS is done (with fixed keys: at once).
+    pub async fn connected(&self, connection: ConnectionId) -> Result<Progress, MediaError> {
+        todo!("{connection:?}")
+    }
+
+    /// Until a media packet that authenticates has come.
+    pub async fn first_media(&self, connection: ConnectionId) -> Result<Progress, MediaError> {
+        todo!("{connection:?}")
+    }
+
+    pub fn set_source(&self, kind: Kind, source: Source) {
+        todo!("{kind:?} {source:?}")
+    }
+
+    /// The counts since the last call.
+    pub async fn take(&self) -> Result<Counts, MediaError> {
+        todo!()
+    }
+}
