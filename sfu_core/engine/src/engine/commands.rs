@@ -107,6 +107,9 @@ impl Engine {
         let peer = &mut self.peers[key];
         peer.extension_ids = ids;
         peer.extensions = ExtensionTable::new(&ids);
+        for &key in &peer.subscriptions {
+            self.subscribers[key].state.forget_headers();
+        }
         Ok(())
     }
 

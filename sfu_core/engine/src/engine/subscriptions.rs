@@ -12,7 +12,6 @@ use crate::command::{Subscribe, Wanted};
 use crate::event::{CommandError, Event, Limit};
 use crate::forward::{Egress, Forwarded, Subscription};
 use crate::ids::{SubscriptionId, WorkerId};
-use crate::packet::MAX_PACKET;
 use crate::peer::Peer;
 use crate::publish::track::Track;
 use crate::stats::{SubscriptionRow, WorkerRow};
@@ -20,8 +19,6 @@ use crate::transmit::TransmitArena;
 
 /// Numbers that a subscriber may ask again between two flushes. What is beyond it asks once more.
 const MAX_ASKED: usize = 512;
-/// Room in the arena for one retransmission.
-const ROOM: usize = MAX_PACKET + 256;
 
 /// A subscription with its place in the engine.
 pub(super) struct Subscriber {
@@ -29,7 +26,7 @@ pub(super) struct Subscriber {
     /// Keys.
     pub(super) peer: usize,
     pub(super) track: usize,
-    state: Subscription,
+    pub(super) state: Subscription,
     /// Number of the first pending packet of the track that it has not seen.
     cursor: u64,
     /// It is in its peer's list of those with something to send.
@@ -185,14 +182,7 @@ impl Engine {
             }
             return Ok(());
         };
-        let mut egress = Egress {
-            arena,
-            sender,
-            socket,
-            to,
-            ids: extension_ids,
-            transport_sequence,
-        };
+        let mut egress = Egress::new(at, arena, sender, (socket, to), extension_ids, transport_sequence);
         while let Some(&key) = ready.last() {
             let subscriber = &mut self.subscribers[key];
             let track = &self.tracks[subscriber.track];
@@ -241,7 +231,7 @@ impl Subscriber {
             self.cursor += 1;
         }
         while let Some(&sequence) = self.asked.last() {
-            if egress.arena.reserve(ROOM).is_none() {
+            if !egress.has_room() {
                 return Err(Full);
             }
             self.state.handle_nack(at, std::iter::once(sequence), track, egress);

@@ -2,16 +2,16 @@
 
 use std::net::SocketAddr;
 
-use wire::ext::{AbsSendTime, Form, Writer};
+use wire::ext::AbsSendTime;
 use wire::rtp;
 
+use super::header::{HeaderTemplate, Values};
+use super::vp8::{self, Vp8Patch};
 use crate::command::ExtensionIds;
 use crate::ids::SocketId;
 use crate::packet::{MAX_PACKET, Packet, Vp8Meta};
 use crate::srtp::{MAX_RTP_OVERHEAD, SrtpSender};
 use crate::transmit::TransmitArena;
-
-use super::vp8::{self, Vp8Patch};
 
 /// Bytes of UDP payload that pass every common path: 1,500 less IPv6 and UDP headers. Extensions that would exceed it are left out.
 const MAX_DATAGRAM: usize = 1_452;
@@ -20,13 +20,14 @@ const ROOM: usize = MAX_PACKET + 128;
 
 /// Where a peer's packets go, and what they share.
 pub struct Egress<'a> {
-    pub arena: &'a mut TransmitArena,
-    pub sender: &'a mut SrtpSender,
-    pub socket: SocketId,
-    pub to: SocketAddr,
-    pub ids: &'a ExtensionIds,
+    arena: &'a mut TransmitArena,
+    sender: &'a mut SrtpSender,
+    socket: SocketId,
+    to: SocketAddr,
+    ids: &'a ExtensionIds,
     /// Transport-wide sequence number of the peer's next packet.
-    pub transport_sequence: &'a mut u16,
+    transport_sequence: &'a mut u16,
+    send_time: [u8; 3],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,112 +58,79 @@ pub(super) struct Body<'a> {
     pub(super) vp8: Option<(&'a Vp8Meta, Vp8Patch)>,
 }
 
-impl Egress<'_> {
+impl<'a> Egress<'a> {
+    /// `now` in microseconds.
+    pub fn new(
+        now: u64,
+        arena: &'a mut TransmitArena,
+        sender: &'a mut SrtpSender,
+        (socket, to): (SocketId, SocketAddr),
+        ids: &'a ExtensionIds,
+        transport_sequence: &'a mut u16,
+    ) -> Self {
+        Self {
+            arena,
+            sender,
+            socket,
+            to,
+            ids,
+            transport_sequence,
+            send_time: AbsSendTime::from_micros(now).bytes(),
+        }
+    }
+
     /// Whether [`Egress::write`] would find room.
-    pub(super) fn has_room(&mut self) -> bool {
+    pub fn has_room(&mut self) -> bool {
         self.arena.reserve(ROOM).is_some()
     }
 
-    /// Appends one protected packet and returns its length. `now` in microseconds.
+    /// Appends one protected packet and returns its length. `template` is the header of the stream's former packet, or
+    /// an empty one.
     pub(super) fn write(
         &mut self,
-        now: u64,
         head: Head<'_>,
+        template: &mut HeaderTemplate,
         packet: &Packet,
         body: Body<'_>,
     ) -> Result<usize, WriteError> {
         let out = self.arena.reserve(ROOM).ok_or(WriteError::ArenaFull)?;
-        let content = body.payload.len() + if body.original.is_some() { 2 } else { 0 };
-        let extension = Extensions {
+        let prefix = if body.original.is_some() { 2 } else { 0 };
+        let content = prefix + body.payload.len();
+        let values = Values {
             ids: self.ids,
             mid: head.mid,
             transport_sequence: *self.transport_sequence,
-            now,
+            send_time: self.send_time,
             room: MAX_DATAGRAM.saturating_sub(rtp::FIXED_HEADER + content + MAX_RTP_OVERHEAD),
         };
-        let extension_len = extension.write(&mut out[rtp::FIXED_HEADER..], packet);
-        rtp::write_header(
-            out,
-            head.marker,
-            head.payload_type,
-            head.sequence as u16,
-            head.timestamp,
-            head.ssrc,
-            extension_len > 0,
-        )
-        .map_err(|_| WriteError::Unsendable)?;
-        let header_len = rtp::FIXED_HEADER + extension_len;
-        let mut at = header_len;
-        if let Some(original) = body.original {
-            out[at..at + 2].copy_from_slice(&original.to_be_bytes());
-            at += 2;
-        }
-        let len = at + body.payload.len();
-        let payload = out.get_mut(at..len).ok_or(WriteError::Unsendable)?;
-        payload.copy_from_slice(body.payload);
-        if let Some((meta, values)) = body.vp8 {
-            vp8::patch(payload, meta, values);
-        }
-        let len = self
-            .sender
-            .protect_rtp(out, header_len, len, head.sequence)
-            .map_err(|_| WriteError::Unsendable)?;
+        let header_len = template
+            .write(out, &head, &values, packet)
+            .ok_or(WriteError::Unsendable)?;
+        let len = header_len + content;
+        let room = out.get_mut(header_len..len).ok_or(WriteError::Unsendable)?;
+        let protected = match body {
+            // Encrypted from the shared packet straight into the arena.
+            Body {
+                original: None,
+                vp8: None,
+                payload,
+            } => self.sender.protect_rtp_from(out, header_len, payload, head.sequence),
+            Body { original, vp8, payload } => {
+                let (number, copy) = room.split_at_mut(prefix);
+                if let Some(original) = original {
+                    number.copy_from_slice(&original.to_be_bytes());
+                }
+                copy.copy_from_slice(payload);
+                if let Some((meta, values)) = vp8 {
+                    vp8::patch(copy, meta, values);
+                }
+                self.sender.protect_rtp(out, header_len, len, head.sequence)
+            }
+        };
+        let len = protected.map_err(|_| WriteError::Unsendable)?;
         self.arena.commit(self.socket, self.to, len);
         *self.transport_sequence = self.transport_sequence.wrapping_add(1);
         Ok(len)
-    }
-}
-
-/// Header extensions, the indispensable first.
-struct Extensions<'a> {
-    ids: &'a ExtensionIds,
-    mid: &'a str,
-    transport_sequence: u16,
-    now: u64,
-    /// Bytes that the extension may take.
-    room: usize,
-}
-
-impl Extensions<'_> {
-    /// Returns the length of the extension with its header; 0 when there is none.
-    fn write(&self, out: &mut [u8], packet: &Packet) -> usize {
-        let ids = self.ids;
-        let room = self.room.min(out.len());
-        let carried = &packet.extensions;
-        let capture = carried.abs_capture_time;
-        let dependency = packet.dependency();
-        let elements: [(Option<u8>, &[u8]); 8] = [
-            (ids.mid, self.mid.as_bytes()),
-            (ids.transport_cc, &self.transport_sequence.to_be_bytes()),
-            (ids.dependency_descriptor, dependency),
-            (ids.audio_level, carried.audio_level.as_slice()),
-            (ids.video_orientation, carried.video_orientation.as_slice()),
-            (ids.abs_send_time, &AbsSendTime::from_micros(self.now).bytes()),
-            (ids.abs_capture_time, capture.as_ref().map_or(&[], |time| time.bytes())),
-            (
-                ids.playout_delay,
-                carried.playout_delay.as_ref().map_or(&[], |delay| delay),
-            ),
-        ];
-        let present = || {
-            elements
-                .iter()
-                .filter(|(_, value)| !value.is_empty())
-                .filter_map(|&(id, value)| Some((id?, value)))
-        };
-        let form = match present().all(|(id, value)| Form::OneByte.fits(id, value.len())) {
-            true => Form::OneByte,
-            false => Form::TwoByte,
-        };
-        let mut writer = Writer::new(&mut out[..room], form);
-        for (id, value) in present() {
-            // What does not fit any more is left out.
-            let _ = writer.put(id, value);
-        }
-        if writer.is_empty() {
-            return 0;
-        }
-        writer.finish().unwrap_or(0)
     }
 }
 
@@ -194,14 +162,8 @@ mod tests {
         let mut receiver = SrtpReceiver::new(SrtpProfile::AeadAes128Gcm, &key, &salt).unwrap();
         let mut arena = TransmitArena::new(4_096, 4);
         let mut transport_sequence = 500;
-        let mut egress = Egress {
-            arena: &mut arena,
-            sender: &mut sender,
-            socket: SocketId(0),
-            to: "127.0.0.1:9".parse().unwrap(),
-            ids: &IDS,
-            transport_sequence: &mut transport_sequence,
-        };
+        let to = (SocketId(0), "127.0.0.1:9".parse().unwrap());
+        let mut egress = Egress::new(0, &mut arena, &mut sender, to, &IDS, &mut transport_sequence);
         let head = Head {
             marker: true,
             payload_type: 96,
@@ -210,7 +172,9 @@ mod tests {
             ssrc: 42,
             mid: "0",
         };
-        let len = egress.write(0, head, packet, body).unwrap();
+        let len = egress
+            .write(head, &mut HeaderTemplate::default(), packet, body)
+            .unwrap();
         assert_eq!(transport_sequence, 501);
         let mut datagram = arena.bytes()[..len].to_vec();
         let header = rtp::Header::parse(&datagram).unwrap();

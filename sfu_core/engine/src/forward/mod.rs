@@ -5,6 +5,7 @@
 
 mod budget;
 mod egress;
+mod header;
 mod layers;
 mod numbering;
 mod reports;
@@ -26,6 +27,7 @@ use crate::stats::SubscriptionRow;
 
 use budget::Budget;
 use egress::{Body, Head};
+use header::HeaderTemplate;
 use numbering::{Numbering, Skipped};
 use reports::Reports;
 use sent::{Sent, SentRing};
@@ -73,6 +75,8 @@ pub struct Subscription {
     sequence: Numbering,
     timestamps: Timestamps,
     vp8: Vp8Ids,
+    header: HeaderTemplate,
+    rtx_header: HeaderTemplate,
     sent: SentRing,
     rtx_sequence: u64,
     budget: Budget,
@@ -108,6 +112,8 @@ impl Subscription {
             sequence: Numbering::new(first),
             timestamps: Timestamps::new((seed >> 16) as u32),
             vp8: Vp8Ids::new((seed >> 48) as u16),
+            header: HeaderTemplate::default(),
+            rtx_header: HeaderTemplate::default(),
             sent: SentRing::new(match subscribe.kind {
                 MediaKind::Audio => SENT_AUDIO,
                 MediaKind::Video => SENT_VIDEO,
@@ -123,6 +129,12 @@ impl Subscription {
             nacks: 0,
             plis: 0,
         }
+    }
+
+    /// To be called when the peer's header-extension ids are others.
+    pub fn forget_headers(&mut self) {
+        self.header = HeaderTemplate::default();
+        self.rtx_header = HeaderTemplate::default();
     }
 
     pub fn set_wanted(&mut self, wanted: Wanted, track: &Track) {
@@ -167,7 +179,7 @@ impl Subscription {
         let Some(outgoing) = self.renumber(packet, track, map) else {
             return Forwarded::Dropped;
         };
-        match self.send(now, outgoing, map, packet, egress) {
+        match self.send(outgoing, map, packet, egress) {
             Some(bytes) => {
                 self.packets += 1;
                 self.bytes += bytes as u64;
@@ -229,7 +241,7 @@ impl Subscription {
                 payload: packet.payload(),
                 vp8: packet.facts.vp8.as_ref().map(|meta| (meta, sent.vp8)),
             };
-            if let Ok(len) = egress.write(now, head, packet, body) {
+            if let Ok(len) = egress.write(head, &mut self.rtx_header, packet, body) {
                 self.rtx_sequence += 1;
                 self.retransmitted += 1;
                 self.bytes += len as u64;
@@ -380,14 +392,7 @@ impl Subscription {
     }
 
     /// Bytes sent.
-    fn send(
-        &mut self,
-        now: u64,
-        outgoing: Sent,
-        map: PayloadMap,
-        packet: &Packet,
-        egress: &mut Egress<'_>,
-    ) -> Option<usize> {
+    fn send(&mut self, outgoing: Sent, map: PayloadMap, packet: &Packet, egress: &mut Egress<'_>) -> Option<usize> {
         let too_fine = packet.facts.temporal > self.wanted.max_temporal && packet.facts.vp8.is_some();
         let payload = match (too_fine, map.unwrap_red) {
             (true, _) => &[],
@@ -407,7 +412,7 @@ impl Subscription {
             payload,
             vp8: packet.facts.vp8.as_ref().map(|meta| (meta, outgoing.vp8)),
         };
-        egress.write(now, head, packet, body).ok()
+        egress.write(head, &mut self.header, packet, body).ok()
     }
 
     /// Hz, of the format that is likely in use.

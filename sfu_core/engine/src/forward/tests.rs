@@ -110,14 +110,15 @@ impl World {
             transport_cc: Some(3),
             ..ExtensionIds::default()
         };
-        let mut egress = Egress {
-            arena: &mut arena,
-            sender: &mut self.sender,
-            socket: SocketId(0),
-            to: "127.0.0.1:9".parse().unwrap(),
-            ids: &ids,
-            transport_sequence: &mut self.transport_sequence,
-        };
+        let to = (SocketId(0), "127.0.0.1:9".parse().unwrap());
+        let mut egress = Egress::new(
+            self.now,
+            &mut arena,
+            &mut self.sender,
+            to,
+            &ids,
+            &mut self.transport_sequence,
+        );
         let result = act(&mut self.subscription, &self.track, self.now, &mut egress);
         let mut got = Vec::new();
         for message in arena.messages() {

@@ -76,6 +76,26 @@ impl Cipher {
         Ok(())
     }
 
+    /// The same with the payload elsewhere: `packet` is header, room for the payload and room for the tag.
+    pub(super) fn seal_rtp_from(
+        &self,
+        ssrc: u32,
+        index: u64,
+        packet: &mut [u8],
+        header_len: usize,
+        payload: &[u8],
+    ) -> Result<(), SrtpError> {
+        let (header, rest) = packet.split_at_mut_checked(header_len).ok_or(SrtpError::TooShort)?;
+        let (body, tag) = rest.split_at_mut_checked(payload.len()).ok_or(SrtpError::TooShort)?;
+        match self {
+            Self::Gcm { rtp, .. } => rtp.seal_from(rtp_nonce(ssrc, index), header, payload, body, tag),
+            Self::Cm { .. } => {
+                body.copy_from_slice(payload);
+                self.seal_rtp(ssrc, index, packet, header_len)
+            }
+        }
+    }
+
     /// Returns the length of header and payload. A failure may leave the payload destroyed.
     pub(super) fn open_rtp(
         &self,
@@ -272,6 +292,19 @@ impl Gcm {
             .seal_in_place_separate_tag(self.nonce(nonce), Aad::from(aad), payload)
             .map_err(|_| SrtpError::Exhausted)?;
         tag.as_ref().try_into().map_err(|_| SrtpError::NoRoom)
+    }
+
+    fn seal_from(
+        &self,
+        nonce: u128,
+        aad: &[u8],
+        payload: &[u8],
+        out: &mut [u8],
+        tag: &mut [u8],
+    ) -> Result<(), SrtpError> {
+        self.key
+            .seal_out_of_place_scatter(self.nonce(nonce), Aad::from(aad), payload, out, &[], tag)
+            .map_err(|_| SrtpError::NoRoom)
     }
 
     fn open(&self, nonce: u128, aad: &[u8], payload: &mut [u8], tag: &[u8]) -> Result<(), SrtpError> {

@@ -44,6 +44,25 @@ impl SrtpSender {
         Ok(sealed)
     }
 
+    /// The same with the payload elsewhere: `packet` begins with the header, and has room for the payload and
+    /// [`super::MAX_RTP_OVERHEAD`] more.
+    pub fn protect_rtp_from(
+        &mut self,
+        packet: &mut [u8],
+        header_len: usize,
+        payload: &[u8],
+        extended_seq: u64,
+    ) -> Result<usize, SrtpError> {
+        let (ssrc, seq) = rtp_ids(packet)?;
+        if extended_seq >> 48 != 0 || extended_seq as u16 != seq {
+            return Err(SrtpError::Index);
+        }
+        let sealed = header_len + payload.len() + self.cipher.rtp_tag_len();
+        let packet = packet.get_mut(..sealed).ok_or(SrtpError::NoRoom)?;
+        self.cipher.seal_rtp_from(ssrc, extended_seq, packet, header_len, payload)?;
+        Ok(sealed)
+    }
+
     /// Encrypts and authenticates a compound RTCP packet of `len` bytes in place and returns its new length.
     /// `packet` must have room for [`super::MAX_RTCP_OVERHEAD`] more. The index is kept here.
     pub fn protect_rtcp(&mut self, packet: &mut [u8], len: usize) -> Result<usize, SrtpError> {
@@ -56,5 +75,38 @@ impl SrtpSender {
         self.cipher.seal_rtcp(ssrc, self.rtcp_index, packet)?;
         self.rtcp_index += 1;
         Ok(sealed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::srtp::key_lengths;
+
+    #[test]
+    fn from_elsewhere_and_in_place_give_the_same_packet() {
+        for profile in [
+            SrtpProfile::AeadAes128Gcm,
+            SrtpProfile::AeadAes256Gcm,
+            SrtpProfile::Aes128CmHmacSha1_80,
+        ] {
+            let (key, salt) = key_lengths(profile);
+            let mut sender = SrtpSender::new(profile, &vec![3; key], &vec![5; salt]).unwrap();
+            for payload in [0_usize, 1, 15, 16, 17, 255, 1_200] {
+                let payload: Vec<u8> = (0..payload).map(|i| i as u8).collect();
+                let mut header = [0x80, 96, 1, 2, 0, 0, 0, 9, 1, 2, 3, 4, 0, 0, 0, 0].to_vec();
+                header[0] |= 0x10;
+                let index = 7 << 16 | 0x0102;
+                let (mut apart, mut together) = (header.clone(), header.clone());
+                apart.resize(2_000, 0xee);
+                together.extend(&payload);
+                together.resize(2_000, 0xee);
+                let len = sender.protect_rtp_from(&mut apart, 16, &payload, index).unwrap();
+                assert_eq!(sender.protect_rtp(&mut together, 16, 16 + payload.len(), index), Ok(len));
+                assert_eq!(apart, together);
+                let short = &mut apart[..len - 1];
+                assert!(sender.protect_rtp_from(short, 16, &payload, index).is_err());
+            }
+        }
     }
 }
