@@ -21,6 +21,11 @@ pub struct TransmitArena {
     used: usize,
     messages: Vec<Transmit>,
     max_messages: usize,
+    /// Datagrams since the arena was cleared, and in the last message.
+    datagrams: u64,
+    segments: u32,
+    /// The last message ends with a shorter datagram: nothing can follow.
+    ended: bool,
 }
 
 /// Kernel limits on one GSO message: `UDP_MAX_SEGMENTS` is 64 on older kernels, and its bytes fit one IP datagram.
@@ -35,6 +40,9 @@ impl TransmitArena {
             used: 0,
             messages: Vec::with_capacity(messages),
             max_messages: messages,
+            datagrams: 0,
+            segments: 0,
+            ended: false,
         }
     }
 
@@ -50,8 +58,14 @@ impl TransmitArena {
         &self.bytes
     }
 
+    /// Datagrams and bytes since the arena was cleared.
+    pub fn volume(&self) -> (u64, u64) {
+        (self.datagrams, self.used as u64)
+    }
+
     pub fn clear(&mut self) {
         self.used = 0;
+        self.datagrams = 0;
         self.messages.clear();
     }
 
@@ -69,19 +83,23 @@ impl TransmitArena {
         let start = self.used as u32;
         let len = len as u32;
         self.used += len as usize;
+        self.datagrams += 1;
         if let Some(last) = self.messages.last_mut() {
-            let joins = last.socket == socket
+            let joins = !self.ended
                 && last.to == to
-                && last.start + last.len == start
-                && last.len % u32::from(last.segment) == 0
+                && last.socket == socket
                 && len <= u32::from(last.segment)
-                && last.len / u32::from(last.segment) < MAX_SEGMENTS
+                && self.segments < MAX_SEGMENTS
                 && last.len + len <= MAX_GSO_BYTES;
             if joins {
                 last.len += len;
+                self.segments += 1;
+                self.ended = len < u32::from(last.segment);
                 return;
             }
         }
+        self.segments = 1;
+        self.ended = false;
         self.messages.push(Transmit {
             socket,
             to,

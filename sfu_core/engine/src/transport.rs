@@ -81,6 +81,8 @@ pub struct Transport {
     /// From the first application data on, or from the first channel opened here.
     data: Option<Box<DataChannels>>,
     ended: bool,
+    /// Nothing but media has happened since there was nothing to send.
+    quiet: bool,
     events: VecDeque<TransportEvent>,
     dropped_dtls_source: u64,
     unsent_data: u64,
@@ -100,6 +102,7 @@ impl Transport {
             limits: DataLimits::from(config),
             data: None,
             ended: false,
+            quiet: false,
             events: VecDeque::new(),
             dropped_dtls_source: 0,
             unsent_data: 0,
@@ -205,6 +208,7 @@ impl Transport {
         if let Some(dtls) = &mut self.dtls {
             dtls.close();
         }
+        self.quiet = false;
         self.end();
     }
 
@@ -239,6 +243,15 @@ impl Transport {
 
     /// STUN answers, DTLS and SCTP: everything but media.
     pub fn poll_datagram(&mut self) -> Option<(SocketId, SocketAddr, Vec<u8>)> {
+        if self.quiet {
+            return None;
+        }
+        let datagram = self.next_datagram();
+        self.quiet = datagram.is_none();
+        datagram
+    }
+
+    fn next_datagram(&mut self) -> Option<(SocketId, SocketAddr, Vec<u8>)> {
         if let Some(answer) = self.ice.poll_datagram() {
             return Some(answer);
         }
@@ -261,6 +274,7 @@ impl Transport {
 
     /// Moves what one layer has for the next, until nothing moves.
     fn pump(&mut self, now: Instant) {
+        self.quiet = false;
         while let Some(event) = self.ice.poll_event() {
             match event {
                 IceEvent::Validated { socket, remote } => {

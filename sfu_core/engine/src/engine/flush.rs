@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Engine;
 use crate::srtp::MAX_RTCP_OVERHEAD;
-use crate::transmit::{Transmit, TransmitArena};
+use crate::transmit::TransmitArena;
 
 /// The arena must be sent first.
 pub(super) struct Full;
@@ -12,11 +12,11 @@ pub(super) struct Full;
 impl Engine {
     /// Fills the arena; true when it is full and more waits (send, clear, call again).
     pub fn poll_transmit(&mut self, now: Instant, arena: &mut TransmitArena) -> bool {
-        let before = Volume::of(arena.messages());
+        let before = arena.volume();
         let full = self.flush(now, arena).is_err();
-        let sent = Volume::of(arena.messages()).since(before);
-        self.counters.datagrams_out += sent.datagrams;
-        self.counters.bytes_out += sent.bytes;
+        let after = arena.volume();
+        self.counters.datagrams_out += after.0 - before.0;
+        self.counters.bytes_out += after.1 - before.1;
         // Nothing would ever fit: sending and clearing an empty arena would go on for ever.
         full && !arena.is_empty()
     }
@@ -28,14 +28,14 @@ impl Engine {
             self.datagrams.pop_front();
         }
         self.flush_rtcp(arena)?;
+        let at = self.micros(now);
         while let Some(&key) = self.queued.front() {
-            let before = Volume::of_last(arena.messages());
-            let from = arena.messages().len().saturating_sub(1);
-            let flushed = self.flush_peer(now, key, arena);
-            let sent = Volume::of(&arena.messages()[from..]).since(before);
+            let before = arena.volume();
+            let flushed = self.flush_peer(now, at, key, arena);
+            let after = arena.volume();
             let peer = &mut self.peers[key];
-            peer.datagrams_out += sent.datagrams;
-            peer.bytes_out += sent.bytes;
+            peer.datagrams_out += after.0 - before.0;
+            peer.bytes_out += after.1 - before.1;
             flushed?;
             peer.queued = false;
             self.queued.pop_front();
@@ -66,7 +66,7 @@ impl Engine {
         Ok(())
     }
 
-    fn flush_peer(&mut self, now: Instant, key: usize, arena: &mut TransmitArena) -> Result<(), Full> {
+    fn flush_peer(&mut self, now: Instant, at: u64, key: usize, arena: &mut TransmitArena) -> Result<(), Full> {
         loop {
             let peer = &mut self.peers[key];
             let Some((socket, to, datagram)) = peer.held.take().or_else(|| peer.transport.poll_datagram()) else {
@@ -78,38 +78,11 @@ impl Engine {
             }
             arena.commit(socket, to, datagram.len());
         }
-        self.flush_media(now, key, arena)
+        self.flush_media(now, at, key, arena)
     }
 }
 
 fn put(arena: &mut TransmitArena, datagram: &[u8]) -> Option<()> {
     arena.reserve(datagram.len())?.copy_from_slice(datagram);
     Some(())
-}
-
-#[derive(Clone, Copy, Default)]
-struct Volume {
-    datagrams: u64,
-    bytes: u64,
-}
-
-impl Volume {
-    fn of(messages: &[Transmit]) -> Self {
-        messages.iter().fold(Self::default(), |sum, message| Self {
-            datagrams: sum.datagrams + u64::from(message.len.div_ceil(u32::from(message.segment).max(1))),
-            bytes: sum.bytes + u64::from(message.len),
-        })
-    }
-
-    /// Of the last message, which later datagrams may join.
-    fn of_last(messages: &[Transmit]) -> Self {
-        Self::of(messages.last().map_or(&[], std::slice::from_ref))
-    }
-
-    fn since(self, before: Self) -> Self {
-        Self {
-            datagrams: self.datagrams - before.datagrams,
-            bytes: self.bytes - before.bytes,
-        }
-    }
 }

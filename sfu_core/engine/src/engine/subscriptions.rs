@@ -164,9 +164,14 @@ impl Engine {
         (round_trip > 0).then_some(round_trip)
     }
 
-    /// Sends what the ready subscriptions of a peer have.
-    pub(super) fn flush_media(&mut self, now: Instant, key: usize, arena: &mut TransmitArena) -> Result<(), Full> {
-        let at = self.micros(now);
+    /// Sends what the ready subscriptions of a peer have. `at` is `now` in microseconds.
+    pub(super) fn flush_media(
+        &mut self,
+        now: Instant,
+        at: u64,
+        key: usize,
+        arena: &mut TransmitArena,
+    ) -> Result<(), Full> {
         let Peer {
             transport,
             extension_ids,

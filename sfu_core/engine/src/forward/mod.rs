@@ -19,7 +19,7 @@ use wire::red::Redundant;
 use wire::rtcp::report::{ReportBlock, SenderInfo};
 
 use crate::command::{MediaKind, PayloadMap, Subscribe, Wanted};
-use crate::ids::{Mid, PeerId, SubscriptionId, TrackId};
+use crate::ids::{Mid, PayloadType, PeerId, SubscriptionId, TrackId};
 use crate::meter::Meter;
 use crate::packet::Packet;
 use crate::publish::track::Track;
@@ -66,6 +66,8 @@ pub struct Subscription {
     pub ssrc: u32,
     pub rtx_ssrc: Option<u32>,
     payloads: Box<[PayloadMap]>,
+    /// Of the last packet.
+    payload: Option<PayloadMap>,
     wanted: Wanted,
     /// The layer to be on; `None` when paused or when nothing flows.
     target: Option<u8>,
@@ -105,6 +107,7 @@ impl Subscription {
             ssrc: subscribe.ssrc.0,
             rtx_ssrc: subscribe.rtx_ssrc.map(|ssrc| ssrc.0),
             payloads: subscribe.payloads.as_slice().into(),
+            payload: None,
             wanted: subscribe.wanted,
             target: None,
             source: None,
@@ -152,12 +155,7 @@ impl Subscription {
 
     /// Forwards one packet of the track if it is this subscriber's. `now` in microseconds.
     pub fn forward(&mut self, now: u64, packet: &Packet, track: &Track, egress: &mut Egress<'_>) -> Forwarded {
-        let Some(map) = self
-            .payloads
-            .iter()
-            .find(|map| map.from == packet.payload_type)
-            .copied()
-        else {
+        let Some(map) = self.payload_map(packet.payload_type) else {
             return Forwarded::Dropped;
         };
         if self.wanted.paused {
@@ -176,7 +174,7 @@ impl Subscription {
             }
             self.begin(packet, track);
         }
-        let Some(outgoing) = self.renumber(packet, track, map) else {
+        let Some(outgoing) = self.renumber(packet, map) else {
             return Forwarded::Dropped;
         };
         match self.send(outgoing, map, packet, egress) {
@@ -339,15 +337,15 @@ impl Subscription {
     }
 
     fn begin(&mut self, packet: &Packet, track: &Track) {
-        let layer = track.layers.get(usize::from(packet.layer));
-        self.source = Some(source_of(packet));
+        let clock = |layer: u8| track.layers.get(usize::from(layer)).and_then(|layer| layer.clock);
+        let former = self.source.replace(source_of(packet));
         self.wants_keyframe = false;
         self.sequence.begin(packet.seq);
         self.timestamps.begin(Beginning {
             timestamp: packet.timestamp,
             arrival: packet.arrival,
             clock_rate: track.clock_rate(packet.payload_type).unwrap_or(90_000),
-            clock: layer.and_then(|layer| layer.clock),
+            clocks: (former.and_then(|source| clock(source.layer)), clock(packet.layer)),
         });
         if let Some(meta) = &packet.facts.vp8 {
             self.vp8.begin(meta);
@@ -355,7 +353,7 @@ impl Subscription {
     }
 
     /// Outgoing numbers of a packet of the current source; `None` when it is not to be sent.
-    fn renumber(&mut self, packet: &Packet, track: &Track, map: PayloadMap) -> Option<Sent> {
+    fn renumber(&mut self, packet: &Packet, map: PayloadMap) -> Option<Sent> {
         let too_fine = packet.facts.temporal > self.wanted.max_temporal && packet.facts.vp8.is_some();
         let output = if packet.payload().is_empty() || too_fine {
             if let (true, Some(meta)) = (too_fine, &packet.facts.vp8) {
@@ -376,14 +374,10 @@ impl Subscription {
             Some(meta) if !too_fine => self.vp8.place(meta)?,
             _ => Default::default(),
         };
-        let clock = track
-            .layers
-            .get(usize::from(packet.layer))
-            .and_then(|layer| layer.clock);
         Some(Sent {
             output,
             source: packet.seq,
-            timestamp: self.timestamps.place(packet.timestamp, packet.arrival, clock),
+            timestamp: self.timestamps.place(packet.timestamp, packet.arrival),
             vp8,
             layer: packet.layer,
             payload_type: map.to.0,
@@ -413,6 +407,14 @@ impl Subscription {
             vp8: packet.facts.vp8.as_ref().map(|meta| (meta, outgoing.vp8)),
         };
         egress.write(head, &mut self.header, packet, body).ok()
+    }
+
+    fn payload_map(&mut self, from: PayloadType) -> Option<PayloadMap> {
+        match self.payload {
+            Some(map) if map.from == from => {}
+            _ => self.payload = self.payloads.iter().find(|map| map.from == from).copied(),
+        }
+        self.payload
     }
 
     /// Hz, of the format that is likely in use.

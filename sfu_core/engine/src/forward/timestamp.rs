@@ -11,7 +11,6 @@ struct Last {
     input: u32,
     output: u32,
     arrival: u64,
-    clock: Option<SourceClock>,
 }
 
 /// What is known of the packet that begins an epoch.
@@ -22,8 +21,8 @@ pub(super) struct Beginning {
     pub(super) arrival: u64,
     /// Hz.
     pub(super) clock_rate: u32,
-    /// Of the new layer.
-    pub(super) clock: Option<SourceClock>,
+    /// Of the former and of the new layer.
+    pub(super) clocks: (Option<SourceClock>, Option<SourceClock>),
 }
 
 #[derive(Debug)]
@@ -56,7 +55,7 @@ impl Timestamps {
     }
 
     /// Output timestamp of a packet of the current epoch.
-    pub(super) fn place(&mut self, timestamp: u32, arrival: u64, clock: Option<SourceClock>) -> u32 {
+    pub(super) fn place(&mut self, timestamp: u32, arrival: u64) -> u32 {
         let output = self.map(timestamp);
         let newer = self
             .last
@@ -66,7 +65,6 @@ impl Timestamps {
                 input: timestamp,
                 output,
                 arrival,
-                clock,
             });
         }
         output
@@ -81,7 +79,7 @@ impl Timestamps {
 /// Microseconds between the captures of two packets of different layers.
 fn elapsed(last: &Last, new: &Beginning) -> i64 {
     let by_arrival = new.arrival.saturating_sub(last.arrival) as i64;
-    let (Some(from), Some(to)) = (last.clock, new.clock) else {
+    let (Some(from), Some(to)) = new.clocks else {
         return by_arrival;
     };
     let by_reports = capture_time(to, new.timestamp, new.clock_rate) - capture_time(from, last.input, new.clock_rate);
@@ -118,58 +116,51 @@ mod tests {
     }
 
     /// Output of the first packet of a second layer, relative to the last one of the first layer.
-    fn step(new: Beginning, old_clock: Option<SourceClock>) -> u32 {
+    fn step(new: Beginning) -> u32 {
         let mut timestamps = Timestamps::new(5);
         timestamps.begin(Beginning {
             timestamp: 1_000,
             arrival: 0,
             clock_rate: 90_000,
-            clock: None,
+            clocks: (None, None),
         });
-        assert_eq!(timestamps.place(1_000, 0, old_clock), 5);
+        assert_eq!(timestamps.place(1_000, 0), 5);
         timestamps.begin(new);
-        timestamps.place(new.timestamp, new.arrival, new.clock) - 5
+        timestamps.place(new.timestamp, new.arrival) - 5
     }
 
     #[test]
     fn a_switch_advances_by_time() {
-        let new = |timestamp, arrival_ms, clock| Beginning {
+        let new = |timestamp, arrival_ms, old_clock, clock| Beginning {
             timestamp,
             arrival: arrival_ms * MS,
             clock_rate: 90_000,
-            clock,
+            clocks: (old_clock, clock),
         };
-        for (case, old_clock, new, expected) in [
-            ("arrival", None, new(77, 40, None), 3_600),
-            ("same instant", None, new(77, 0, None), 1),
-            ("one report only", clock(5_000, 1_000), new(77, 40, None), 3_600),
+        for (case, new, expected) in [
+            ("arrival", new(77, 40, None, None), 3_600),
+            ("same instant", new(77, 0, None, None), 1),
+            ("one report only", new(77, 40, clock(5_000, 1_000), None), 3_600),
             // Captured 33 ms apart, arrived 40 ms apart.
-            ("reports", clock(5_000, 1_000), new(77, 40, clock(5_033, 77)), 2_970),
+            ("reports", new(77, 40, clock(5_000, 1_000), clock(5_033, 77)), 2_970),
             // The report of the new layer is of an earlier instant of the same clock.
             (
                 "older report",
-                clock(5_000, 1_000),
-                new(90_077, 40, clock(4_033, 77)),
+                new(90_077, 40, clock(5_000, 1_000), clock(4_033, 77)),
                 2_970,
             ),
             (
                 "captured earlier",
-                clock(5_000, 1_000),
-                new(77, 40, clock(4_990, 77)),
+                new(77, 40, clock(5_000, 1_000), clock(4_990, 77)),
                 1,
             ),
             (
                 "absurd report",
-                clock(5_000, 1_000),
-                new(77, 40, clock(90_000, 77)),
+                new(77, 40, clock(5_000, 1_000), clock(90_000, 77)),
                 3_600,
             ),
         ] {
-            assert!(
-                step(new, old_clock).abs_diff(expected) <= 1,
-                "{case}: {}",
-                step(new, old_clock)
-            );
+            assert!(step(new).abs_diff(expected) <= 1, "{case}: {}", step(new));
         }
     }
 
@@ -180,10 +171,10 @@ mod tests {
             timestamp: 100,
             arrival: 0,
             clock_rate: 48_000,
-            clock: None,
+            clocks: (None, None),
         });
-        assert_eq!(timestamps.place(100, 0, None), u32::MAX - 10);
-        assert_eq!(timestamps.place(1_060, 20 * MS, None), 949);
-        assert_eq!(timestamps.place(580, 21 * MS, None), 469);
+        assert_eq!(timestamps.place(100, 0), u32::MAX - 10);
+        assert_eq!(timestamps.place(1_060, 20 * MS), 949);
+        assert_eq!(timestamps.place(580, 21 * MS), 469);
     }
 }
