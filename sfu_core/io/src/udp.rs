@@ -17,7 +17,8 @@ pub(crate) const SOCKET_BUFFER: usize = 8 * 1024 * 1024;
 /// Messages per `recvmmsg`.
 pub(crate) const RECEIVE_BATCH: usize = 64;
 /// With UDP_GRO one message holds up to 64 KB of datagrams of one flow.
-const RECEIVE_SLOT_GRO: usize = 65_536;
+/// Not a power of two: slots at such a distance would compete for the same sets of the cache.
+const RECEIVE_SLOT_GRO: usize = 65_536 + 17 * 64;
 /// Without, one datagram. What is longer is no packet that we take.
 const RECEIVE_SLOT: usize = 2_048;
 
@@ -58,7 +59,8 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
         let size = SOCKET_BUFFER as c_int;
         set(&socket, libc::SOL_SOCKET, force, size).or_else(|_| set(&socket, libc::SOL_SOCKET, plain, size))?;
     }
-    let (name, len) = to_sockaddr(address);
+    let mut name = empty_name();
+    let len = write_sockaddr(address, &mut name);
     // SAFETY: `name` holds a socket address of `len` bytes and outlives the call.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const name).cast(), len) })?;
     Ok(UdpSocket::from(socket))
@@ -92,30 +94,32 @@ pub(crate) struct Receiver {
     received: usize,
 }
 
-// SAFETY: the pointers in `vectors` and `headers` are written before each system call and are read by it alone;
-// they point into boxes that move with the struct's ownership, not in memory.
+// SAFETY: the pointers in `vectors` and `headers` are read by system calls alone; they point into boxes of the struct
+// itself, which move with its ownership but not in memory.
 unsafe impl Send for Receiver {}
 
 impl Receiver {
     pub(crate) fn new(gro: bool) -> Self {
         let slot = if gro { RECEIVE_SLOT_GRO } else { RECEIVE_SLOT };
-        Self {
+        let mut receiver = Self {
             slot,
             bytes: vec![0; slot * RECEIVE_BATCH].into_boxed_slice(),
             names: boxed(RECEIVE_BATCH, empty_name),
             controls: boxed(RECEIVE_BATCH, Control::default),
             vectors: boxed(RECEIVE_BATCH, empty_vector),
             headers: boxed(RECEIVE_BATCH, empty_header),
-            received: 0,
-        }
+            received: RECEIVE_BATCH,
+        };
+        receiver.lay_out();
+        receiver
     }
 
-    /// Takes what waits, at most [`RECEIVE_BATCH`] messages, and returns how many; 0 when nothing waits.
-    pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        self.received = 0;
+    /// Makes the headers that the last call has written to whole again.
+    fn lay_out(&mut self) {
         let slots = self.bytes.chunks_exact_mut(self.slot);
         let parts = self.names.iter_mut().zip(&mut self.controls).zip(&mut self.vectors);
-        for ((header, ((name, control), vector)), slot) in self.headers.iter_mut().zip(parts).zip(slots) {
+        let used = self.headers.iter_mut().take(self.received);
+        for ((header, ((name, control), vector)), slot) in used.zip(parts).zip(slots) {
             vector.iov_base = slot.as_mut_ptr().cast();
             vector.iov_len = slot.len();
             let message = &mut header.msg_hdr;
@@ -128,8 +132,15 @@ impl Receiver {
             message.msg_flags = 0;
             header.msg_len = 0;
         }
+        self.received = 0;
+    }
+
+    /// Takes what waits, at most [`RECEIVE_BATCH`] messages, and returns how many; 0 when nothing waits.
+    pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        self.lay_out();
         // SAFETY: each of the RECEIVE_BATCH headers points to its own name, control and byte slot with their true
-        // sizes; all belong to `self`, are borrowed exclusively here, and outlive the call.
+        // sizes (`lay_out` has renewed those that a call changed); all belong to `self`, are borrowed exclusively here,
+        // and outlive the call.
         let result = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -165,7 +176,6 @@ impl Receiver {
                 take(from, datagram);
             }
         }
-        self.received = 0;
     }
 }
 
@@ -185,7 +195,8 @@ pub(crate) struct Mmsg {
     queued: Vec<Transmit>,
 }
 
-// SAFETY: as for `Receiver`.
+// SAFETY: the pointers in `vectors` and `headers` are written before each system call and are read by it alone;
+// they point into boxes that move with the struct's ownership, not in memory.
 unsafe impl Send for Mmsg {}
 
 impl Mmsg {
@@ -264,8 +275,7 @@ impl Mmsg {
         let parts = self.names.iter_mut().zip(&mut self.controls).zip(&mut self.vectors);
         for ((header, ((name, control), vector)), transmit) in self.headers.iter_mut().zip(parts).zip(&self.queued) {
             let bytes = bytes_of(arena, transmit);
-            let (address, name_len) = to_sockaddr(transmit.to);
-            *name = address;
+            let name_len = write_sockaddr(transmit.to, name);
             vector.iov_base = bytes.as_ptr().cast_mut().cast();
             vector.iov_len = bytes.len();
             let message = &mut header.msg_hdr;
@@ -421,9 +431,9 @@ fn get(socket: &impl AsRawFd, level: c_int, option: c_int) -> io::Result<c_int> 
     Ok(value)
 }
 
-fn to_sockaddr(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
-    let mut storage = empty_name();
-    let pointer = &raw mut storage;
+/// Returns the length of the address; what is beyond it in `storage` stays.
+fn write_sockaddr(address: SocketAddr, storage: &mut libc::sockaddr_storage) -> libc::socklen_t {
+    let pointer = &raw mut *storage;
     let len = match address {
         SocketAddr::V4(v4) => {
             let name = libc::sockaddr_in {
@@ -453,7 +463,7 @@ fn to_sockaddr(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t)
             size_of::<libc::sockaddr_in6>()
         }
     };
-    (storage, len as libc::socklen_t)
+    len as libc::socklen_t
 }
 
 fn from_sockaddr(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
@@ -610,7 +620,11 @@ mod tests {
     fn addresses_survive_the_round_trip() {
         for text in ["192.0.2.1:5", "[2001:db8::1]:65535", "[fe80::1%3]:9"] {
             let address: SocketAddr = text.parse().unwrap();
-            assert_eq!(from_sockaddr(&to_sockaddr(address).0), Some(address));
+            // Left over from another address.
+            let mut name = empty_name();
+            write_sockaddr("[ff02::ffff:ffff%65535]:9".parse().unwrap(), &mut name);
+            write_sockaddr(address, &mut name);
+            assert_eq!(from_sockaddr(&name), Some(address));
         }
         assert_eq!(from_sockaddr(&empty_name()), None);
     }
