@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,15 +17,14 @@ use engine::stats::StatsSnapshot;
 use engine::{Config, DtlsIdentity, Engine, Event};
 
 use crate::counters::IoRow;
+use crate::crossings::{Inbound, Outbound, link};
 use crate::events::{EventQueue, Report};
-use crate::sys::{Poller, Waker, interface_addresses};
+use crate::sys::{Poller, interface_addresses};
 use crate::udp::{self, Mmsg, Receiver};
-use crate::worker::{Shared, Snapshot, Worker};
+use crate::worker::{Shared, Worker};
 
 /// Commands that may wait per worker. More rides out larger bursts of joins.
 const COMMANDS: usize = 65_536;
-/// Crossings that may wait per pair of workers: about 30 ms at 250,000 packets/s.
-const CROSSINGS: usize = 8_192;
 const MAX_WORKERS: usize = 64;
 
 #[derive(Clone, Debug)]
@@ -110,16 +109,9 @@ impl Core {
         }
         let events = Arc::new(EventQueue::new()?);
         let shared = (0..settings.workers)
-            .map(|_| {
-                Ok(Arc::new(Shared {
-                    waker: Waker::new()?,
-                    stop: AtomicBool::new(false),
-                    failed: AtomicBool::new(false),
-                    snapshot: Mutex::new(Snapshot::default()),
-                }))
-            })
+            .map(|_| Ok(Arc::new(Shared::new()?)))
             .collect::<io::Result<Vec<_>>>()?;
-        let (mut inbound, mut outbound) = rings(&shared);
+        let (mut inbound, mut outbound) = links(&shared);
         let epoch = Instant::now();
         let mut core = Self {
             workers: Vec::new(),
@@ -471,20 +463,17 @@ impl Places {
     }
 }
 
-type Inbound = Vec<(WorkerId, rtrb::Consumer<engine::Crossing>, usize)>;
-type Outbound = Vec<Option<(rtrb::Producer<engine::Crossing>, Arc<Shared>)>>;
-
-/// A ring for every ordered pair of workers.
-fn rings(shared: &[Arc<Shared>]) -> (Vec<Inbound>, Vec<Outbound>) {
+/// A link for every ordered pair of workers.
+fn links(shared: &[Arc<Shared>]) -> (Vec<Vec<Inbound>>, Vec<Vec<Option<Outbound>>>) {
     let count = shared.len();
-    let mut inbound: Vec<Inbound> = (0..count).map(|_| Vec::new()).collect();
-    let mut outbound: Vec<Outbound> = (0..count).map(|_| Vec::new()).collect();
+    let mut inbound: Vec<Vec<Inbound>> = (0..count).map(|_| Vec::new()).collect();
+    let mut outbound: Vec<Vec<Option<Outbound>>> = (0..count).map(|_| Vec::new()).collect();
     for (from, outbound) in outbound.iter_mut().enumerate() {
         for (to, (inbound, shared)) in inbound.iter_mut().zip(shared).enumerate() {
             outbound.push((from != to).then(|| {
-                let (producer, consumer) = rtrb::RingBuffer::new(CROSSINGS);
-                inbound.push((WorkerId(from as u8), consumer, 0));
-                (producer, Arc::clone(shared))
+                let (sending, receiving) = link(WorkerId(from as u8), shared);
+                inbound.push(receiving);
+                sending
             }));
         }
     }

@@ -5,6 +5,7 @@
 
 mod core;
 mod counters;
+mod crossings;
 mod events;
 mod sys;
 mod udp;

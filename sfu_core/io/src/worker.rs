@@ -7,14 +7,14 @@ use std::sync::mpsc::Receiver as Commands;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use engine::Engine;
 use engine::command::Command;
 use engine::ids::{SocketId, WorkerId};
 use engine::stats::StatsSnapshot;
 use engine::transmit::TransmitArena;
-use engine::{Crossing, Engine};
-use rtrb::{Consumer, Producer};
 
 use crate::counters::IoRow;
+use crate::crossings::{Inbound, Outbound};
 use crate::events::{EventQueue, Report};
 use crate::sys::{Poller, Waker};
 use crate::udp::{Mmsg, Receiver, Sender};
@@ -48,6 +48,17 @@ pub(crate) struct Shared {
     pub(crate) snapshot: Mutex<Snapshot>,
 }
 
+impl Shared {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            waker: Waker::new()?,
+            stop: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            snapshot: Mutex::default(),
+        })
+    }
+}
+
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) engine: Engine,
@@ -55,10 +66,9 @@ pub(crate) struct Worker {
     pub(crate) receiver: Receiver,
     pub(crate) sender: Mmsg,
     pub(crate) commands: Commands<Command>,
-    /// From whom, its ring, and how many crossings waited when this turn began.
-    pub(crate) inbound: Vec<(WorkerId, Consumer<Crossing>, usize)>,
+    pub(crate) inbound: Vec<Inbound>,
     /// By worker; `None` for itself.
-    pub(crate) outbound: Vec<Option<(Producer<Crossing>, Arc<Shared>)>>,
+    pub(crate) outbound: Vec<Option<Outbound>>,
     pub(crate) events: Arc<EventQueue>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) poller: Poller,
@@ -143,8 +153,8 @@ impl Worker {
     /// Commands, then crossings. What a crossing refers to was commanded before it was sent, so only crossings that were
     /// there before the commands were looked at may be taken.
     fn take_in(&mut self, now: Instant) {
-        for (_, ring, waiting) in &mut self.inbound {
-            *waiting = ring.slots();
+        for link in &mut self.inbound {
+            link.count();
         }
         let mut more = true;
         for _ in 0..COMMANDS_PER_TURN {
@@ -158,10 +168,9 @@ impl Worker {
             self.shared.waker.wake();
             return;
         }
-        for (from, ring, waiting) in &mut self.inbound {
-            for _ in 0..*waiting {
-                let Ok(crossing) = ring.pop() else { break };
-                self.engine.handle_crossing(now, *from, crossing);
+        for link in &mut self.inbound {
+            while let Some(crossing) = link.take() {
+                self.engine.handle_crossing(now, link.from, crossing);
             }
         }
     }
@@ -209,23 +218,13 @@ impl Worker {
     }
 
     fn give_out(&mut self, reports: &mut Vec<Report>) {
-        let mut touched: u64 = 0;
         while let Some((to, crossing)) = self.engine.poll_crossing() {
-            let Some(Some((ring, _))) = self.outbound.get_mut(usize::from(to.0)) else {
-                continue;
-            };
-            if ring.push(crossing).is_err() {
+            let link = self.outbound.get_mut(usize::from(to.0)).and_then(Option::as_mut);
+            if !link.is_some_and(|link| link.send(crossing)) {
                 self.counters.crossings_dropped += 1;
             }
-            touched |= 1 << (to.0 & 63);
         }
-        for (index, target) in self.outbound.iter().enumerate() {
-            if let Some((_, shared)) = target
-                && touched & 1 << (index & 63) != 0
-            {
-                shared.waker.wake();
-            }
-        }
+        self.outbound.iter_mut().flatten().for_each(Outbound::finish);
         while let Some(event) = self.engine.poll_event() {
             reports.push(Report::Event(event));
         }
