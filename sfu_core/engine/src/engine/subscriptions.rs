@@ -196,7 +196,7 @@ impl Engine {
             self.wishes.push(key);
         }
         while let Some(key) = self.wishes.pop() {
-            self.steer(now, key);
+            self.wish(now, key);
         }
         Ok(())
     }
@@ -205,8 +205,18 @@ impl Engine {
         rows.extend(self.subscribers.iter().map(|(_, subscriber)| subscriber.state.row(at)));
     }
 
-    /// Tells the layer forwarded when it has changed, and asks for the keyframe that the subscription waits for.
+    /// Begins with what is kept of the track, or asks for the keyframe that the subscription waits for.
     fn steer(&mut self, now: Instant, key: usize) {
+        let subscriber = &mut self.subscribers[key];
+        let connected = self.peers[subscriber.peer].is_connected();
+        if connected && subscriber.state.begin_with_kept(&self.tracks[subscriber.track]) {
+            self.ready(key);
+        }
+        self.wish(now, key);
+    }
+
+    /// Tells the layer forwarded when it has changed, and asks for the keyframe that the subscription waits for.
+    fn wish(&mut self, now: Instant, key: usize) {
         let subscriber = &mut self.subscribers[key];
         if let Some(layer) = subscriber.state.poll_layer() {
             self.events.push_back(Event::LayerForwarded {
@@ -227,6 +237,20 @@ impl Engine {
 
 impl Subscriber {
     fn flush(&mut self, at: u64, track: &Track, egress: &mut Egress<'_>, counters: &mut WorkerRow) -> Result<(), Full> {
+        let mut behind = false;
+        while let Some(packet) = self.state.kept(track) {
+            match self.state.forward(at, packet, track, egress) {
+                Forwarded::Sent => counters.rtp_packets_out += 1,
+                Forwarded::Dropped => {}
+                Forwarded::Full => return Err(Full),
+            }
+            self.state.advance();
+            behind = true;
+        }
+        if behind {
+            // What is pending was kept, too.
+            self.cursor = track.end();
+        }
         while let Some(packet) = track.pending(self.cursor) {
             match self.state.forward(at, packet, track, egress) {
                 Forwarded::Sent => counters.rtp_packets_out += 1,

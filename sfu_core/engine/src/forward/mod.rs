@@ -37,6 +37,8 @@ use vp8::Vp8Ids;
 /// Packets that can be sent again: about two seconds of a 2 Mb/s video, and of audio.
 const SENT_VIDEO: usize = 512;
 const SENT_AUDIO: usize = 64;
+/// A newcomer is sent at most so many packets at once to catch up with the others.
+const MAX_CATCH_UP: usize = 256;
 /// A packet is sent again at most once per round trip, and never more often than this, milliseconds.
 const MIN_RESEND: u32 = 10;
 
@@ -72,6 +74,8 @@ pub struct Subscription {
     /// The layer to be on; `None` when paused or when nothing flows.
     target: Option<u8>,
     source: Option<Source>,
+    /// Layer and number of the next kept packet to be sent, until it has caught up.
+    catch_up: Option<(u8, u64)>,
     /// Last layer told to the control plane.
     announced: Option<u8>,
     sequence: Numbering,
@@ -111,6 +115,7 @@ impl Subscription {
             wanted: subscribe.wanted,
             target: None,
             source: None,
+            catch_up: None,
             announced: None,
             sequence: Numbering::new(first),
             timestamps: Timestamps::new((seed >> 16) as u32),
@@ -145,7 +150,47 @@ impl Subscription {
         self.update_target(track);
         if wanted.paused {
             self.source = None;
+            self.catch_up = None;
         }
+    }
+
+    /// Begins with what the layer keeps, if that leads from a keyframe to now: the first picture neither waits for a new
+    /// keyframe nor makes the publisher send one. True when packets wait in [`kept`](Self::kept).
+    pub fn begin_with_kept(&mut self, track: &Track) -> bool {
+        if self.catch_up.is_some() {
+            return true;
+        }
+        let Some(target) = self
+            .target
+            .filter(|_| self.source.is_none() && self.kind == MediaKind::Video)
+        else {
+            return false;
+        };
+        // The wanted layer, or one below it until that has a keyframe.
+        let kept = (0..=target).rev().find_map(|index| {
+            let packet = track
+                .layers
+                .get(usize::from(index))?
+                .ring
+                .since_keyframe(MAX_CATCH_UP)?;
+            // What was seen before a pause is not shown again.
+            (packet.arrival > self.timestamps.last_arrival()).then_some((index, packet.seq))
+        });
+        self.catch_up = kept;
+        kept.is_some()
+    }
+
+    /// The kept packet to be forwarded next; `None` when everything kept was. Call [`advance`](Self::advance) after each.
+    pub fn kept<'t>(&mut self, track: &'t Track) -> Option<&'t Packet> {
+        let (layer, next) = self.catch_up?;
+        let ring = track.layers.get(usize::from(layer)).map(|layer| &layer.ring);
+        let packet = ring.and_then(|ring| (next..ring.end()).find_map(|seq| ring.get(seq)));
+        self.catch_up = packet.map(|packet| (layer, packet.seq));
+        packet.map(|packet| &**packet)
+    }
+
+    pub fn advance(&mut self) {
+        self.catch_up = self.catch_up.map(|(layer, seq)| (layer, seq + 1));
     }
 
     /// To be called when a layer of the track begins or ceases to flow.
@@ -260,7 +305,7 @@ impl Subscription {
 
     /// The layer of which a keyframe is needed. Asking often is fine: the track coalesces.
     pub fn keyframe_wanted(&self) -> Option<u8> {
-        if self.kind == MediaKind::Audio || self.wanted.paused {
+        if self.kind == MediaKind::Audio || self.wanted.paused || self.catch_up.is_some() {
             return None;
         }
         let target = self.target?;

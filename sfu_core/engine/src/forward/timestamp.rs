@@ -70,6 +70,11 @@ impl Timestamps {
         output
     }
 
+    /// Of the last packet forwarded in order, microseconds; 0 before the first.
+    pub(super) fn last_arrival(&self) -> u64 {
+        self.last.map_or(0, |last| last.arrival)
+    }
+
     /// Maps any timestamp of the current epoch.
     pub(super) fn map(&self, timestamp: u32) -> u32 {
         timestamp.wrapping_add(self.offset)

@@ -29,8 +29,7 @@ impl Ring {
 
     pub fn insert(&mut self, packet: Arc<Packet>) {
         let seq = packet.seq;
-        let end = self.base + self.slots.len() as u64;
-        if self.base == 0 || seq >= end + MAX_SPAN {
+        if self.base == 0 || seq >= self.end() + MAX_SPAN {
             self.slots.clear();
             self.base = seq;
         } else if seq < self.base {
@@ -59,6 +58,20 @@ impl Ring {
         }
         self.slots.drain(..old);
         self.base += old as u64;
+    }
+
+    /// Number behind the newest.
+    pub fn end(&self) -> u64 {
+        self.base + self.slots.len() as u64
+    }
+
+    /// The newest keyframe's first packet, when it and everything since is held: at most `max` packets of one stream.
+    pub fn since_keyframe(&self, max: usize) -> Option<&Arc<Packet>> {
+        let newest = self.slots.back()?.as_ref()?;
+        let unbroken = self.slots.iter().rev().take(max).map_while(Option::as_ref);
+        unbroken
+            .take_while(|packet| packet.stream == newest.stream)
+            .find(|packet| packet.facts.keyframe)
     }
 
     /// Held packets, oldest first.
@@ -132,5 +145,34 @@ mod tests {
         ring.insert(packet(1 << 40, 0));
         assert_eq!(held(&ring), [1 << 40]);
         assert_eq!(ring.slots.len(), 1);
+    }
+
+    #[test]
+    fn what_a_newcomer_can_decode() {
+        let keyframe = |seq: u64, stream: u32| {
+            let mut packet = Packet::default();
+            (packet.seq, packet.stream, packet.facts.keyframe) = (seq, stream, true);
+            Arc::new(packet)
+        };
+        let start = |ring: &Ring, max| ring.since_keyframe(max).map(|packet| packet.seq);
+        let mut ring = Ring::default();
+        assert_eq!(start(&ring, 10), None);
+        ring.insert(packet(5, 0));
+        assert_eq!(start(&ring, 10), None);
+        ring.insert(keyframe(6, 0));
+        assert_eq!(start(&ring, 10), Some(6));
+        ring.insert(packet(7, 0));
+        ring.insert(packet(8, 0));
+        assert_eq!((start(&ring, 3), start(&ring, 2)), (Some(6), None));
+        ring.insert(packet(10, 0));
+        assert_eq!(start(&ring, 10), None, "a hole");
+        ring.insert(packet(9, 0));
+        assert_eq!(start(&ring, 10), Some(6));
+        ring.insert(keyframe(11, 0));
+        assert_eq!(start(&ring, 10), Some(11), "the newest");
+        let mut restarted = Packet::default();
+        (restarted.seq, restarted.stream) = (12, 1);
+        ring.insert(Arc::new(restarted));
+        assert_eq!(start(&ring, 10), None, "another stream");
     }
 }

@@ -59,7 +59,8 @@ impl SrtpSender {
         }
         let sealed = header_len + payload.len() + self.cipher.rtp_tag_len();
         let packet = packet.get_mut(..sealed).ok_or(SrtpError::NoRoom)?;
-        self.cipher.seal_rtp_from(ssrc, extended_seq, packet, header_len, payload)?;
+        self.cipher
+            .seal_rtp_from(ssrc, extended_seq, packet, header_len, payload)?;
         Ok(sealed)
     }
 
@@ -102,7 +103,10 @@ mod tests {
                 together.extend(&payload);
                 together.resize(2_000, 0xee);
                 let len = sender.protect_rtp_from(&mut apart, 16, &payload, index).unwrap();
-                assert_eq!(sender.protect_rtp(&mut together, 16, 16 + payload.len(), index), Ok(len));
+                assert_eq!(
+                    sender.protect_rtp(&mut together, 16, 16 + payload.len(), index),
+                    Ok(len)
+                );
                 assert_eq!(apart, together);
                 let short = &mut apart[..len - 1];
                 assert!(sender.protect_rtp_from(short, 16, &payload, index).is_err());

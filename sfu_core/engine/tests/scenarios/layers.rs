@@ -305,3 +305,84 @@ fn restarted_layer_goes_on_without_a_gap() {
     assert!(all.len() > 60);
     assert_continuous(&all);
 }
+
+/// Someone who comes later sees the picture at once, from its last keyframe on, and the publisher is not asked.
+#[test]
+fn a_newcomer_begins_with_what_is_kept() {
+    let mut call = call();
+    for _ in 0..10 {
+        call.frames(&[0, 1, 2]);
+    }
+    let sent = call.sources[2].sent.last().unwrap().clone();
+    call.world.people[call.alice].rtcp.clear();
+    let carol = call.world.join(0);
+    call.world.subscribe(carol, call.track, 0, MediaKind::Video, OUT);
+    call.world.run_for(5 * MS);
+    let got = std::mem::take(&mut call.world.people[carol].rtp);
+    assert_eq!(layers(&got), *b"f");
+    assert_continuous(&got);
+    assert_eq!(got.last().unwrap().tag(), sent.tag(), "up to now");
+    call.frames(&[0, 1, 2]);
+    let more = std::mem::take(&mut call.world.people[carol].rtp);
+    assert_continuous(&[&got[got.len() - 1..], &more].concat());
+    assert_eq!(more.len(), 2, "each packet once");
+    assert!(call.world.people[call.alice].keyframe_requests().is_empty());
+}
+
+/// What was seen before a pause is not shown again: then a new keyframe is asked for.
+#[test]
+fn a_short_pause_repeats_nothing() {
+    let mut call = call();
+    for _ in 0..10 {
+        call.frames(&[2]);
+    }
+    let before = call.received();
+    let peer = call.world.people[call.bob].peer;
+    for paused in [true, false] {
+        let wanted = Wanted { paused, ..WANT_ALL };
+        let subscription = call.subscription;
+        call.world.command(
+            0,
+            Command::SetWanted {
+                peer,
+                subscription,
+                wanted,
+            },
+        );
+        call.world.run_for(5 * MS);
+    }
+    assert!(call.received().is_empty());
+    for _ in 0..20 {
+        call.frames(&[2]);
+    }
+    let after = call.received();
+    assert!(!after.is_empty());
+    assert_continuous(&[&before[before.len() - 1..], &after].concat());
+    let tags: std::collections::HashSet<_> = before.iter().map(Rtp::tag).collect();
+    assert!(after.iter().all(|packet| !tags.contains(packet.tag())));
+}
+
+/// With a packet missing since the keyframe, or too many packets since, a keyframe is asked for as before.
+#[test]
+fn a_newcomer_asks_when_what_is_kept_is_not_enough() {
+    for (frames, lose) in [(15, true), (200, false)] {
+        let mut call = call();
+        for frame in 0..frames {
+            call.frames(&[2]);
+            if lose && frame == 12 {
+                let _ = call.sources[2].frame(false, 2);
+            }
+        }
+        call.world.people[call.alice].rtcp.clear();
+        let carol = call.world.join(0);
+        call.world.subscribe(carol, call.track, 0, MediaKind::Video, OUT);
+        // The request before may be less than the least interval ago.
+        call.world.run_for(300 * MS);
+        assert!(call.world.people[carol].rtp.is_empty());
+        assert_eq!(call.world.people[call.alice].keyframe_requests(), [1_002]);
+        call.frames(&[2]);
+        call.frames(&[2]);
+        assert_continuous(&call.world.people[carol].rtp);
+        assert!(!call.world.people[carol].rtp.is_empty());
+    }
+}
