@@ -1,12 +1,31 @@
 //! The media plane: one thread that owns every connection's socket, ICE, DTLS, SRTP and RTCP.
 //! Signaling and scenarios, on another thread, talk to it through a [`MediaHandle`].
 
+mod connection;
+mod driver;
+mod dtls;
+mod ice;
+mod receive;
+mod recording;
+mod send;
+mod socket;
+mod totals;
+
 use std::net::IpAddr;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
-use crate::plan::{ConnectionId, ConnectionPlan, Kind, Local, Remote};
+use crate::plan::{Codec, ConnectionId, ConnectionPlan, Kind, Local, Remote};
+use connection::Milestone;
+use driver::{Driver, Recordings, Request};
+use recording::Recording;
+pub use recording::RecordingError;
+use socket::Waker;
 
 #[derive(Clone, Debug)]
 pub struct MediaOptions {
@@ -23,6 +42,25 @@ pub struct MediaOptions {
     pub receive_gro: bool,
     /// Latency from the kernel's receive timestamps (SO_TIMESTAMPNS) in place of the time of the read.
     pub kernel_timestamps: bool,
+    /// Run the media thread on this CPU.
+    pub cpu: Option<usize>,
+    /// Folder with what `python -m bench.record` made; needed by [`Source::Recorded`].
+    pub recordings: Option<PathBuf>,
+}
+
+impl Default for MediaOptions {
+    fn default() -> Self {
+        Self {
+            address: IpAddr::from([127, 0, 0, 1]),
+            sample_every: 101,
+            feedback_interval: Duration::from_millis(100),
+            receive_loss: 0.0,
+            receive_gro: false,
+            kernel_timestamps: false,
+            cpu: None,
+            recordings: None,
+        }
+    }
 }
 
 /// What every publication of a kind sends from now on.
@@ -38,7 +76,9 @@ pub enum Source {
         keyframe_interval: Duration,
     },
     /// Frames recorded by a real encoder, one recording per layer, lowest first, replayed at `speed` times their pace.
-    Recorded { speed: f64 },
+    Recorded {
+        speed: f64,
+    },
 }
 
 /// Where a connection is, for the scenarios.
@@ -64,6 +104,8 @@ pub struct Counts {
     pub lost_audio: u64,
     pub lost_video: u64,
     pub duplicates: u64,
+    /// Of payload types that were not negotiated, or before the keys.
+    pub unexpected: u64,
     pub nacks_sent: u64,
     pub plis_sent: u64,
     pub plis_received: u64,
@@ -109,42 +151,114 @@ pub enum MediaError {
     Unknown(ConnectionId),
     #[error("cannot open a socket: {0}")]
     Socket(#[from] std::io::Error),
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
 }
 
-/// Cheap to clone; every call is a message to the media thread.
+/// Cheap to clone; every call is a message to the media thread, which ends when the last handle is dropped.
 #[derive(Clone, Debug)]
-pub struct MediaHandle {}
+pub struct MediaHandle {
+    requests: Sender<Request>,
+    waker: Arc<Waker>,
+}
 
 impl MediaHandle {
+    pub fn start(options: MediaOptions) -> Result<Self, MediaError> {
+        let recordings = match &options.recordings {
+            Some(folder) => read_recordings(folder)?,
+            None => Recordings(Vec::new()),
+        };
+        let (requests, receiver) = channel();
+        let waker = Arc::new(Waker::new()?);
+        let driver = Driver::new(options, receiver, Arc::clone(&waker), recordings)?;
+        std::thread::Builder::new()
+            .name("media".to_owned())
+            .spawn(move || driver.run())?;
+        Ok(Self { requests, waker })
+    }
+
+    /// Opens a socket and makes ICE credentials.
     pub async fn open(&self, plan: ConnectionPlan) -> Result<Local, MediaError> {
-        todo!("{plan:?}")
+        let (reply, answer) = oneshot::channel();
+        self.request(Request::Open(plan, reply));
+        answer.await.map_err(|_| ended())?
     }
 
     /// The server's answer or offer; the first starts ICE (or, with fixed keys, media), later ones change formats.
     pub fn set_remote(&self, connection: ConnectionId, remote: Remote) {
-        todo!("{connection:?} {remote:?}")
+        self.request(Request::SetRemote(connection, remote));
     }
 
     pub fn close(&self, connection: ConnectionId) {
-        todo!("{connection:?}")
+        self.request(Request::Close(connection));
     }
 
-    /// Until DTLS is done (with fixed keys: at once).
+    /// Until DTLS is done (with fixed keys: at once), or the connection has failed: [`Progress::failed`] tells.
     pub async fn connected(&self, connection: ConnectionId) -> Result<Progress, MediaError> {
-        todo!("{connection:?}")
+        self.wait(connection, Milestone::Connected).await
     }
 
-    /// Until a media packet that authenticates has come.
+    /// Until a media packet that authenticates has come, or the connection has failed.
     pub async fn first_media(&self, connection: ConnectionId) -> Result<Progress, MediaError> {
-        todo!("{connection:?}")
+        self.wait(connection, Milestone::FirstMedia).await
     }
 
     pub fn set_source(&self, kind: Kind, source: Source) {
-        todo!("{kind:?} {source:?}")
+        self.request(Request::SetSource(kind, source));
     }
 
     /// The counts since the last call.
     pub async fn take(&self) -> Result<Counts, MediaError> {
-        todo!()
+        let (reply, answer) = oneshot::channel();
+        self.request(Request::Take(reply));
+        answer.await.map_err(|_| ended())
     }
+
+    async fn wait(&self, connection: ConnectionId, milestone: Milestone) -> Result<Progress, MediaError> {
+        let (reply, answer) = oneshot::channel();
+        self.request(Request::Wait(connection, milestone, reply));
+        answer.await.map_err(|_| MediaError::Unknown(connection))
+    }
+
+    /// A thread that has ended is told by the answer that does not come.
+    fn request(&self, request: Request) {
+        let _ = self.requests.send(request);
+        self.waker.wake();
+    }
+}
+
+impl Drop for MediaHandle {
+    fn drop(&mut self) {
+        // The thread looks whether this was the last handle.
+        let (last, _) = channel();
+        drop(std::mem::replace(&mut self.requests, last));
+        self.waker.wake();
+    }
+}
+
+fn ended() -> MediaError {
+    MediaError::Ended("it does not answer".to_owned())
+}
+
+/// Layers of simulcast, and (as the last one) the single layer, of each codec; Opus.
+fn read_recordings(folder: &Path) -> Result<Recordings, RecordingError> {
+    let mut all = Vec::new();
+    for (codec, name) in [(Codec::Vp8, "vp8"), (Codec::H264, "h264")] {
+        for layer in 0..3 {
+            let path = folder.join(format!("{name}-{layer}.ivf"));
+            all.push((codec, layer, Recording::read(&path, codec)?));
+        }
+        let single = folder.join(format!("{name}-single.ivf"));
+        all.push((codec, usize::MAX, Recording::read(&single, codec)?));
+    }
+    let audio = Recording::read(&folder.join("opus.ivf"), Codec::Opus)?;
+    all.push((Codec::Opus, 0, audio));
+    Ok(Recordings(all))
+}
+
+/// ns since 1970.
+fn wall_clock() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_nanos() as u64)
 }

@@ -95,13 +95,6 @@ pub struct Local {
     pub publications: Vec<Publication>,
 }
 
-/// The DTLS role of the load engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Client,
-    Server,
-}
-
 /// A payload type that the server may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiveFormat {
@@ -135,13 +128,12 @@ pub struct Extensions {
 /// How packets are protected and paths checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Security {
-    /// ICE (this side controlling, RFC 8445) and DTLS-SRTP (RFC 5764).
+    /// ICE (this side controlling, RFC 8445) and DTLS-SRTP (RFC 5764; this side is the client: `a=setup:active`).
     Negotiated {
         ufrag: String,
         pwd: String,
-        /// Of the server's certificate; the handshake fails when it has another.
+        /// SHA-256 of the server's certificate; the handshake fails when it has another.
         fingerprint: [u8; 32],
-        role: Role,
     },
     /// The bare relay: no ICE, no DTLS, keys known beforehand. `None`: plain RTP.
     Fixed(Option<FixedKeys>),
