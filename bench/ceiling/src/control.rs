@@ -25,6 +25,7 @@ pub(crate) struct Announcement {
 #[derive(Serialize)]
 struct Answer {
     address: SocketAddr,
+    crypto: bool,
 }
 
 pub(crate) enum Change {
@@ -33,12 +34,12 @@ pub(crate) enum Change {
 }
 
 /// Serves until the process ends, a thread per participant.
-pub(crate) fn serve(listener: TcpListener, media: SocketAddr, changes: Sender<Change>) {
+pub(crate) fn serve(listener: TcpListener, media: SocketAddr, crypto: bool, changes: Sender<Change>) {
     for (id, stream) in (0..).zip(listener.incoming()) {
         let Ok(stream) = stream else { continue };
         let changes = changes.clone();
         let spawned = std::thread::Builder::new().stack_size(64 * 1024).spawn(move || {
-            if let Err(error) = attend(id, stream, media, &changes) {
+            if let Err(error) = attend(id, stream, media, crypto, &changes) {
                 eprintln!("pysfu-ceiling: a participant's connection: {error}");
             }
         });
@@ -48,13 +49,19 @@ pub(crate) fn serve(listener: TcpListener, media: SocketAddr, changes: Sender<Ch
     }
 }
 
-fn attend(id: u64, stream: TcpStream, media: SocketAddr, changes: &Sender<Change>) -> std::io::Result<()> {
+fn attend(
+    id: u64,
+    stream: TcpStream,
+    address: SocketAddr,
+    crypto: bool,
+    changes: &Sender<Change>,
+) -> std::io::Result<()> {
     let mut line = String::new();
     let mut reader = BufReader::new(stream.try_clone()?);
     reader.read_line(&mut line)?;
     let announcement = serde_json::from_str(&line)?;
     let _ = changes.send(Change::Joined(id, announcement));
-    let mut answer = serde_json::to_string(&Answer { address: media })?;
+    let mut answer = serde_json::to_string(&Answer { address, crypto })?;
     answer.push('\n');
     (&stream).write_all(answer.as_bytes())?;
     // Until the other side closes.

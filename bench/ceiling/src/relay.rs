@@ -43,7 +43,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     let socket = Socket::bind(SocketAddr::new(options.listen.ip(), 0), options.rcvbuf)?;
     let media = socket.address()?;
     let (sender, changes) = channel();
-    std::thread::spawn(move || control::serve(listener, media, sender));
+    let crypto = options.crypto == Crypto::Gcm;
+    std::thread::spawn(move || control::serve(listener, media, crypto, sender));
     println!("listening on {}", options.listen);
     forward(options, &socket, &changes)
 }

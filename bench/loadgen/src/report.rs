@@ -1,0 +1,219 @@
+//! What a run tells, as JSON.
+
+use serde::Serialize;
+
+use crate::media::{Counts, Latency};
+use crate::server::Usage;
+
+/// One rate, held for a while.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// Frames per second of each publisher (audio: packets).
+    pub rate: f64,
+    pub seconds: f64,
+    /// Packets per second that the server should have sent: published times receivers.
+    pub offered_pps: f64,
+    pub delivered_pps: f64,
+    pub delivered_mbps: f64,
+    /// Share of the packets of a stream that never came, by holes in the numbers.
+    pub loss: f64,
+    /// Share of the offered packets that were not delivered, streams that got nothing included.
+    pub shortfall: f64,
+    pub latency_ms: Latency,
+    pub server: Option<ServerCost>,
+    /// CPU microseconds of the load engine's media thread per received packet.
+    pub load_us_per_packet: f64,
+    /// Share of a core that the media thread used.
+    pub load_busy: f64,
+    /// Who could not do more: "server", "load" or "none".
+    pub bottleneck: &'static str,
+    pub counts: Counts,
+}
+
+/// CPU microseconds per delivered packet.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerCost {
+    /// Of the server's process, all threads.
+    pub process_us: f64,
+    /// Of the CPU that the server runs on: everything but idle, interrupts included.
+    pub cpu_us: Option<f64>,
+    pub user_us: f64,
+    pub system_us: f64,
+    /// Share of a core that the process used.
+    pub busy: f64,
+    /// Resident memory in proportion to sharing, KB.
+    pub pss_kb: u64,
+    /// CPU seconds of each of the server's threads that worked, the busiest first.
+    pub threads: Vec<ThreadCost>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ThreadCost {
+    pub id: u32,
+    pub seconds: f64,
+}
+
+impl Step {
+    pub fn new(rate: f64, fanout: f64, counts: Counts, usage: Option<&Usage>) -> Self {
+        let seconds = counts.seconds.max(1e-9);
+        let received = counts.received_audio.packets + counts.received_video.packets;
+        let bytes = counts.received_audio.bytes + counts.received_video.bytes;
+        let lost = counts.lost_audio + counts.lost_video;
+        let offered = counts.published.packets as f64 * fanout;
+        let packets = received.max(1) as f64;
+        let load_busy = counts.media_cpu_seconds / seconds;
+        let late = counts.sent_late as f64 > 0.001 * counts.published.packets as f64;
+        let server = usage.map(|usage| usage.per_packet(packets, seconds));
+        let bottleneck = if load_busy > 0.92 || counts.receive_buffer_errors > 0 || late {
+            "load"
+        } else if server.as_ref().is_some_and(|server| server.busy > 0.95) {
+            "server"
+        } else {
+            "none"
+        };
+        Self {
+            rate,
+            seconds,
+            offered_pps: offered / seconds,
+            delivered_pps: received as f64 / seconds,
+            delivered_mbps: bytes as f64 * 8.0 / seconds / 1e6,
+            loss: lost as f64 / (received + lost).max(1) as f64,
+            shortfall: (1.0 - received as f64 / offered.max(1.0)).max(0.0),
+            latency_ms: counts.latency_ms,
+            server,
+            load_us_per_packet: counts.media_cpu_seconds * 1e6 / packets,
+            load_busy,
+            bottleneck,
+            counts,
+        }
+    }
+
+    /// Delivered in full: what "sustained" means in a search for saturation.
+    pub fn is_whole(&self) -> bool {
+        self.loss <= 0.001 && self.shortfall <= 0.005
+    }
+}
+
+/// `pysfu-load fanout` and the scenarios made of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct FanoutReport {
+    pub server: String,
+    pub publishers: u32,
+    pub subscribers: u32,
+    /// Receivers of each published packet.
+    pub fanout: f64,
+    pub cipher: &'static str,
+    pub join_failures: Vec<String>,
+    pub steps: Vec<Step>,
+    /// The highest rate that was delivered whole, when it was searched for.
+    pub saturation: Option<Step>,
+}
+
+/// `pysfu-load joins`: milliseconds from the beginning of signaling.
+#[derive(Clone, Debug, Serialize)]
+pub struct JoinsReport {
+    pub server: String,
+    pub rate: f64,
+    pub joins: usize,
+    /// From the first to the last join's first media.
+    pub seconds: f64,
+    pub failed: usize,
+    /// Distinct reasons, at most ten.
+    pub failures: Vec<String>,
+    pub joined_ms: Quantiles,
+    pub connected_ms: Quantiles,
+    pub first_media_ms: Quantiles,
+    /// All of them, in order of joining.
+    pub first_media_each_ms: Vec<f64>,
+    /// Of a cheap RPC asked all the while.
+    pub rpc_ms: Option<Quantiles>,
+    /// CPU seconds of the server and of the load engine, both its threads.
+    pub server_cpu_seconds: Option<f64>,
+    pub load_cpu_seconds: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Quantiles {
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl Quantiles {
+    pub fn of(values: &[f64]) -> Self {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            let index = (share * sorted.len().saturating_sub(1) as f64).round() as usize;
+            sorted.get(index).copied().unwrap_or(f64::NAN)
+        };
+        Self {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            max: at(1.0),
+        }
+    }
+}
+
+/// `pysfu-load memory`.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemoryReport {
+    pub server: String,
+    pub kind: &'static str,
+    pub viewers: u32,
+    pub points: Vec<MemoryPoint>,
+    /// Least squares over the points.
+    pub kb_per_subscription: f64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MemoryPoint {
+    pub subscriptions: u32,
+    pub pss_kb: u64,
+}
+
+/// Least-squares slope of (x, y).
+pub fn slope(points: &[(f64, f64)]) -> f64 {
+    let count = points.len().max(1) as f64;
+    let (x, y) = points
+        .iter()
+        .fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
+    let (mean_x, mean_y) = (x / count, y / count);
+    let (over, under) = points.iter().fold((0.0, 0.0), |sum, point| {
+        let dx = point.0 - mean_x;
+        (sum.0 + dx * (point.1 - mean_y), sum.1 + dx * dx)
+    });
+    over / under
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_and_slopes() {
+        let values: Vec<f64> = (0..=100).rev().map(f64::from).collect();
+        let quantiles = Quantiles::of(&values);
+        assert_eq!((quantiles.p50, quantiles.p99, quantiles.max), (50.0, 99.0, 100.0));
+        assert_eq!(slope(&[(0.0, 5.0), (10.0, 25.0), (20.0, 45.0)]), 2.0);
+    }
+
+    #[test]
+    fn a_step_tells_who_is_the_bottleneck() {
+        let mut counts = Counts {
+            seconds: 1.0,
+            media_cpu_seconds: 0.5,
+            ..Counts::default()
+        };
+        counts.published.packets = 10;
+        counts.received_video.packets = 990;
+        counts.lost_video = 10;
+        let step = Step::new(1.0, 100.0, counts.clone(), None);
+        assert_eq!((step.bottleneck, step.loss, step.is_whole()), ("none", 0.01, false));
+        assert!((step.shortfall - 0.01).abs() < 1e-9);
+        counts.receive_buffer_errors = 1;
+        assert_eq!(Step::new(1.0, 100.0, counts, None).bottleneck, "load");
+    }
+}

@@ -1,0 +1,216 @@
+//! How participants get into a room of some server. One load engine for all; only the adapter differs.
+
+mod janus;
+mod pysfu;
+mod relay;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use engine::event::SrtpProfile;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::media::{MediaError, MediaHandle};
+use crate::plan::{ConnectionId, Publication};
+use crate::sdp::{Receiving, SdpError};
+
+pub use pysfu::Probe;
+
+/// A server, by the URL of its signaling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// `pysfu://host:port`: gRPC of this project. Key and secret of the token: those of `--dev` unless given as
+    /// `pysfu://key:secret@host:port`.
+    Pysfu {
+        address: String,
+        key: String,
+        secret: String,
+    },
+    /// `janus+ws://host:port`: the videoroom plugin over WebSocket.
+    Janus { address: String },
+    /// `relay://host:port`: the bare relay of `bench/ceiling`.
+    Relay { address: String },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SignalingError {
+    #[error("{0:?} is no URL of a server: pysfu://, janus+ws:// and relay:// are known")]
+    Url(String),
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the server refused: {0}")]
+    Refused(String),
+    #[error("the server's message cannot be understood: {0}")]
+    Protocol(String),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error(transparent)]
+    Sdp(#[from] SdpError),
+    #[error(transparent)]
+    Media(#[from] MediaError),
+}
+
+impl FromStr for Server {
+    type Err = SignalingError;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        let unknown = || SignalingError::Url(url.to_owned());
+        let (scheme, rest) = url.split_once("://").ok_or_else(unknown)?;
+        let rest = rest.trim_end_matches('/').to_owned();
+        Ok(match scheme {
+            "pysfu" => {
+                let (credentials, address) = rest.rsplit_once('@').unwrap_or(("devkey:secret", &rest));
+                let (key, secret) = credentials.split_once(':').ok_or_else(unknown)?;
+                Self::Pysfu {
+                    address: address.to_owned(),
+                    key: key.to_owned(),
+                    secret: secret.to_owned(),
+                }
+            }
+            "janus+ws" => Self::Janus { address: rest },
+            "relay" => Self::Relay { address: rest },
+            _ => return Err(unknown()),
+        })
+    }
+}
+
+/// Whose tracks a participant takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subscribe {
+    None,
+    /// Everyone's, with so many media sections offered at once.
+    All(Receiving),
+}
+
+#[derive(Clone, Debug)]
+pub struct Join {
+    pub room: String,
+    pub index: u32,
+    pub identity: String,
+    pub publish: Vec<Publication>,
+    pub subscribe: Subscribe,
+    /// Subscriptions are made but held: nothing is sent until they are resumed.
+    pub paused: bool,
+    pub cipher: SrtpProfile,
+}
+
+/// Seconds from the beginning of signaling.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    /// The server let the participant in.
+    pub joined: f64,
+    /// Its description was applied: ICE begins.
+    pub answered: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Size shown, in pixels: which layer is wanted of everything received.
+    Wanted {
+        width: u32,
+        height: u32,
+    },
+    Pause(bool),
+    Leave,
+}
+
+/// A participant in a room. Dropping it leaves.
+#[derive(Debug)]
+pub struct Session {
+    /// The first is the one that media is expected on.
+    pub connections: Vec<ConnectionId>,
+    pub timing: Timing,
+    control: UnboundedSender<Control>,
+}
+
+impl Session {
+    /// The receiver goes to the task that owns the server's connection.
+    fn new(connections: Vec<ConnectionId>, timing: Timing) -> (Self, tokio::sync::mpsc::UnboundedReceiver<Control>) {
+        let (control, orders) = unbounded_channel();
+        let session = Self {
+            connections,
+            timing,
+            control,
+        };
+        (session, orders)
+    }
+
+    pub fn set_wanted(&self, width: u32, height: u32) {
+        let _ = self.control.send(Control::Wanted { width, height });
+    }
+
+    pub fn pause(&self, paused: bool) {
+        let _ = self.control.send(Control::Pause(paused));
+    }
+}
+
+/// Joins participants, sharing what can be shared between them. Must live on a tokio runtime with a `LocalSet`.
+pub struct Adapter {
+    media: MediaHandle,
+    kind: Kind,
+}
+
+enum Kind {
+    Pysfu(pysfu::Pysfu),
+    Janus(janus::Janus),
+    Relay(relay::Relay),
+}
+
+/// How long a server may take to let a participant in.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Adapter {
+    pub async fn new(server: &Server, media: MediaHandle) -> Result<Self, SignalingError> {
+        let kind = match server {
+            Server::Pysfu { address, key, secret } => Kind::Pysfu(pysfu::Pysfu::connect(address, key, secret).await?),
+            Server::Janus { address } => Kind::Janus(janus::Janus::new(address)),
+            Server::Relay { address } => Kind::Relay(relay::Relay::new(address)),
+        };
+        Ok(Self { media, kind })
+    }
+
+    /// Until ICE begins: see [`MediaHandle::connected`] for what follows.
+    pub async fn join(&self, join: Join) -> Result<Session, SignalingError> {
+        let joining = async {
+            match &self.kind {
+                Kind::Pysfu(server) => server.join(&self.media, join).await,
+                Kind::Janus(server) => server.join(&self.media, join).await,
+                Kind::Relay(server) => server.join(&self.media, join).await,
+            }
+        };
+        tokio::time::timeout(PATIENCE, joining)
+            .await
+            .map_err(|_| SignalingError::Timeout(PATIENCE))?
+    }
+
+    /// Something cheap to ask the server for while it is busy, if it has such.
+    pub fn probe(&self, room: &str) -> Option<Probe> {
+        match &self.kind {
+            Kind::Pysfu(server) => Some(server.probe(room)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let pysfu = |key: &str| Server::Pysfu {
+            address: "127.0.0.1:7".to_owned(),
+            key: key.to_owned(),
+            secret: "secret".to_owned(),
+        };
+        assert_eq!("pysfu://127.0.0.1:7".parse::<Server>().unwrap(), pysfu("devkey"));
+        assert_eq!("pysfu://me:secret@127.0.0.1:7".parse::<Server>().unwrap(), pysfu("me"));
+        let janus = Server::Janus {
+            address: "[::1]:8188".to_owned(),
+        };
+        assert_eq!("janus+ws://[::1]:8188/".parse::<Server>().unwrap(), janus);
+        for bad in ["", "http://x", "pysfu:/x"] {
+            assert!(matches!(bad.parse::<Server>(), Err(SignalingError::Url(_))), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! This project's own gRPC (`protos/pysfu/v1/signaling.proto`): one round trip with the offer in the join.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Streaming};
+
+use self::proto::room_service_client::RoomServiceClient;
+use self::proto::session_request::Message as Ask;
+use self::proto::session_response::Message as Told;
+use self::proto::signaling_service_client::SignalingServiceClient;
+use super::{Control, Join, Session, SignalingError, Subscribe, Timing};
+use crate::media::MediaHandle;
+use crate::plan::{Codec, ConnectionPlan, Kind, Local};
+use crate::sdp::{Description, Receiving, offer};
+
+#[allow(clippy::all, unreachable_pub, reason = "generated")]
+mod proto {
+    tonic::include_proto!("pysfu.v1");
+}
+
+/// HTTP/2 connections that the participants share.
+const CHANNELS: usize = 8;
+/// Seconds that a token is good for.
+const TOKEN_LIFE: u64 = 3_600;
+
+pub(super) struct Pysfu {
+    channels: Vec<Channel>,
+    next: Cell<usize>,
+    key: String,
+    secret: String,
+}
+
+/// The claims that `control_plane/auth.py` reads.
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    exp: u64,
+    video: Grants<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Grants<'a> {
+    room: &'a str,
+    room_join: bool,
+    room_admin: bool,
+}
+
+impl Pysfu {
+    pub(super) async fn connect(address: &str, key: &str, secret: &str) -> Result<Self, SignalingError> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| SignalingError::Url(error.to_string()))?
+            .tcp_nodelay(true);
+        let mut channels = Vec::new();
+        for _ in 0..CHANNELS {
+            let channel = endpoint.connect().await;
+            channels.push(channel.map_err(|error| SignalingError::Unreachable(format!("{address}: {error}")))?);
+        }
+        Ok(Self {
+            channels,
+            next: Cell::new(0),
+            key: key.to_owned(),
+            secret: secret.to_owned(),
+        })
+    }
+
+    fn channel(&self) -> Channel {
+        let next = self.next.get();
+        self.next.set((next + 1) % CHANNELS);
+        self.channels[next].clone()
+    }
+
+    fn token(&self, identity: &str, room: &str) -> Result<MetadataValue<Ascii>, SignalingError> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs());
+        let claims = Claims {
+            iss: &self.key,
+            sub: identity,
+            exp: now + TOKEN_LIFE,
+            video: Grants {
+                room,
+                room_join: true,
+                room_admin: true,
+            },
+        };
+        let secret = jsonwebtoken::EncodingKey::from_secret(self.secret.as_bytes());
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &secret)
+            .map_err(|error| SignalingError::Protocol(error.to_string()))?;
+        format!("Bearer {token}")
+            .parse()
+            .map_err(|_| SignalingError::Protocol("the token is no header value".to_owned()))
+    }
+
+    pub(super) fn probe(&self, room: &str) -> Probe {
+        Probe {
+            channel: self.channel(),
+            token: self.token("probe", room).ok(),
+            room: room.to_owned(),
+        }
+    }
+
+    pub(super) async fn join(&self, media: &MediaHandle, join: Join) -> Result<Session, SignalingError> {
+        let begun = Instant::now();
+        let plan = ConnectionPlan {
+            participant: join.index,
+            publications: join.publish.clone(),
+            cipher: join.cipher,
+        };
+        let local = media.open(plan).await?;
+        let (asks, stream) = channel(64);
+        let first = request(1, Ask::Join(message(&join, &local)));
+        asks.send(first)
+            .await
+            .map_err(|_| SignalingError::Unreachable("the stream ended".to_owned()))?;
+        let mut call = Request::new(ReceiverStream::new(stream));
+        call.metadata_mut()
+            .insert("authorization", self.token(&join.identity, &join.room)?);
+        let refused =
+            |status: tonic::Status| SignalingError::Refused(format!("{:?} {}", status.code(), status.message()));
+        let mut answers = SignalingServiceClient::new(self.channel())
+            .session(call)
+            .await
+            .map_err(refused)?
+            .into_inner();
+        let mut timing = Timing::default();
+        loop {
+            let told = answers.message().await.map_err(refused)?;
+            let told = told.ok_or_else(|| SignalingError::Refused("the stream ended".to_owned()))?;
+            match told.message {
+                Some(Told::Joined(_)) => timing.joined = begun.elapsed().as_secs_f64(),
+                Some(Told::Answer(answer)) => {
+                    media.set_remote(local.id, Description::parse(&answer.sdp)?.remote(&local)?);
+                    timing.answered = begun.elapsed().as_secs_f64();
+                    break;
+                }
+                Some(Told::RequestFailed(failed)) => return Err(SignalingError::Refused(failed.message)),
+                Some(Told::Left(left)) => return Err(SignalingError::Refused(left.message)),
+                _ => {}
+            }
+        }
+        let (session, orders) = Session::new(vec![local.id], timing);
+        tokio::task::spawn_local(attend(media.clone(), local, asks, answers, orders, join.paused));
+        Ok(session)
+    }
+}
+
+/// `GetRoom`, for how long the server takes to answer while it is busy.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    channel: Channel,
+    token: Option<MetadataValue<Ascii>>,
+    room: String,
+}
+
+impl Probe {
+    /// How long one call took; a room that does not exist yet is an answer, too.
+    pub async fn ask(&self) -> Duration {
+        let mut call = Request::new(proto::GetRoomRequest {
+            room: self.room.clone(),
+        });
+        if let Some(token) = &self.token {
+            call.metadata_mut().insert("authorization", token.clone());
+        }
+        let begun = Instant::now();
+        let _ = RoomServiceClient::new(self.channel.clone()).get_room(call).await;
+        begun.elapsed()
+    }
+}
+
+fn request(id: u64, message: Ask) -> proto::SessionRequest {
+    proto::SessionRequest {
+        request_id: id,
+        message: Some(message),
+    }
+}
+
+fn message(join: &Join, local: &Local) -> proto::Join {
+    let receiving = match join.subscribe {
+        Subscribe::None => Receiving::default(),
+        Subscribe::All(receiving) => receiving,
+    };
+    let add_tracks = join.publish.iter().map(|publication| {
+        let (kind, source) = match publication.codec.kind() {
+            Kind::Audio => (proto::MediaKind::Audio, proto::TrackSource::Microphone),
+            Kind::Video => (proto::MediaKind::Video, proto::TrackSource::Camera),
+        };
+        let layers = publication
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(index, layer)| proto::VideoLayer {
+                rid: layer.rid.clone().unwrap_or_default(),
+                width: layer.width,
+                height: layer.height,
+                bitrate_bps: layer.bitrate,
+                spatial: index as u32,
+                ..Default::default()
+            });
+        let best = publication.layers.last();
+        proto::AddTrack {
+            cid: publication.cid.clone(),
+            kind: kind.into(),
+            source: source.into(),
+            width: best.map_or(0, |layer| layer.width),
+            height: best.map_or(0, |layer| layer.height),
+            layers: if publication.codec == Codec::Opus {
+                Vec::new()
+            } else {
+                layers.collect()
+            },
+            disable_red: true,
+            ..Default::default()
+        }
+    });
+    proto::Join {
+        room: join.room.clone(),
+        auto_subscribe: join.subscribe != Subscribe::None,
+        reserve_sections: true,
+        offer: Some(proto::SessionDescription {
+            sdp: offer(local, receiving),
+            id: 1,
+            ..Default::default()
+        }),
+        add_tracks: add_tracks.collect(),
+        client: concat!("pysfu-load ", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..Default::default()
+    }
+}
+
+/// Lives as long as the session: reads what the server tells, sends what is ordered.
+async fn attend(
+    media: MediaHandle,
+    local: Local,
+    asks: Sender<proto::SessionRequest>,
+    mut answers: Streaming<proto::SessionResponse>,
+    mut orders: UnboundedReceiver<Control>,
+    mut paused: bool,
+) {
+    let mut size = (0, 0);
+    let mut tracks: Vec<String> = Vec::new();
+    let mut id = 2;
+    loop {
+        let changed = tokio::select! {
+            told = answers.message() => match told {
+                Ok(Some(told)) => match told.message {
+                    Some(Told::TrackSubscribed(subscribed)) => {
+                        tracks.push(subscribed.track_id.clone());
+                        if !paused && size == (0, 0) { Vec::new() } else { vec![subscribed.track_id] }
+                    }
+                    Some(Told::Left(_)) => break,
+                    _ => Vec::new(),
+                },
+                _ => break,
+            },
+            order = orders.recv() => match order {
+                Some(Control::Wanted { width, height }) => {
+                    size = (width, height);
+                    tracks.clone()
+                }
+                Some(Control::Pause(pause)) => {
+                    paused = pause;
+                    tracks.clone()
+                }
+                Some(Control::Leave) | None => {
+                    let _ = asks.send(request(id, Ask::Leave(proto::Leave {}))).await;
+                    break;
+                }
+            },
+        };
+        if !changed.is_empty() {
+            let settings = proto::UpdateTrackSettings {
+                track_ids: changed,
+                disabled: paused,
+                width: size.0,
+                height: size.1,
+                ..Default::default()
+            };
+            id += 1;
+            if asks
+                .send(request(id, Ask::UpdateTrackSettings(settings)))
+                .await
+                .is_err()
+            {
+                break;
+            }
+        }
+    }
+    media.close(local.id);
+}
