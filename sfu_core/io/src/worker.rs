@@ -20,7 +20,7 @@ use crate::sys::{Poller, Waker};
 use crate::udp::{Mmsg, Receiver, Sender};
 
 /// Bytes of outgoing datagrams per flush. Larger makes longer GSO groups, smaller stays in the cache.
-const ARENA: usize = 1024 * 1024;
+const ARENA: usize = 256 * 1024;
 const ARENA_MESSAGES: usize = 1_024;
 /// Time spent on receiving before the turn's packets are sent: bounds the latency that a flood adds.
 const RECEIVE_BUDGET: Duration = Duration::from_millis(1);

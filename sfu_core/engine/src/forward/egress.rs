@@ -58,6 +58,35 @@ pub(super) struct Body<'a> {
     pub(super) vp8: Option<(&'a Vp8Meta, Vp8Patch)>,
 }
 
+/// Bytes that may be rewritten at the front of a payload: the original sequence number and a VP8 descriptor, which has six
+/// at most. A block of the cipher.
+const LEAD: usize = 16;
+
+impl<'a> Body<'a> {
+    /// The rewritten beginning, made in `lead`, and the rest, which is encrypted straight from the shared packet.
+    #[inline]
+    fn parts<'l>(&self, lead: &'l mut [u8; LEAD]) -> [&'l [u8]; 2]
+    where
+        'a: 'l,
+    {
+        if self.original.is_none() && self.vp8.is_none() {
+            return [&[], self.payload];
+        }
+        let mut at = 0;
+        if let Some(original) = self.original {
+            at = 2;
+            lead[..at].copy_from_slice(&original.to_be_bytes());
+        }
+        let (first, rest) = self.payload.split_at(self.payload.len().min(LEAD - at));
+        let end = at + first.len();
+        lead[at..end].copy_from_slice(first);
+        if let Some((meta, values)) = self.vp8 {
+            vp8::patch(&mut lead[at..end], meta, values);
+        }
+        [&lead[..end], rest]
+    }
+}
+
 impl<'a> Egress<'a> {
     /// `now` in microseconds.
     pub fn new(
@@ -94,8 +123,7 @@ impl<'a> Egress<'a> {
         body: Body<'_>,
     ) -> Result<usize, WriteError> {
         let out = self.arena.reserve(ROOM).ok_or(WriteError::ArenaFull)?;
-        let prefix = if body.original.is_some() { 2 } else { 0 };
-        let content = prefix + body.payload.len();
+        let content = body.payload.len() + if body.original.is_some() { 2 } else { 0 };
         let values = Values {
             ids: self.ids,
             mid: head.mid,
@@ -106,27 +134,9 @@ impl<'a> Egress<'a> {
         let header_len = template
             .write(out, &head, &values, packet)
             .ok_or(WriteError::Unsendable)?;
-        let len = header_len + content;
-        let room = out.get_mut(header_len..len).ok_or(WriteError::Unsendable)?;
-        let protected = match body {
-            // Encrypted from the shared packet straight into the arena.
-            Body {
-                original: None,
-                vp8: None,
-                payload,
-            } => self.sender.protect_rtp_from(out, header_len, payload, head.sequence),
-            Body { original, vp8, payload } => {
-                let (number, copy) = room.split_at_mut(prefix);
-                if let Some(original) = original {
-                    number.copy_from_slice(&original.to_be_bytes());
-                }
-                copy.copy_from_slice(payload);
-                if let Some((meta, values)) = vp8 {
-                    vp8::patch(copy, meta, values);
-                }
-                self.sender.protect_rtp(out, header_len, len, head.sequence)
-            }
-        };
+        let mut lead = [0; LEAD];
+        let parts = body.parts(&mut lead);
+        let protected = self.sender.protect_rtp_from(out, header_len, parts, head.sequence);
         let len = protected.map_err(|_| WriteError::Unsendable)?;
         self.arena.commit(self.socket, self.to, len);
         *self.transport_sequence = self.transport_sequence.wrapping_add(1);

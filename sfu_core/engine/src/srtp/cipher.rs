@@ -76,21 +76,24 @@ impl Cipher {
         Ok(())
     }
 
-    /// The same with the payload elsewhere: `packet` is header, room for the payload and room for the tag.
+    /// The same with the payload elsewhere, in two parts: `packet` is header, room for the payload and room for the tag.
     pub(super) fn seal_rtp_from(
         &self,
         ssrc: u32,
         index: u64,
         packet: &mut [u8],
         header_len: usize,
-        payload: &[u8],
+        [first, second]: [&[u8]; 2],
     ) -> Result<(), SrtpError> {
         let (header, rest) = packet.split_at_mut_checked(header_len).ok_or(SrtpError::TooShort)?;
-        let (body, tag) = rest.split_at_mut_checked(payload.len()).ok_or(SrtpError::TooShort)?;
+        let (front, back) = rest.split_at_mut_checked(first.len()).ok_or(SrtpError::TooShort)?;
         match self {
-            Self::Gcm { rtp, .. } => rtp.seal_from(rtp_nonce(ssrc, index), header, payload, body, tag),
+            Self::Gcm { rtp, .. } => rtp.seal_from(rtp_nonce(ssrc, index), header, [first, second], front, back),
             Self::Cm { .. } => {
-                body.copy_from_slice(payload);
+                front.copy_from_slice(first);
+                back.get_mut(..second.len())
+                    .ok_or(SrtpError::TooShort)?
+                    .copy_from_slice(second);
                 self.seal_rtp(ssrc, index, packet, header_len)
             }
         }
@@ -294,17 +297,24 @@ impl Gcm {
         tag.as_ref().try_into().map_err(|_| SrtpError::NoRoom)
     }
 
+    /// `back` has room for the second part and the tag.
     fn seal_from(
         &self,
         nonce: u128,
         aad: &[u8],
-        payload: &[u8],
-        out: &mut [u8],
-        tag: &mut [u8],
+        [first, second]: [&[u8]; 2],
+        front: &mut [u8],
+        back: &mut [u8],
     ) -> Result<(), SrtpError> {
-        self.key
-            .seal_out_of_place_scatter(self.nonce(nonce), Aad::from(aad), payload, out, &[], tag)
-            .map_err(|_| SrtpError::NoRoom)
+        let (nonce, aad) = (self.nonce(nonce), Aad::from(aad));
+        let sealed = if first.is_empty() {
+            let (body, tag) = back.split_at_mut_checked(second.len()).ok_or(SrtpError::TooShort)?;
+            self.key.seal_out_of_place_scatter(nonce, aad, second, body, &[], tag)
+        } else {
+            self.key
+                .seal_out_of_place_scatter(nonce, aad, first, front, second, back)
+        };
+        sealed.map_err(|_| SrtpError::NoRoom)
     }
 
     fn open(&self, nonce: u128, aad: &[u8], payload: &mut [u8], tag: &[u8]) -> Result<(), SrtpError> {
