@@ -27,6 +27,8 @@ struct Participant {
     publishes: bool,
     /// From it, to it.
     ciphers: Option<(Cipher, Cipher)>,
+    /// Index of the newest packet from it.
+    newest: Option<u64>,
 }
 
 /// A packet of the batch, decrypted.
@@ -88,7 +90,7 @@ fn forward(options: &Options, socket: &Socket, changes: &Receiver<Change>) -> Re
             packets.extend(
                 by_address
                     .get(&from)
-                    .and_then(|&from| open(&participants, from, slot, datagram)),
+                    .and_then(|&from| open(&mut participants, from, slot, datagram)),
             );
         }
         for (index, to) in participants.iter().enumerate().filter(|(_, to)| to.receives) {
@@ -129,25 +131,26 @@ fn participant(options: &Options, id: u64, announcement: &Announcement) -> Resul
         receives: announcement.receives,
         publishes: announcement.publishes,
         ciphers,
+        newest: None,
     })
 }
 
-/// RTP only: what else comes (feedback) is not looked at. The rollover counter is taken as 0: runs are shorter than a
-/// turn of the numbers, or lose a moment at each; the cost is the same.
-fn open(participants: &[Participant], from: usize, slot: usize, datagram: &mut [u8]) -> Option<Packet> {
+/// RTP only: what else comes (feedback) is not looked at.
+fn open(participants: &mut [Participant], from: usize, slot: usize, datagram: &mut [u8]) -> Option<Packet> {
     let [first, second, s0, s1, ..] = *datagram else {
         return None;
     };
     if first >> 6 != 2 || (192..224).contains(&second) {
         return None;
     }
-    let participant = participants.get(from).filter(|participant| participant.publishes)?;
+    let participant = participants.get_mut(from).filter(|participant| participant.publishes)?;
     let header = header_len(datagram)?;
-    let index = u64::from(u16::from_be_bytes([s0, s1]));
+    let index = index(participant.newest, u16::from_be_bytes([s0, s1]));
     let len = match &participant.ciphers {
         None => datagram.len(),
         Some((cipher, _)) => cipher.open(datagram, header, index)?,
     };
+    participant.newest = participant.newest.max(Some(index));
     Some(Packet {
         from,
         slot,
@@ -155,4 +158,24 @@ fn open(participants: &[Participant], from: usize, slot: usize, datagram: &mut [
         len,
         index,
     })
+}
+
+/// The packet index that is nearest to the newest one (RFC 3711 section 3.3.1); a participant has one stream.
+fn index(newest: Option<u64>, seq: u16) -> u64 {
+    let newest = newest.unwrap_or(u64::from(seq));
+    let distance = seq.wrapping_sub(newest as u16) as i16;
+    newest.saturating_add_signed(distance.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_turn_over_without_a_gap() {
+        assert_eq!(index(None, 65_535), 65_535);
+        assert_eq!(index(Some(65_535), 0), 65_536);
+        assert_eq!(index(Some(65_537), 65_535), 65_535);
+        assert_eq!(index(Some(3 << 16), 2), (3 << 16) + 2);
+    }
 }
