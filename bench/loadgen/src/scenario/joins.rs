@@ -40,6 +40,9 @@ struct Joined {
     first_media: f64,
 }
 
+/// Of the participant with this index.
+type Outcome = (u32, Result<(Joined, Session), SignalingError>);
+
 pub async fn run(server: &Server, name: &str, media: MediaHandle, plan: Plan) -> Result<JoinsReport, ScenarioError> {
     let mut progress = Progress::default();
     let adapter = Rc::new(Adapter::new(server, media.clone()).await?);
@@ -64,13 +67,12 @@ pub async fn run(server: &Server, name: &str, media: MediaHandle, plan: Plan) ->
         })
     });
     let begun = Instant::now();
-    let mut running: JoinSet<(u32, Result<(Joined, Session), SignalingError>)> = JoinSet::new();
+    let mut running: JoinSet<Outcome> = JoinSet::new();
     let mut done: Vec<(u32, Joined)> = Vec::new();
     let mut staying: Vec<Session> = Vec::new();
     let mut reasons = BTreeSet::new();
     let mut failed = 0;
-    let mut take = |outcome: (u32, Result<(Joined, Session), SignalingError>), staying: &mut Vec<Session>| match outcome
-    {
+    let mut take = |outcome: Outcome, staying: &mut Vec<Session>| match outcome {
         (index, Ok((joined, session))) => {
             done.push((index, joined));
             staying.push(session);

@@ -202,7 +202,6 @@ fn message(join: &Join, local: &Local) -> proto::Join {
                 height: layer.height,
                 bitrate_bps: layer.bitrate,
                 spatial: index as u32,
-                ..Default::default()
             });
         let best = publication.layers.last();
         proto::AddTrack {
