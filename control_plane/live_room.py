@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Least time between two updates to everyone: longer costs less in big rooms, shorter shows changes sooner.
+# Least time between two updates to everyone: longer costs less, shorter shows changes sooner.
 UPDATE_INTERVAL: Final = 0.05
+# Messages per second that the updates of one room may cost. A bigger room is told less often, but of new tracks sooner
+# than of anything else: media waits for that.
+UPDATE_MESSAGES: Final = 1_000
+UPDATE_MESSAGES_TRACKS: Final = 5_000
 SPEAKERS_INTERVAL: Final = 0.2
 
 
@@ -44,6 +48,7 @@ class LiveRoom:
         self._fresh: list[Track] = []
         self._update: asyncio.Handle | None = None
         self._updated_at = 0.0
+        self._update_at = 0.0
         self._room_changed = False
         self._tracks: dict[str, Track] = {}
         self._voices: dict[str, tuple[Track, int, bool]] = {}
@@ -290,10 +295,17 @@ class LiveRoom:
                 handle.cancel()
 
     def _schedule_update(self) -> None:
-        if self._update is None and not self.room.ended:
-            wait = self._updated_at + UPDATE_INTERVAL - self._loop.time()
-            later = self._loop.call_later
-            self._update = later(wait, self._tell_update) if wait > 0 else self._loop.call_soon(self._tell_update)
+        if self.room.ended:
+            return
+        at = self._updated_at + update_interval(len(self.room.participants), new_tracks=bool(self._fresh))
+        if self._update is not None:
+            if self._update_at <= at:
+                return
+            self._update.cancel()
+        self._update_at = at
+        wait = at - self._loop.time()
+        later = self._loop.call_later
+        self._update = later(wait, self._tell_update) if wait > 0 else self._loop.call_soon(self._tell_update)
 
     def _tell_update(self) -> None:
         self._update = None
@@ -317,6 +329,11 @@ class LiveRoom:
                     participant.session.consider(track)
             except Exception:
                 log.exception("subscribing failed", participant=participant.id)
+
+
+def update_interval(participants: int, *, new_tracks: bool) -> float:
+    """Least seconds between two updates of a room of this size."""
+    return max(UPDATE_INTERVAL, participants / (UPDATE_MESSAGES_TRACKS if new_tracks else UPDATE_MESSAGES))
 
 
 def _speakers_changed(voices: Mapping[str, Voice]) -> SessionResponse:

@@ -62,13 +62,19 @@ class Monitor:
                     if not participant.hidden:
                         updates.append(participant.id)
                 told[participant.id] = before
+            fresh = set(updates)
             if updates:
                 live.broadcast(_message({key: told[key] for key in updates}))
-            known = [item.id for item in live.room.participants.values() if item.id in told and not item.hidden]
-            for session in newcomers:
-                others = {key: told[key] for key in known if key not in updates}
-                if others:
-                    session.emit(_message(others))
+            if newcomers:
+                told_before = {
+                    item.id: told[item.id]
+                    for item in live.room.participants.values()
+                    if item.id in told and not item.hidden and item.id not in fresh
+                }
+                if told_before:
+                    message = _message(told_before).SerializeToString()
+                    for session in newcomers:
+                        session.emit(message)
         self._told = told
 
 

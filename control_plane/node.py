@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from control_plane import ids
+from control_plane import ids, splice
 from control_plane.auth import Token
 from control_plane.client_offers import ClientOffers
 from control_plane.errors import (
@@ -373,19 +373,21 @@ class Node:
         log.info("resumed", room=name, participant=owner.id)
         return session
 
-    def _joined(self, session: Session, request_id: int, *, resumed: bool) -> SessionResponse:
+    def _joined(self, session: Session, request_id: int, *, resumed: bool) -> bytes:
+        """Serialised: the others are as many as the room is big, and each is serialised once for all who join."""
         live, participant = session.room, session.participant
-        others = [p.snapshot() for p in live.room.participants.values() if p is not participant and not p.hidden]
+        others = [p.encoded() for p in live.room.participants.values() if p is not participant and not p.hidden]
         joined = signaling_pb2.Joined(
             session_id=session.id,
             room=live.room.snapshot(),
             participant=participant.snapshot(),
-            others=others,
             resumed=resumed,
             server_version=self.version,
             node_id=self.id,
         )
-        return SessionResponse(request_id=request_id, joined=joined)
+        content = joined.SerializeToString() + splice.repeated(signaling_pb2.Joined.OTHERS_FIELD_NUMBER, others)
+        response = SessionResponse(request_id=request_id).SerializeToString()
+        return response + splice.field(SessionResponse.JOINED_FIELD_NUMBER, content)
 
     def _keep_open(self, live: LiveRoom) -> None:
         timer = self._closing.pop(live.room.info.id, None)

@@ -78,6 +78,7 @@ class Participant:
     session: "Session"
     tracks: dict[str, Track] = field(default_factory=dict)
     rules: SubscriptionRules = field(default_factory=SubscriptionRules)
+    _encoded: tuple[int, int, bytes] = (-1, -1, b"")
 
     @property
     def id(self) -> str:
@@ -100,6 +101,14 @@ class Participant:
         del self.info.tracks[:]
         self.info.tracks.extend(track.info for track in self.tracks.values() if track.announced)
         return self.info
+
+    def encoded(self) -> bytes:
+        """The snapshot serialised: once for each version, however many are told."""
+        version, state, data = self._encoded
+        if (version, state) != (self.info.version, self.info.state):
+            data = self.snapshot().SerializeToString()
+            self._encoded = (self.info.version, self.info.state, data)
+        return data
 
     def track(self, track_id: str) -> Track:
         track = self.tracks.get(track_id)
