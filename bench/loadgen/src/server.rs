@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::time::Instant;
 
 use crate::report::{ServerCost, ThreadCost};
 
@@ -21,9 +22,10 @@ pub struct Reading {
     /// Ticks of the process in user mode and in the kernel.
     user: u64,
     system: u64,
-    /// Ticks of the CPU that were not idle, and all of them.
-    busy: u64,
-    all: u64,
+    /// Ticks that the CPU was idle. The kernel counts idle time exactly and samples the rest a hundred times a second,
+    /// so what is busy is better taken as what is not idle.
+    idle: u64,
+    at: Option<Instant>,
 }
 
 /// The difference of two readings.
@@ -66,15 +68,10 @@ impl Watched {
                 .lines()
                 .find_map(|line| line.strip_prefix(&name))
                 .unwrap_or_default();
-            // user nice system idle iowait irq softirq steal
-            let ticks: Vec<u64> = line
-                .split_whitespace()
-                .take(8)
-                .map(|field| field.parse().unwrap_or(0))
-                .collect();
-            reading.all = ticks.iter().sum();
-            let idle: u64 = ticks.iter().skip(3).take(2).sum();
-            reading.busy = reading.all - idle;
+            // cpuN user nice system idle iowait irq softirq steal
+            let ticks = line.split_whitespace().skip(3).take(2);
+            reading.idle = ticks.map(|field| field.parse::<u64>().unwrap_or(0)).sum();
+            reading.at = Some(Instant::now());
         }
         reading
     }
@@ -103,9 +100,10 @@ impl Watched {
         Usage {
             seconds: threads.iter().map(|thread| thread.seconds).sum(),
             user_share: user as f64 / (user + system).max(1) as f64,
-            busy_share: self
-                .cpu
-                .map(|_| (now.busy - before.busy) as f64 / (now.all - before.all).max(1) as f64),
+            busy_share: now.at.zip(before.at).map(|(now_at, before_at)| {
+                let idle = now.idle.saturating_sub(before.idle) as f64 / ticks_per_second();
+                (1.0 - idle / (now_at - before_at).as_secs_f64()).max(0.0)
+            }),
             threads,
             pss_kb: self.pss_kb(),
         }
@@ -126,4 +124,9 @@ impl Usage {
             threads: self.threads.clone(),
         }
     }
+}
+
+fn ticks_per_second() -> f64 {
+    // SAFETY: takes and touches no memory.
+    unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as f64
 }
