@@ -18,7 +18,7 @@ WEB_OUT := control_plane/gateway/static
 .PHONY: help build run test lint bench protos lock clean test-rust test-python test-web
 
 help: ## List the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMPS)/venv: requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -79,6 +79,19 @@ protos: $(STAMPS)/venv ## Regenerate pysfu/v1 from the protos
 
 bench: build ## Run the microbenchmarks
 	$(BIN)/python -m pytest bench --benchmark-only
+
+# The peers that the side-by-side measures.
+.PHONY: bench-programs bench-forward
+bench-programs:
+	@if ! command -v janus >/dev/null; then \
+	  [ "$$(id -u)" = 0 ] || { echo "as root: apt-get install janus" >&2; exit 1; }; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -q && apt-get install -q -y --no-install-recommends janus; \
+	fi
+
+# FORWARD=--quick proves in two minutes that it works; --wait waits until nothing else uses the CPUs.
+bench-forward: build bench-programs ## Measure forwarding beside the bare relay and peers (25 minutes, nothing else running)
+	$(BIN)/python -m bench.forward $(FORWARD)
 
 lock: ## Pin every dependency anew in requirements.lock
 	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
