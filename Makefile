@@ -43,14 +43,14 @@ run: build ## Build, then start a server with development keys on this machine
 	$(BIN)/pysfu serve --dev
 
 # Browsers and what else the tests drive; installed only when missing.
-TEST_PROGRAMS := chromium firefox-esr ip
+TEST_PROGRAMS := chromium firefox-esr ip valgrind
 .PHONY: test-programs
 test-programs:
 	@missing=0; for program in $(TEST_PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
 	if [ $$missing = 1 ]; then \
-	  [ "$$(id -u)" = 0 ] || { echo "as root: apt-get install chromium firefox-esr iproute2" >&2; exit 1; }; \
+	  [ "$$(id -u)" = 0 ] || { echo "as root: apt-get install chromium firefox-esr iproute2 valgrind" >&2; exit 1; }; \
 	  export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get update -q && apt-get install -q -y --no-install-recommends chromium firefox-esr iproute2; \
+	  apt-get update -q && apt-get install -q -y --no-install-recommends chromium firefox-esr iproute2 valgrind; \
 	fi
 
 test: test-rust test-web test-python ## Run every test, installing the browsers they need

@@ -207,7 +207,11 @@ impl Connection {
             self.advance_dtls(turn, None);
         }
         if !self.ready && !self.progress.failed && now - self.opened > CONNECT_TIMEOUT {
-            self.fail("not connected in 30 s");
+            let stage = match self.progress.ice_connected {
+                Some(_) => "DTLS is not done after 30 s",
+                None => "no connectivity check was answered in 30 s",
+            };
+            self.fail(stage);
         }
         if self.progress.failed {
             self.due = u64::MAX;

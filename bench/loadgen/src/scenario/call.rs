@@ -12,9 +12,6 @@ use crate::progress::Progress;
 use crate::sdp::Receiving;
 use crate::signaling::{Adapter, Join, Session, SignalingError, Subscribe};
 
-/// Participants that join at the same time.
-const CONCURRENT: usize = 16;
-
 /// What each publisher publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracks {
@@ -129,7 +126,7 @@ pub async fn join_all(
     let mut waiting = joins.into_iter();
     let mut running: JoinSet<Result<Session, SignalingError>> = JoinSet::new();
     loop {
-        while running.len() < CONCURRENT
+        while running.len() < adapter.at_once()
             && let Some(join) = waiting.next()
         {
             let (adapter, media) = (Rc::clone(adapter), media.clone());

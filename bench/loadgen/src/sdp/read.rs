@@ -162,13 +162,15 @@ impl Description {
                 }
             }
         }
+        let v4 = local.candidate.is_ipv4();
+        let of_family = self.candidates.iter().copied().filter(|candidate| candidate.is_ipv4() == v4).collect();
         Ok(Remote {
             security: Security::Negotiated {
                 ufrag: self.ufrag.clone(),
                 pwd: self.pwd.clone(),
                 fingerprint: self.fingerprint.ok_or(SdpError::Missing("SHA-256 fingerprint"))?,
             },
-            candidates: self.candidates.clone(),
+            candidates: of_family,
             receive,
             send,
             extensions,
