@@ -163,7 +163,12 @@ impl Description {
             }
         }
         let v4 = local.candidate.is_ipv4();
-        let of_family = self.candidates.iter().copied().filter(|candidate| candidate.is_ipv4() == v4).collect();
+        let of_family = self
+            .candidates
+            .iter()
+            .copied()
+            .filter(|candidate| candidate.is_ipv4() == v4)
+            .collect();
         Ok(Remote {
             security: Security::Negotiated {
                 ufrag: self.ufrag.clone(),
