@@ -7,7 +7,7 @@ mod control;
 mod relay;
 mod socket;
 
-use std::net::SocketAddr;
+use std::net::SocketAddrV4;
 
 use clap::{Parser, ValueEnum};
 
@@ -31,9 +31,10 @@ pub(crate) enum Switch {
     about = "A bare fan-out relay: the yardstick of forwarding"
 )]
 pub(crate) struct Options {
-    /// TCP address where participants announce themselves; media goes to the same IP address.
+    /// TCP address where participants announce themselves; media goes to the same IPv4 address. Port 0: any free one,
+    /// told on standard output.
     #[arg(long, default_value = "127.0.0.1:9000")]
-    listen: SocketAddr,
+    listen: SocketAddrV4,
     #[arg(long, value_enum, default_value = "gcm")]
     crypto: Crypto,
     /// UDP segmentation offload: one message for neighbours of equal size to one destination.

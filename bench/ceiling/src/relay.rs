@@ -1,32 +1,21 @@
 //! The loop: read a batch, copy and encrypt for everyone else, destination by destination, send.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::cipher::{Cipher, KeyError, TAG, header_len};
-use crate::control::{self, Announcement, Change};
+use crate::cipher::{TAG, header_len};
+use crate::control::{self, Change, Newcomer};
 use crate::socket::{Arena, Batch, Socket};
 use crate::{Crypto, Options, Switch};
 
 /// Milliseconds between two looks at who has come or gone, when no packet comes.
 const IDLE: i32 = 20;
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    #[error("{0}")]
-    Key(#[from] KeyError),
-}
-
 struct Participant {
     id: u64,
-    address: SocketAddr,
-    receives: bool,
-    publishes: bool,
-    /// From it, to it.
-    ciphers: Option<(Cipher, Cipher)>,
+    is: Newcomer,
     /// Index of the newest packet from it.
     newest: Option<u64>,
 }
@@ -40,18 +29,19 @@ struct Packet {
     index: u64,
 }
 
-pub(crate) fn run(options: &Options) -> Result<(), Error> {
+pub(crate) fn run(options: &Options) -> io::Result<()> {
     let listener = TcpListener::bind(options.listen)?;
-    let socket = Socket::bind(SocketAddr::new(options.listen.ip(), 0), options.rcvbuf)?;
+    let socket = Socket::bind(SocketAddr::new(IpAddr::V4(*options.listen.ip()), 0), options.rcvbuf)?;
     let media = socket.address()?;
+    let address = listener.local_addr()?;
     let (sender, changes) = channel();
     let crypto = options.crypto == Crypto::Gcm;
     std::thread::spawn(move || control::serve(listener, media, crypto, sender));
-    println!("listening on {}", options.listen);
+    println!("listening on {address}");
     forward(options, &socket, &changes)
 }
 
-fn forward(options: &Options, socket: &Socket, changes: &Receiver<Change>) -> Result<(), Error> {
+fn forward(options: &Options, socket: &Socket, changes: &Receiver<Change>) -> ! {
     let mut participants: Vec<Participant> = Vec::new();
     let mut by_address: HashMap<SocketAddr, usize> = HashMap::new();
     let mut batch = Batch::new();
@@ -64,7 +54,7 @@ fn forward(options: &Options, socket: &Socket, changes: &Receiver<Change>) -> Re
             for change in changes.try_iter() {
                 changed = true;
                 match change {
-                    Change::Joined(id, announcement) => participants.push(participant(options, id, &announcement)?),
+                    Change::Joined(id, is) => participants.push(Participant { id, is, newest: None }),
                     Change::Left(id) => participants.retain(|participant| participant.id != id),
                 }
             }
@@ -72,7 +62,7 @@ fn forward(options: &Options, socket: &Socket, changes: &Receiver<Change>) -> Re
                 by_address = participants
                     .iter()
                     .enumerate()
-                    .map(|(index, p)| (p.address, index))
+                    .map(|(index, participant)| (participant.is.address, index))
                     .collect();
             }
         }
@@ -93,11 +83,11 @@ fn forward(options: &Options, socket: &Socket, changes: &Receiver<Change>) -> Re
                     .and_then(|&from| open(&mut participants, from, slot, datagram)),
             );
         }
-        for (index, to) in participants.iter().enumerate().filter(|(_, to)| to.receives) {
+        for (index, to) in participants.iter().enumerate().filter(|(_, to)| to.is.receives) {
             for packet in packets.iter().filter(|packet| packet.from != index) {
                 let content = batch.bytes(packet.slot, packet.len);
                 let out = arena.reserve(socket, packet.len + TAG);
-                let len = match &to.ciphers {
+                let len = match &to.is.ciphers {
                     Some((_, cipher)) => cipher.seal(content, packet.header, packet.index, out),
                     None => {
                         out[..content.len()].copy_from_slice(content);
@@ -105,34 +95,12 @@ fn forward(options: &Options, socket: &Socket, changes: &Receiver<Change>) -> Re
                     }
                 };
                 if let Some(len) = len {
-                    arena.commit(to.address, len);
+                    arena.commit(to.is.address, len);
                 }
             }
         }
         arena.flush(socket);
     }
-}
-
-fn participant(options: &Options, id: u64, announcement: &Announcement) -> Result<Participant, KeyError> {
-    let cipher = |key: &str, salt: &str| {
-        let (key, salt) = control::bytes(key).zip(control::bytes(salt)).ok_or(KeyError)?;
-        Cipher::new(&key, &salt)
-    };
-    let ciphers = match options.crypto {
-        Crypto::None => None,
-        Crypto::Gcm => Some((
-            cipher(&announcement.send_key, &announcement.send_salt)?,
-            cipher(&announcement.receive_key, &announcement.receive_salt)?,
-        )),
-    };
-    Ok(Participant {
-        id,
-        address: announcement.address,
-        receives: announcement.receives,
-        publishes: announcement.publishes,
-        ciphers,
-        newest: None,
-    })
 }
 
 /// RTP only: what else comes (feedback) is not looked at.
@@ -143,10 +111,12 @@ fn open(participants: &mut [Participant], from: usize, slot: usize, datagram: &m
     if first >> 6 != 2 || (192..224).contains(&second) {
         return None;
     }
-    let participant = participants.get_mut(from).filter(|participant| participant.publishes)?;
+    let participant = participants
+        .get_mut(from)
+        .filter(|participant| participant.is.publishes)?;
     let header = header_len(datagram)?;
     let index = index(participant.newest, u16::from_be_bytes([s0, s1]));
-    let len = match &participant.ciphers {
+    let len = match &participant.is.ciphers {
         None => datagram.len(),
         Some((cipher, _)) => cipher.open(datagram, header, index)?,
     };
