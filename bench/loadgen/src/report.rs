@@ -5,6 +5,12 @@ use serde::Serialize;
 use crate::media::{Counts, Latency};
 use crate::server::Usage;
 
+/// Shares of a core above which there is no time left.
+const LOAD_SATURATED: f64 = 0.92;
+const SERVER_SATURATED: f64 = 0.95;
+/// Share of all drops that may not be the server's: it is read some milliseconds before the counts of the host.
+const OTHERS_DROPS: f64 = 0.05;
+
 /// One rate, held for a while.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
@@ -25,7 +31,10 @@ pub struct Step {
     pub load_us_per_packet: f64,
     /// Share of a core that the media thread used.
     pub load_busy: f64,
-    /// Who could not do more: "server", "load" or "none".
+    /// Datagrams that the kernel dropped at full sockets which are not the server's, so most likely the load engine's.
+    pub load_drops: u64,
+    /// Who could not do more: "load" when it had no time, sent late or let its sockets overflow; "server" when a thread
+    /// or the CPU of it had no time, or its sockets overflowed; else "none".
     pub bottleneck: &'static str,
     pub counts: Counts,
 }
@@ -39,8 +48,12 @@ pub struct ServerCost {
     pub cpu_us: Option<f64>,
     pub user_us: f64,
     pub system_us: f64,
-    /// Share of a core that the process used.
+    /// Share of a core that the process used, all threads: above 1 with several workers.
     pub busy: f64,
+    /// Share of a core, at most 1, of its busiest thread or of the CPU that it has to itself, whichever is higher.
+    pub busiest: f64,
+    /// Datagrams that the kernel dropped because a socket of the server was full.
+    pub receive_drops: u64,
     /// Resident memory in proportion to sharing, KB.
     pub pss_kb: u64,
     /// CPU seconds of each of the server's threads that worked, the busiest first.
@@ -64,9 +77,12 @@ impl Step {
         let load_busy = counts.media_cpu_seconds / seconds;
         let late = counts.sent_late as f64 > 0.001 * counts.published.packets as f64;
         let server = usage.map(|usage| usage.per_packet(packets, seconds));
-        let bottleneck = if load_busy > 0.92 || counts.receive_buffer_errors > 0 || late {
+        let server_drops = server.as_ref().map_or(0, |server| server.receive_drops);
+        let load_drops = counts.receive_buffer_errors.saturating_sub(server_drops);
+        let overflowed = load_drops as f64 > OTHERS_DROPS * counts.receive_buffer_errors as f64;
+        let bottleneck = if load_busy > LOAD_SATURATED || overflowed || late {
             "load"
-        } else if server.as_ref().is_some_and(|server| server.busy > 0.95) {
+        } else if server.as_ref().is_some_and(|server| server.busiest > SERVER_SATURATED) || server_drops > 0 {
             "server"
         } else {
             "none"
@@ -83,6 +99,7 @@ impl Step {
             server,
             load_us_per_packet: counts.media_cpu_seconds * 1e6 / packets,
             load_busy,
+            load_drops,
             bottleneck,
             counts,
         }
@@ -215,5 +232,25 @@ mod tests {
         assert!((step.shortfall - 0.01).abs() < 1e-9);
         counts.receive_buffer_errors = 1;
         assert_eq!(Step::new(1.0, 100.0, counts, None).bottleneck, "load");
+    }
+
+    #[test]
+    fn datagrams_dropped_at_the_server_are_not_the_load_engines() {
+        let counts = |receive_buffer_errors| Counts {
+            seconds: 1.0,
+            receive_buffer_errors,
+            ..Counts::default()
+        };
+        let step = |dropped, at_server| {
+            let usage = Usage::dropping(at_server);
+            let step = Step::new(1.0, 1.0, counts(dropped), Some(&usage));
+            (step.bottleneck, step.load_drops)
+        };
+        assert_eq!(step(0, 0), ("none", 0));
+        assert_eq!(step(1, 0), ("load", 1));
+        assert_eq!(step(1_000, 1_000), ("server", 0));
+        // Read a little earlier.
+        assert_eq!(step(1_000, 980), ("server", 20));
+        assert_eq!(step(1_000, 500), ("load", 500));
     }
 }
