@@ -21,7 +21,7 @@ ABOUT = {
     "forced": False,
     "minutes": 20.0,
 }
-MILLISECONDS = {"p50": 0.1, "p90": 0.2, "p99": 0.5, "p999": 2.0}
+MILLISECONDS = {"samples": 1_000, "p50": 0.1, "p90": 0.2, "p99": 0.5, "p999": 2.0}
 
 
 def step(
@@ -37,6 +37,8 @@ def step(
     }
     return {
         "role": role,
+        "rate": 300.0,
+        "seconds": 2.5,
         "offered_pps": pps,
         "delivered_pps": pps * (1 - loss),
         "loss": loss,

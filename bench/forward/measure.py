@@ -153,7 +153,7 @@ class Session:
         for role, step in zip(roles, report["steps"], strict=True):
             step["role"] = role
         self.raw["runs"].append({"round": turn, "media": media, "server": name, "steps": report["steps"]})
-        whole = [step["delivered_pps"] for step in report["steps"] if is_whole(step)]
+        whole = [sustained(step) for step in report["steps"] if is_whole(step)]
         if whole and self._has_ladder(media, name):
             best = max(whole)
             if not search and is_whole(report["steps"][-1]):
@@ -189,7 +189,7 @@ class Session:
         """As the search found it: the load of a comparison must be the same in all rounds."""
         name = name or YARDSTICK[media]
         found = [
-            step["delivered_pps"]
+            sustained(step)
             for run in self.raw["runs"]
             if run["round"] == 0 and run["media"] == media and run["server"] == name
             for step in run["steps"]
@@ -264,7 +264,18 @@ class Session:
 
 def is_whole(step: Mapping[str, Any]) -> bool:
     """Delivered in full, as `pysfu-load` means it: at most 0.1 % lost, and what was offered arrived."""
-    return bool(step["loss"] <= 0.001 and step["shortfall"] <= 0.005 and step["delivered_pps"] > 0)
+    return bool(step["loss"] <= 0.001 and step["shortfall"] <= most_missing(step) and step["delivered_pps"] > 0)
+
+
+def most_missing(step: Mapping[str, Any]) -> float:
+    """Share of what was offered that may be missing: a little, and two frames that are still on their way."""
+    return 0.005 + 2.0 / max(1.0, float(step["rate"]) * float(step["seconds"]))
+
+
+def sustained(step: Mapping[str, Any]) -> float:
+    """Packets per second that a step shows to be carried. What is delivered of a queue left by the step before does not
+    count."""
+    return min(float(step["delivered_pps"]), float(step["offered_pps"]))
 
 
 def available_peers(tell: Callable[[str], None]) -> list[str]:

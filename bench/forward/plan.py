@@ -11,7 +11,7 @@ VIDEO_PAYLOAD, VIDEO_PACKETS, VIDEO_SUBSCRIBERS = 1_200, 5, 100
 AUDIO_PAYLOAD, AUDIO_PARTICIPANTS, AUDIO_RATE = 120, 30, 50.0
 
 # Of the ceiling's saturation: the load at which CPU per packet is compared.
-COMPARE_AT = 0.45
+COMPARE_AT = 0.4
 # Of a peer's saturation: the load at which it is compared with us.
 PEER_AT = 0.8
 LATENCY_AT = 0.5

@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from bench.forward import svg
+from bench.forward.goals import AUDIO_KB, VIDEO_KB
 from bench.forward.plan import Media
 from bench.forward.stats import histogram, median, slope
 from bench.forward.style import STYLE
@@ -236,21 +237,28 @@ def _functions(result: Result) -> str:
 
 
 def _memory(result: Result) -> str:
+    """What each medium's subscriptions add to a server without any, which is where its line begins."""
     series, legend, highest, most = [], [], 0.0, 0.0
-    for media, colour in (("video", "s-pysfu"), ("audio", "s-audio")):
+    for media, colour, limit in (("video", "s-pysfu", VIDEO_KB), ("audio", "s-audio", AUDIO_KB)):
         report = result["memory"].get(media)
         if not report or len(report["points"]) < 2:
             continue
-        points = [(float(point["subscriptions"]), point["pss_kb"] / 1024) for point in report["points"]]
+        points = [(float(point["subscriptions"]), float(point["pss_kb"])) for point in report["points"]]
         per, base = slope(points)
-        fit = [(x, base + per * x, "") for x in (0.0, points[-1][0])]
-        marks = [(x, y, f"{x:,.0f} {media} subscriptions: {y:,.1f} MB") for x, y in points]
-        series += [Line(colour, fit, dashed=True, marks=False), Line(colour, marks)]
-        legend.append((colour, f"{media}: {report['kb_per_subscription']:.1f} KB per subscription"))
-        highest, most = max(highest, *(y for _, y in points)), max(most, points[-1][0])
+        last = points[-1][0]
+        series.append(Line("limit", [(0.0, 0.0, ""), (last, limit * last / 1024, "")], marks=False))
+        series.append(Line(colour, [(0.0, 0.0, ""), (last, per * last / 1024, "")], dashed=True, marks=False))
+        marks = [
+            (x, (y - base) / 1024, f"{x:,.0f} {media} subscriptions: {y / 1024:,.1f} MB in all") for x, y in points
+        ]
+        series.append(Line(colour, marks))
+        legend.append((colour, f"{media}: {per:.1f} KB per subscription"))
+        highest = max(highest, limit * last / 1024, *(y for _, y, _ in marks))
+        most = max(most, last)
     if not series:
         return ""
-    x, y = Axis("subscriptions", 0.0, most * 1.03), Axis("memory of the process", 0.0, highest * 1.1, unit=" MB")
+    legend.append(("limit", f"goals: {VIDEO_KB:g} and {AUDIO_KB:g} KB"))
+    x, y = Axis("subscriptions", 0.0, most * 1.03), Axis("added to the process", 0.0, highest * 1.1, unit=" MB")
     chart = svg.lines(x, y, series, name="Memory by subscriptions")
     return (
         f"<section><h2>Memory <small>of the server's process, rings filled</small></h2>{_legend(legend)}"
@@ -268,15 +276,16 @@ def _joins(result: Result) -> str:
         if not values:
             continue
         bins = histogram(values, BINS)
-        middle = [(report["first_media_ms"]["p50"], f"p50 {report['first_media_ms']['p50']:.0f} ms")]
+        quantiles = report["first_media_ms"]
+        notes = [(quantiles[name], f"{name} {quantiles[name]:.0f} ms") for name in ("p50", "p99")]
         longest = max(bins[-1][1], *(value for value, _ in limits)) if limits else bins[-1][1]
         x = Axis("from the beginning of signaling to first media", 0.0, longest * 1.02, unit=" ms")
-        chart = svg.columns(x, bins, limits=[*limits, *middle], name="Join times")
+        chart = svg.columns(x, bins, limits=limits, notes=notes, name="Join times")
         rpc = f", RPC p99 {report['rpc_ms']['p99']:.0f} ms" if report["rpc_ms"] else ""
         figures.append(
             f"<figure>{chart}<figcaption>{report['joins']:,.0f} joins at {report['rate']:g} per second "
             f"in {report['seconds']:.1f} s, "
-            f"{report['failed']} failed; p99 {report['first_media_ms']['p99']:.0f} ms{rpc}; "
+            f"{report['failed']} failed; p99 {quantiles['p99']:.0f} ms{rpc}; "
             f"server {report['server_cpu_seconds']:.1f} s of CPU, load engine {report['load_cpu_seconds']:.1f} s."
             "</figcaption></figure>"
         )

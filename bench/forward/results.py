@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.forward import plan
-from bench.forward.measure import CONTESTANTS, RELAY, YARDSTICK, is_whole
+from bench.forward.measure import CONTESTANTS, RELAY, YARDSTICK, is_whole, most_missing, sustained
 from bench.forward.plan import Media
 from bench.forward.stats import median, quartiles
 
@@ -16,6 +16,8 @@ Step = Mapping[str, Any]
 Rounds = dict[int, Step]
 # Busier than this it could not do more, whoever it is.
 SATURATED = 0.92
+# Share of the server's CPU that interrupts and others may take.
+MOST_ELSEWHERE = 0.1
 # A background above this share of a CPU disturbs a round.
 DISTURBED = 0.02
 
@@ -112,8 +114,10 @@ def _invalid(steps: Sequence[Step]) -> list[str]:
     reasons = []
     if (loss := median(step["loss"] for step in steps)) is not None and loss > 0.001:
         reasons.append(f"loss of {loss:.2%}")
-    if (short := median(step["shortfall"] for step in steps)) is not None and short > 0.005:
-        reasons.append(f"{short:.2%} of what was offered did not arrive")
+    if 2 * sum(step["shortfall"] > most_missing(step) for step in steps) > len(steps):
+        reasons.append("a part of what was offered did not arrive")
+    if (elsewhere := median(_elsewhere(step) for step in steps)) is not None and elsewhere > MOST_ELSEWHERE:
+        reasons.append(f"{elsewhere:.0%} of the server's CPU went elsewhere")
     if 2 * sum(step["bottleneck"] == "load" for step in steps) > len(steps):
         reasons.append("the load engine was the bottleneck")
     if any(step["counts"]["authentication_failed"] for step in steps):
@@ -121,8 +125,14 @@ def _invalid(steps: Sequence[Step]) -> list[str]:
     return reasons
 
 
+def _elsewhere(step: Step) -> float | None:
+    """Share of the server's CPU that neither was idle nor served its process."""
+    cpu, process = step["server"]["cpu_us"], step["server"]["process_us"]
+    return float(cpu - process) * float(step["delivered_pps"]) / 1e6 if cpu is not None else None
+
+
 def _latency(steps: Iterable[Step]) -> dict[str, float | None]:
-    steps = list(steps)
+    steps = [step for step in steps if step["latency_ms"]["samples"] > 0]
     return {quantile: median(step["latency_ms"][quantile] for step in steps) for quantile in ("p50", "p99", "p999")}
 
 
@@ -135,7 +145,7 @@ def _saturation(rounds: Sequence[Sequence[Step]]) -> dict[str, Any]:
         whole = [step for step in tried if is_whole(step)]
         if not whole:
             continue
-        found.append(float(whole[-1]["delivered_pps"]))
+        found.append(sustained(whole[-1]))
         above = [step for step in tried if step["offered_pps"] > whole[-1]["offered_pps"]]
         limits.append(_limit(above[0]) if above else "nobody")
     return {

@@ -38,7 +38,9 @@ svg{width:100%;height:auto;display:block;font-family:inherit}
 svg text{fill:var(--faint);font-size:12px;font-variant-numeric:tabular-nums}
 svg .row,svg .value{fill:var(--ink);font-size:13px}svg .value{font-weight:600}
 .grid{stroke:var(--grid)}.axis{stroke:var(--rule)}
-.limit{stroke:var(--bad);stroke-dasharray:3 4;opacity:.7}svg .limit-label{fill:var(--bad);font-size:11px}
+.limit,.line.limit{stroke:var(--bad);stroke-dasharray:3 4;stroke-width:1;opacity:.7}
+.note{stroke:var(--ink);stroke-dasharray:3 4;opacity:.5}
+svg .note-label{fill:var(--ink);font-size:11px}svg .limit-label{fill:var(--bad);font-size:11px}
 .line{fill:none;stroke-width:2;stroke-linejoin:round}.line.dashed{stroke-width:1.5;stroke-dasharray:5 4;opacity:.75}
 .mark{stroke:var(--card);stroke-width:1.5}
 .line.s-pysfu{stroke:var(--pysfu)}.line.s-ceiling{stroke:var(--ceiling)}.line.s-janus{stroke:var(--janus)}
@@ -47,7 +49,7 @@ svg .row,svg .value{fill:var(--ink);font-size:13px}svg .value{font-weight:600}
 .mark.s-audio{fill:var(--audio)}.p-user{fill:var(--user)}.p-system{fill:var(--system)}.p-rest{fill:var(--rest)}
 i.s-pysfu{background:var(--pysfu)}i.s-ceiling{background:var(--ceiling)}i.s-janus{background:var(--janus)}
 i.s-audio{background:var(--audio)}i.p-user{background:var(--user)}i.p-system{background:var(--system)}
-i.p-rest{background:var(--rest)}
+i.limit{background:var(--bad)}i.p-rest{background:var(--rest)}
 code{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.92em}
 footer{margin-top:24px;max-width:90ch}
 @media(max-width:860px){.pair{grid-template-columns:1fr}.tiles{grid-template-columns:1fr 1fr}main{padding:24px 14px}}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 WIDTH, HEIGHT = 560, 320
-LEFT, RIGHT, TOP, BOTTOM = 58, 16, 14, 44
+LEFT, RIGHT, TOP, BOTTOM = 66, 16, 14, 44
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,10 @@ def lines(x: Axis, y: Axis, series: Sequence[Line], *, limits: Sequence[tuple[fl
     for value, label in limits:
         height = _y(y, value)
         body.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>')
-        body.append(f'<text class="limit-label" x="{LEFT + 6}" y="{height - 5:.1f}">{escape(label)}</text>')
+        body.append(
+            f'<text class="limit-label" text-anchor="end" x="{WIDTH - RIGHT - 4}" y="{height + 13:.1f}">'
+            f"{escape(label)}</text>"
+        )
     for line in series:
         places = [(_x(x, px), _y(y, py), title) for px, py, title in line.points]
         path = " ".join(f"{'M' if index == 0 else 'L'}{px:.1f} {py:.1f}" for index, (px, py, _) in enumerate(places))
@@ -114,25 +117,31 @@ def bars(
     return _svg("".join(body), name, height=total)
 
 
-def columns(x: Axis, bins: Sequence[tuple[float, float, int]], *, name: str = "", colour: str = "s-pysfu",
-            limits: Sequence[tuple[float, str]] = ()) -> str:  # fmt: skip
-    """A histogram: (from, to, count). `limits`: values of x that are marked."""
+def columns(
+    x: Axis,
+    bins: Sequence[tuple[float, float, int]],
+    *,
+    name: str = "",
+    limits: Sequence[tuple[float, str]] = (),
+    notes: Sequence[tuple[float, str]] = (),
+) -> str:
+    """A histogram: (from, to, count). `limits` and `notes`: values of x that are marked."""
     y = Axis("joins", 0.0, max((count for *_, count in bins), default=1) * 1.12)
     body = [_grid(x, y)]
     for low, high, count in bins:
         left, right, top = _x(x, low), _x(x, high), _y(y, count)
         title = f"{low:.0f} to {high:.0f} ms: {count}"
         body.append(
-            f'<rect class="bar {colour}" x="{left:.1f}" y="{top:.1f}" width="{max(0.5, right - left - 1):.1f}" '
+            f'<rect class="bar s-pysfu" x="{left:.1f}" y="{top:.1f}" width="{max(0.5, right - left - 1):.1f}" '
             f'height="{HEIGHT - BOTTOM - top:.1f}"><title>{escape(title)}</title></rect>'
         )
-    for value, label in limits:
+    for kind, value, label in [*(("limit", *limit) for limit in limits), *(("note", *note) for note in notes)]:
         place = _x(x, value)
         side = "end" if place > WIDTH * 0.7 else "start"
         shift = -6 if side == "end" else 6
-        body.append(f'<line class="limit" x1="{place:.1f}" x2="{place:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+        body.append(f'<line class="{kind}" x1="{place:.1f}" x2="{place:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
         body.append(
-            f'<text class="limit-label" text-anchor="{side}" x="{place + shift:.1f}" y="{TOP + 10}">'
+            f'<text class="{kind}-label" text-anchor="{side}" x="{place + shift:.1f}" y="{TOP + 10}">'
             f"{escape(label)}</text>"
         )
     return _svg("".join(body), name)

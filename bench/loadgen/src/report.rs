@@ -105,9 +105,10 @@ impl Step {
         }
     }
 
-    /// Delivered in full: what "sustained" means in a search for saturation.
+    /// Delivered in full: what "sustained" means in a search for saturation. Two frames may be on their way at the end.
     pub fn is_whole(&self) -> bool {
-        self.loss <= 0.001 && self.shortfall <= 0.005
+        let on_the_way = 2.0 / (self.rate * self.seconds).max(1.0);
+        self.loss <= 0.001 && self.shortfall <= 0.005 + on_the_way
     }
 }
 
