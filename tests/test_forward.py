@@ -64,10 +64,10 @@ def run(turn: int, media: str, server: str, cpu: float, saturation: float) -> di
     return {"round": turn, "media": media, "server": server, "steps": steps}
 
 
-def worker(turn: int, variant: str, process_us: float, split: dict[str, float]) -> dict[str, Any]:
+def worker(turn: int, variant: str, process_us: float, split: dict[str, int]) -> dict[str, Any]:
     measured = step("", 200_000, process_us)
     measured["server"]["process_us"] = process_us
-    return {"round": turn, "variant": variant, "step": measured, "seconds_by_worker": split}
+    return {"round": turn, "variant": variant, "step": measured, "packets_by_worker": split}
 
 
 def joins(count: int, rate: float, middle: float) -> dict[str, Any]:
@@ -106,9 +106,9 @@ def raw() -> dict[str, Any]:
         "runs": runs,
         "background": [{"round": turn, "busy": [0.01, 0.03 if turn == 2 else 0.0]} for turn in (0, 1, 2)],
         "workers": [
-            worker(0, "one", 1.0, {"sfu-worker-0": 1.0}),
-            worker(0, "two on one CPU", 1.02, {"sfu-worker-0": 0.5, "sfu-worker-1": 0.5}),
-            worker(0, "two on two CPUs", 1.05, {"sfu-worker-0": 0.52, "sfu-worker-1": 0.48}),
+            worker(0, "one", 1.0, {"0": 1_000}),
+            worker(0, "two on one CPU", 1.02, {"0": 500, "1": 500}),
+            worker(0, "two on two CPUs", 1.05, {"0": 520, "1": 480}),
         ],
         "joins": [joins(200, 20, 60)],
         "storms": [joins(1_000, 100, 300)],

@@ -109,7 +109,7 @@ class Session:
         self._progress.begin(what)
         try:
             yield
-        except (LoadError, servers.ServerError, subprocess.SubprocessError) as error:
+        except (LoadError, servers.ServerError, subprocess.SubprocessError, OSError) as error:
             self.raw["failures"].append(f"{what}: {error}")
             self._progress.line(f"{what} failed: {error}")
         self._progress.done(expected)
@@ -210,11 +210,9 @@ class Session:
             seconds = START["pysfu"] + self._plan.warmup + self._plan.seconds
             with self._job(f"workers, round {turn + 1} of {self._plan.worker_rounds}: {name}", seconds):
                 with servers.pysfu(cpus, workers=workers) as server:
-                    threads = servers.worker_threads(server.pid)
                     step = self._fanout(server, traffic, [pps])["steps"][0]
-                cost = {thread["id"]: thread["seconds"] for thread in step["server"]["threads"]}
-                split = {label: cost.get(thread, 0.0) for thread, label in threads.items()}
-                self.raw["workers"].append({"round": turn, "variant": name, "step": step, "seconds_by_worker": split})
+                    split = servers.packets_by_worker(server)
+                self.raw["workers"].append({"round": turn, "variant": name, "step": step, "packets_by_worker": split})
 
     def _joins(self) -> None:
         plan = self._plan

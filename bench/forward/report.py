@@ -309,7 +309,7 @@ def _workers(result: Result) -> str:
     return (
         "<section><h2>Workers <small>CPU of the process per packet, video</small></h2><table><thead><tr>"
         '<th>Workers</th><th class="number">Per packet</th><th class="number">Against one</th>'
-        '<th class="number">Share of the lesser one</th>'
+        '<th class="number">Packets of the lesser one</th>'
         f"</tr></thead><tbody>{rows}</tbody></table></section>"
     )
 

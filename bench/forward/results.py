@@ -263,7 +263,7 @@ def _workers(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for variant in dict.fromkeys(run["variant"] for run in runs):
         mine = [run for run in runs if run["variant"] == variant]
         each = {run["round"]: run["step"]["server"]["process_us"] for run in mine}
-        shares = [_least_share(run["seconds_by_worker"]) for run in mine]
+        shares = [_least_share(run["packets_by_worker"]) for run in mine]
         rows[variant] = {
             "process_us_per_packet": median(each.values()),
             "over_one": median(_ratios(each, alone)) if variant != "one" else None,
@@ -275,9 +275,9 @@ def _workers(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return rows
 
 
-def _least_share(seconds: Mapping[str, float]) -> float | None:
-    total = sum(seconds.values())
-    return min(seconds.values()) / total if total else None
+def _least_share(packets: Mapping[str, int]) -> float | None:
+    total = sum(packets.values())
+    return min(packets.values()) / total if total else None
 
 
 def _joins(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -309,6 +309,11 @@ def _joins(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _missing(step: Step) -> float:
+    """Share of the packets that never came: holes, or what is missing beyond what may be on its way."""
+    return max(float(step["loss"]), float(step["shortfall"]) - most_missing(step), 0.0)
+
+
 def _curves(raw: Mapping[str, Any], media: Media) -> dict[str, list[dict[str, Any]]]:
     """Every step of every server with a ladder: what plots are drawn from."""
     curves: dict[str, list[dict[str, Any]]] = {}
@@ -321,7 +326,7 @@ def _curves(raw: Mapping[str, Any], media: Media) -> dict[str, list[dict[str, An
                 "role": step["role"],
                 "offered_pps": round(step["offered_pps"]),
                 "delivered_pps": round(step["delivered_pps"]),
-                "loss": round(max(step["loss"], step["shortfall"]), 6),
+                "loss": round(_missing(step), 6),
                 **{name: round(step["latency_ms"][name], 3) for name in ("p50", "p99", "p999")},
                 "cpu_us": round(step["server"]["cpu_us"], 4) if step["server"]["cpu_us"] is not None else None,
                 "process_us": round(step["server"]["process_us"], 4),

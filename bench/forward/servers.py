@@ -5,6 +5,7 @@ import ctypes
 import importlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -33,6 +34,8 @@ class Running:
 
     url: str
     pid: int
+    # Where it tells its metrics, if it does.
+    metrics: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def pysfu(cpus: Sequence[int], *, workers: int = 1) -> Iterator[Running]:
         _until(lambda: _answers(f"http://127.0.0.1:{http}/readyz"), child, log)
         if len(cpus) > 1:
             _spread(child.pid, cpus)
-        yield Running(f"pysfu://127.0.0.1:{grpc}", child.pid)
+        yield Running(f"pysfu://127.0.0.1:{grpc}", child.pid, f"http://127.0.0.1:{http}/metrics")
 
 
 @contextlib.contextmanager
@@ -137,22 +140,20 @@ def janus(cpu: int) -> Iterator[Running]:
         yield Running(server.url, server.pid)
 
 
-def worker_threads(pid: int) -> dict[int, str]:
-    """Thread ids of pysfu's media threads, by name."""
-    names = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):
-            names[int(task.name)] = (task / "comm").read_text().strip()
-    return {thread: name for thread, name in sorted(names.items()) if name.startswith("sfu-worker")}
+def packets_by_worker(server: Running) -> dict[str, int]:
+    """RTP packets that each of pysfu's workers has sent, by its number."""
+    with urllib.request.urlopen(server.metrics, timeout=5) as response:  # noqa: S310
+        text = response.read().decode()
+    found = re.findall(r'^pysfu_rtp_packets_out_total\{worker="(\d+)"\} (\S+)$', text, re.MULTILINE)
+    return {worker: int(float(count)) for worker, count in found}
 
 
 def _spread(pid: int, cpus: Sequence[int]) -> None:
-    workers = worker_threads(pid)
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(int(task.name), [cpus[0]])
-    for index, thread in enumerate(workers):
-        os.sched_setaffinity(thread, [cpus[min(index, len(cpus) - 1)]])
+        with contextlib.suppress(OSError):  # a thread may end meanwhile
+            name = (task / "comm").read_text().strip()
+            index = int(name.rpartition("-")[2]) if name.startswith("sfu-worker-") else 0
+            os.sched_setaffinity(int(task.name), [cpus[min(index, len(cpus) - 1)]])
 
 
 def free_port() -> int:

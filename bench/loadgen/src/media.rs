@@ -100,7 +100,7 @@ pub struct Counts {
     pub received_video: KindCounts,
     /// Retransmissions received (RFC 4588), not in the above.
     pub received_rtx: u64,
-    /// Holes in the sequence numbers of a stream that nothing filled, reordering allowed for.
+    /// Holes in the sequence numbers of a stream that nothing has filled yet; one that is filled later is taken off then.
     pub lost_audio: u64,
     pub lost_video: u64,
     pub duplicates: u64,
@@ -121,7 +121,7 @@ pub struct Counts {
     pub media_cpu_seconds: f64,
     /// CPU seconds that the whole process used.
     pub process_cpu_seconds: f64,
-    /// Datagrams that the kernel dropped because a socket of this process was full (`UdpRcvbufErrors`, whole host).
+    /// Datagrams that the kernel dropped because a socket of the load engine was full (a server's own are not among them).
     pub receive_buffer_errors: u64,
     /// Packets that the publisher wanted to send later than 5 ms after their time: the load engine is the bottleneck.
     pub sent_late: u64,

@@ -16,13 +16,16 @@ mod world;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
 
 use pysfu_engine::Config;
 use pysfu_engine::command::MediaKind;
 use pysfu_engine::ids::WorkerId;
+use wire::rtcp::report::{self, ReportBlock};
+use wire::rtcp::{nack, twcc};
 
-use media::Source;
-use world::{MS, SOCKET, World};
+use media::{Source, TRANSPORT_CC};
+use world::{MS, Person, SOCKET, World};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -60,14 +63,21 @@ fn allocations(run: impl FnOnce()) -> u64 {
     ALLOCATIONS.with(Cell::get) - before
 }
 
-/// Sends prepared datagrams at 1 ms each, flushing and ticking as a worker does, and counts.
-fn run(world: &mut World, from: usize, datagrams: &mut [Vec<u8>]) -> (u64, u64) {
-    let address = world.people[from].address;
+/// A prepared datagram of a client, and the time since the one before.
+struct Arrival {
+    who: usize,
+    after: Duration,
+    datagram: Vec<u8>,
+}
+
+/// Takes datagrams in, flushing and ticking as a worker does. Returns allocations and datagrams out.
+fn run(world: &mut World, arrivals: &mut [Arrival]) -> (u64, u64) {
     let mut sent = 0;
     let counted = allocations(|| {
-        for datagram in datagrams {
-            world.now += MS;
-            world.engines[0].handle_datagram(world.now, SOCKET, address, datagram);
+        for arrival in arrivals {
+            let Person { worker, address, .. } = world.people[arrival.who];
+            world.now += arrival.after;
+            world.engines[worker].handle_datagram(world.now, SOCKET, address, &mut arrival.datagram);
             for worker in 0..world.engines.len() {
                 if world.engines[worker].next_timeout().is_some_and(|at| at <= world.now) {
                     world.engines[worker].handle_timeout(world.now);
@@ -79,11 +89,25 @@ fn run(world: &mut World, from: usize, datagrams: &mut [Vec<u8>]) -> (u64, u64) 
             for engine in &mut world.engines {
                 world.arena.clear();
                 assert!(!engine.poll_transmit(world.now, &mut world.arena));
-                sent += world.arena.messages().len() as u64;
+                sent += world.arena.volume().0;
+                while engine.poll_event().is_some() {}
             }
         }
     });
     (counted, sent)
+}
+
+fn assert_none_dropped(world: &World) {
+    for worker in 0..world.engines.len() {
+        let row = world.stats(worker).workers[0];
+        let dropped = (
+            row.dropped_pool_exhausted,
+            row.dropped_srtp_auth,
+            row.dropped_malformed,
+            row.dropped_no_route,
+        );
+        assert_eq!(dropped, (0, 0, 0, 0), "worker {worker}");
+    }
 }
 
 #[test]
@@ -100,21 +124,185 @@ fn forwarding_allocates_nothing() {
         Source::video(1_000, "0", Some("q"), (320, 180)),
         Source::video(1_001, "0", Some("h"), (640, 360)),
     ];
-    let mut datagrams = Vec::new();
+    let mut arrivals = Vec::new();
     for frame in 0..400 {
         for source in &mut sources {
             for mut packet in source.frame(frame % 50 == 0, 10) {
                 packet.payload.resize(1_000, 7);
-                datagrams.push(world.protect(alice, packet));
+                let datagram = world.protect(alice, packet);
+                arrivals.push(Arrival {
+                    who: alice,
+                    after: MS,
+                    datagram,
+                });
             }
         }
     }
     // What is kept for retransmission, pooled or remembered has its full size after the first five seconds.
-    let (warm, steady) = datagrams.split_at_mut(5_000);
-    let (counted, _) = run(&mut world, alice, warm);
+    let (warm, steady) = arrivals.split_at_mut(5_000);
+    let (counted, _) = run(&mut world, warm);
     assert!(counted > 0, "the counter counts");
-    let (counted, sent) = run(&mut world, alice, steady);
+    let (counted, sent) = run(&mut world, steady);
     assert!(sent > 10 * steady.len() as u64 / 2, "{sent} datagrams sent");
     assert_eq!(counted, 0, "allocations while forwarding {} packets", steady.len());
-    assert_eq!(world.stats(0).workers[0].dropped_pool_exhausted, 0);
+    assert_none_dropped(&world);
+}
+
+#[test]
+fn thirty_who_talk_to_each_other_allocate_nothing() {
+    const PEOPLE: usize = 30;
+    let mut world = World::with(2, Config::default());
+    for index in 0..PEOPLE {
+        world.join(index % 2);
+    }
+    for speaker in 0..PEOPLE {
+        let track = world.publish_audio(speaker, "0");
+        for listener in (0..PEOPLE).filter(|&listener| listener != speaker) {
+            let ssrc = 10_000 + (speaker * PEOPLE + listener) as u32;
+            world.subscribe(listener, track, speaker % 2, MediaKind::Audio, ssrc);
+        }
+    }
+    world.run_for(10 * MS);
+    let mut sources: Vec<_> = (0..PEOPLE as u32).map(|who| Source::audio(1_000 + who, "0")).collect();
+    let mut arrivals = Vec::new();
+    for turn in 0..500 {
+        for (who, source) in sources.iter_mut().enumerate() {
+            // Half of them talk, by turns.
+            let level = if (who + turn / 50) % 2 == 0 { 30 } else { 100 };
+            let mut packet = source.speak(level);
+            packet.payload.resize(120, 7);
+            let datagram = world.protect(who, packet);
+            arrivals.push(Arrival {
+                who,
+                after: 20 * MS / PEOPLE as u32,
+                datagram,
+            });
+        }
+    }
+    let (warm, steady) = arrivals.split_at_mut(250 * PEOPLE);
+    run(&mut world, warm);
+    let (counted, sent) = run(&mut world, steady);
+    assert!(sent >= (steady.len() * (PEOPLE - 1)) as u64, "{sent} datagrams sent");
+    // Each worker tells the control plane of levels four times a second, in a list that grows in a few steps.
+    let lists = 2 * 5 * 4;
+    assert!(
+        counted <= 4 * lists,
+        "{counted} allocations while forwarding {sent} packets"
+    );
+    assert_none_dropped(&world);
+}
+
+#[test]
+fn feedback_of_subscribers_allocates_nothing() {
+    const SUBSCRIBERS: usize = 10;
+    const WARM: usize = 1_000;
+    let mut world = World::with(2, Config::default());
+    let alice = world.join(0);
+    let track = world.publish_video(alice, "0", &[]);
+    for index in 0..SUBSCRIBERS {
+        let who = world.join(index % 2);
+        world.subscribe(who, track, 0, MediaKind::Video, 9_000 + index as u32 * 10);
+    }
+    world.run_for(10 * MS);
+    let mut source = Source::video(1_000, "0", None, (640, 360));
+    let mut packets = Vec::new();
+    for frame in 0..1_600 {
+        for mut packet in source.frame(frame % 100 == 0, 5) {
+            packet.payload.resize(1_000, 7);
+            packets.push(packet);
+        }
+    }
+    let steady = packets.split_off(5_000);
+    let mut arrivals = Vec::new();
+    for packet in packets.split_off(1) {
+        let datagram = world.protect(alice, packet);
+        arrivals.push(Arrival {
+            who: alice,
+            after: MS,
+            datagram,
+        });
+    }
+    // What subscribers got first tells which numbers they will have next.
+    world.send(alice, packets.remove(0));
+    (0..2).for_each(|_| (0..2).for_each(|worker| world.drain(worker)));
+    let mut next: Vec<_> = world.people[1..]
+        .iter()
+        .map(|person| {
+            let first = person.rtp.first().unwrap();
+            let transport = first.extension(TRANSPORT_CC).unwrap();
+            let transport = u16::from_be_bytes(transport.try_into().unwrap());
+            let sent = arrivals.len() as u16 + 1;
+            (first.seq.wrapping_add(sent), transport.wrapping_add(sent))
+        })
+        .collect();
+    run(&mut world, &mut arrivals);
+
+    arrivals.clear();
+    let mut warm = Vec::new();
+    let mut asked = 0;
+    for (count, packet) in steady.into_iter().enumerate() {
+        // The first feedback of a subscriber finds no state for it.
+        if count == WARM {
+            warm = std::mem::take(&mut arrivals);
+            asked = 0;
+        }
+        let datagram = world.protect(alice, packet);
+        arrivals.push(Arrival {
+            who: alice,
+            after: MS,
+            datagram,
+        });
+        for index in 0..SUBSCRIBERS {
+            let ssrc = 9_000 + index as u32 * 10;
+            let (seq, transport) = &mut next[index];
+            let newest = *seq;
+            *seq = seq.wrapping_add(1);
+            *transport = transport.wrapping_add(1);
+            let mut tell = |datagram| {
+                arrivals.push(Arrival {
+                    who: index + 1,
+                    after: Duration::ZERO,
+                    datagram,
+                });
+            };
+            if count % 100 == index * 10 {
+                asked += 2;
+                *transport = transport.wrapping_add(2);
+                let lost = [newest.wrapping_sub(9), newest.wrapping_sub(7)];
+                tell(world.protect_rtcp(index + 1, |out| nack::write(out, 1, ssrc, lost).unwrap()));
+            }
+            if count % 100 == index * 10 + 3 {
+                let first = transport.wrapping_sub(100);
+                let times = (0..100).map(|packet| Some((count as u64 + 5_000 + packet) * 1_000));
+                let serial = (count / 100) as u8;
+                tell(world.protect_rtcp(index + 1, |out| {
+                    twcc::write(out, 1, ssrc, serial, first, times).unwrap().len
+                }));
+            }
+            if count % 1_000 == index * 10 + 5 {
+                let block = ReportBlock {
+                    ssrc,
+                    fraction_lost: 2,
+                    cumulative_lost: 20,
+                    highest_sequence: newest.into(),
+                    jitter: 100,
+                    last_sender_report: 0,
+                    delay: 0,
+                };
+                tell(world.protect_rtcp(index + 1, |out| report::write_receiver(out, 1, [block]).unwrap()));
+            }
+        }
+    }
+    run(&mut world, &mut warm);
+    let before: u64 = (0..2).map(|worker| retransmitted(&world, worker)).sum();
+    let (counted, sent) = run(&mut world, &mut arrivals);
+    let again = (0..2).map(|worker| retransmitted(&world, worker)).sum::<u64>() - before;
+    assert!(again > asked * 9 / 10, "{again} of {asked} sent again");
+    assert_eq!(counted, 0, "allocations while sending {sent} datagrams");
+    assert_none_dropped(&world);
+}
+
+fn retransmitted(world: &World, worker: usize) -> u64 {
+    let rows = world.stats(worker).subscriptions;
+    rows.iter().map(|row| row.packets_retransmitted).sum()
 }

@@ -11,7 +11,7 @@ use super::connection::{Connection, Milestone, Turn};
 use super::dtls::Identity;
 use super::recording::Recording;
 use super::socket::{self, BATCH, Outgoing, Poller, Receiver, Waker};
-use super::totals::Totals;
+use super::totals::{Standing, Totals};
 use super::{Counts, MediaError, MediaOptions, Progress, Source, wall_clock};
 use crate::plan::{Codec, ConnectionId, ConnectionPlan, Kind, Local, Remote};
 use tokio::sync::oneshot;
@@ -22,6 +22,8 @@ const IDLE: Duration = Duration::from_millis(100);
 const LATE: u64 = 5_000_000;
 /// A publisher that fell behind further than this leaves frames out, ns.
 const BEHIND: u64 = 100_000_000;
+/// Frames are sent and connections maintained for this long before sockets are read again, ns.
+const TIMERS: u64 = 2_000_000;
 /// Batches read from one socket before others have their turn.
 const BATCHES: usize = 8;
 const WAKE: u64 = u64::MAX;
@@ -50,6 +52,8 @@ pub(super) struct Driver {
     receiver: Receiver,
     outgoing: Outgoing,
     totals: Totals,
+    /// Datagrams that sockets dropped that are closed by now.
+    drops: u64,
     recordings: Recordings,
     epoch: Instant,
     /// By id; `None` once closed.
@@ -92,7 +96,7 @@ impl Driver {
         let poller = Poller::new()?;
         poller.add(&*waker, WAKE)?;
         let identity = Identity::new().map_err(|error| MediaError::Ended(error.to_string()))?;
-        let totals = Totals::new().ok_or_else(|| MediaError::Ended("no histogram".to_owned()))?;
+        let totals = Totals::new(Standing::default()).ok_or_else(|| MediaError::Ended("no histogram".to_owned()))?;
         Ok(Self {
             identity,
             poller,
@@ -100,6 +104,7 @@ impl Driver {
             receiver: Receiver::new(options.receive_gro, options.kernel_timestamps),
             outgoing: Outgoing::new(),
             totals,
+            drops: 0,
             recordings,
             epoch: Instant::now(),
             connections: Vec::new(),
@@ -118,9 +123,7 @@ impl Driver {
             pin(cpu);
         }
         // Counted from here: CPU time is that of this thread.
-        if let Some(totals) = Totals::new() {
-            self.totals = totals;
-        }
+        self.begin_totals(Standing::default());
         loop {
             let now = self.nanos();
             let next = self
@@ -197,13 +200,15 @@ impl Driver {
         }
     }
 
+    /// Not for ever: who cannot keep up with sending must still receive and answer requests.
     fn run_timers(&mut self) {
+        let begun = self.nanos();
         loop {
             let now = self.nanos();
             let Some(&Reverse((due, task))) = self.timers.peek() else {
                 return;
             };
-            if due > now {
+            if due > now || now > begun + TIMERS {
                 return;
             }
             self.timers.pop();
@@ -300,8 +305,8 @@ impl Driver {
                 }
                 Request::SetRemote(id, remote) => self.set_remote(id.0, remote),
                 Request::Close(id) => {
-                    if let Some(slot) = self.connections.get_mut(id.0 as usize) {
-                        *slot = None;
+                    if let Some(connection) = self.connections.get_mut(id.0 as usize).and_then(Option::take) {
+                        self.drops += socket::drops(&connection.socket);
                     }
                 }
                 Request::Wait(id, milestone, reply) => {
@@ -312,17 +317,35 @@ impl Driver {
                 }
                 Request::SetSource(kind, source) => self.set_source(kind, source),
                 Request::Take(reply) => {
-                    let open = self.connections.iter().flatten();
-                    let streams = open
-                        .flat_map(|c| c.streams())
-                        .filter(|stream| stream.packets > 0)
-                        .count();
-                    let _ = reply.send(self.totals.counts(streams as u64));
-                    if let Some(totals) = Totals::new() {
-                        self.totals = totals;
-                    }
+                    let standing = self.standing();
+                    let _ = reply.send(self.totals.counts(&standing));
+                    self.begin_totals(standing);
                 }
             }
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        let mut standing = Standing {
+            drops: self.drops,
+            ..Standing::default()
+        };
+        for connection in self.connections.iter().flatten() {
+            standing.drops += socket::drops(&connection.socket);
+            for stream in connection.streams().filter(|stream| stream.packets > 0) {
+                standing.streams += 1;
+                match stream.kind {
+                    Kind::Audio => standing.holes_audio += stream.holes(),
+                    Kind::Video => standing.holes_video += stream.holes(),
+                }
+            }
+        }
+        standing
+    }
+
+    fn begin_totals(&mut self, standing: Standing) {
+        if let Some(totals) = Totals::new(standing) {
+            self.totals = totals;
         }
     }
 
@@ -370,6 +393,9 @@ impl Driver {
     }
 
     fn set_source(&mut self, kind: Kind, source: Source) {
+        if matches!(source, Source::Recorded { .. }) && self.recordings.0.is_empty() {
+            eprintln!("pysfu-load: recorded media are wanted but no folder of recordings was given: nothing is sent");
+        }
         match kind {
             Kind::Audio => self.audio = source,
             Kind::Video => self.video = source,

@@ -19,10 +19,14 @@ pub(super) struct Ice {
     pub(super) candidates: Vec<SocketAddr>,
     pub(super) current: usize,
     transaction: [u8; 12],
+    /// The check of this transaction has been answered.
+    answered: bool,
     tries: u32,
     /// When the next check goes out, ms.
     pub(super) due: u64,
     pub(super) connected: bool,
+    /// One for all checks of a session (RFC 8445 section 5.3).
+    tie_breaker: u64,
     random: u64,
 }
 
@@ -48,9 +52,11 @@ impl Ice {
             candidates,
             current: 0,
             transaction: [0; 12],
+            answered: true,
             tries: 0,
             due: 0,
             connected: false,
+            tie_breaker: seed,
             random: seed | 1,
         }
     }
@@ -63,6 +69,7 @@ impl Ice {
         if !self.connected && self.tries >= TRIES && self.candidates.len() > 1 {
             self.current = (self.current + 1) % self.candidates.len();
             self.tries = 0;
+            self.answered = true;
         }
         self.due = now
             + if self.connected {
@@ -71,15 +78,19 @@ impl Ice {
                 (FIRST_RETRY << self.tries).min(MAX_RETRY)
             };
         self.tries = (self.tries + 1).min(16);
-        self.random = self
-            .random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        self.transaction[..8].copy_from_slice(&self.random.to_be_bytes());
+        // A retransmission keeps its transaction (RFC 8489 section 6.2.1), so that a late answer still counts. Consent
+        // checks are transactions of their own (RFC 7675 section 5.1).
+        if std::mem::take(&mut self.answered) || self.connected {
+            self.random = self
+                .random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            self.transaction[..8].copy_from_slice(&self.random.to_be_bytes());
+        }
         let mut out = vec![0; 512];
         let len = Writer::new(&mut out, Class::Request, BINDING, &self.transaction)
             .username(&self.username)
-            .ice_controlling(self.random)
+            .ice_controlling(self.tie_breaker)
             .priority(0x6eff_ffff)
             .use_candidate()
             .integrity(self.remote_pwd.as_bytes())
@@ -97,6 +108,7 @@ impl Ice {
         match message.class {
             Class::Success if message.transaction == self.transaction && message.verify(self.remote_pwd.as_bytes()) => {
                 self.tries = 0;
+                self.answered = true;
                 if std::mem::replace(&mut self.connected, true) {
                     Outcome::Nothing
                 } else {
@@ -120,5 +132,117 @@ impl Ice {
             }
             _ => Outcome::Nothing,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVER: &str = "127.0.0.1:7000";
+
+    fn agent(candidates: usize) -> Ice {
+        let candidates = (0..candidates).map(|port| SocketAddr::from(([127, 0, 0, 1], 7_000 + port as u16)));
+        Ice::new(
+            ("load", "password of the client"),
+            ("sfu", "password of the server"),
+            candidates.collect(),
+            7,
+        )
+    }
+
+    fn answer(request: &[u8], pwd: &str) -> Vec<u8> {
+        let request = Message::parse(request).unwrap();
+        let mut out = vec![0; 256];
+        let len = Writer::new(&mut out, Class::Success, BINDING, &request.transaction)
+            .xor_mapped_address("127.0.0.1:9".parse().unwrap())
+            .integrity(pwd.as_bytes())
+            .fingerprint()
+            .finish()
+            .unwrap();
+        out.truncate(len);
+        out
+    }
+
+    fn connects(ice: &mut Ice, datagram: &[u8]) -> bool {
+        matches!(ice.handle(SERVER.parse().unwrap(), datagram), Outcome::Connected)
+    }
+
+    #[test]
+    fn checks_are_repeated_with_growing_pauses_until_one_is_answered() {
+        let mut ice = agent(1);
+        let mut sent = Vec::new();
+        for now in 0..2_000 {
+            sent.extend(ice.poll(now).map(|check| (now, check)));
+        }
+        let times: Vec<_> = sent.iter().map(|(time, _)| *time).collect();
+        assert_eq!(times, [0, 50, 150, 350, 750, 1_550]);
+        // The answer to the first one may come late.
+        assert!(connects(&mut ice, &answer(&sent[0].1, "password of the server")));
+        assert!(ice.connected);
+    }
+
+    #[test]
+    fn only_the_server_that_knows_the_password_can_answer() {
+        let mut ice = agent(1);
+        let check = ice.poll(0).unwrap();
+        assert!(!connects(&mut ice, &answer(&check, "another password")));
+        let mut other = agent(1);
+        other.random = 99;
+        let unasked = answer(&other.poll(0).unwrap(), "password of the server");
+        assert!(!connects(&mut ice, &unasked));
+        assert!(connects(&mut ice, &answer(&check, "password of the server")));
+    }
+
+    #[test]
+    fn consent_is_asked_with_a_transaction_of_its_own() {
+        let mut ice = agent(1);
+        let check = ice.poll(0).unwrap();
+        connects(&mut ice, &answer(&check, "password of the server"));
+        assert!(ice.poll(ice.due - 1).is_none());
+        let first = ice.poll(CONSENT).unwrap();
+        let second = ice.poll(2 * CONSENT).unwrap();
+        let id = |check: &[u8]| Message::parse(check).unwrap().transaction;
+        assert!(id(&check) != id(&first) && id(&first) != id(&second));
+    }
+
+    #[test]
+    fn another_candidate_is_tried_when_one_is_silent() {
+        let mut ice = agent(2);
+        let mut tried = Vec::new();
+        for now in 0..4_000 {
+            if let Some(check) = ice.poll(now) {
+                tried.push((ice.current, Message::parse(&check).unwrap().transaction));
+            }
+        }
+        let order: Vec<_> = tried.iter().map(|(candidate, _)| *candidate).collect();
+        assert_eq!(order[..8], [0, 0, 0, 0, 1, 1, 1, 1]);
+        assert_ne!(tried[3].1, tried[4].1);
+    }
+
+    #[test]
+    fn checks_of_the_server_are_answered() {
+        let mut ice = agent(1);
+        let mut request = vec![0; 256];
+        let written = |out: &mut Vec<u8>, pwd: &str| {
+            Writer::new(out, Class::Request, BINDING, &[5; 12])
+                .username("load:sfu")
+                .integrity(pwd.as_bytes())
+                .fingerprint()
+                .finish()
+                .unwrap()
+        };
+        let len = written(&mut request, "password of the client");
+        let Outcome::Answer(answer) = ice.handle(SERVER.parse().unwrap(), &request[..len]) else {
+            panic!("no answer");
+        };
+        let message = Message::parse(&answer).unwrap();
+        assert_eq!((message.class, message.transaction), (Class::Success, [5; 12]));
+        assert!(message.verify(b"password of the client"));
+        let len = written(&mut request, "wrong");
+        assert!(matches!(
+            ice.handle(SERVER.parse().unwrap(), &request[..len]),
+            Outcome::Nothing
+        ));
     }
 }

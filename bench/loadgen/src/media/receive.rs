@@ -158,6 +158,11 @@ impl Stream {
         !self.missing.is_empty()
     }
 
+    /// Numbers below the highest that have not come and may still come.
+    pub(super) fn holes(&self) -> u64 {
+        self.seen.iter().map(|word| u64::from(word.count_zeros())).sum()
+    }
+
     pub(super) fn on_sender_report(&mut self, ntp: u64, now: u64) {
         self.last_report = ((ntp >> 16) as u32, now);
     }
@@ -225,6 +230,10 @@ impl Arrivals {
         }
         let ahead = i64::from(number.wrapping_sub(self.highest as u16) as i16);
         let seq = self.highest.wrapping_add_signed(ahead);
+        if seq + SPAN as u64 <= self.highest {
+            // Its place belongs to a newer number.
+            return;
+        }
         if ahead > 1 {
             for missing in self.highest + 1..seq {
                 self.times[missing as usize % SPAN] = NONE;
@@ -286,7 +295,7 @@ mod tests {
         assert_eq!(stream.packets, 900 + late);
         // The last window is still open.
         let open = (744..1_000).filter(|i| i % 10 == 3 && (i + 1) % 7 != 0).count() as u64;
-        assert_eq!(stream.lost, 100 - late - open);
+        assert_eq!((stream.lost, stream.holes()), (100 - late - open, open));
         assert_eq!(stream.duplicates, late);
     }
 
@@ -323,5 +332,17 @@ mod tests {
         );
         log.told(count);
         assert!(log.next().is_none());
+    }
+
+    #[test]
+    fn an_arrival_from_long_ago_takes_no_newer_ones_place() {
+        let mut log = Arrivals::new();
+        let newest = 30_000_u16;
+        log.on_packet(newest - 1, 1);
+        log.on_packet(newest, 2);
+        log.on_packet(newest - SPAN as u16, 3);
+        let (first, count) = log.next().unwrap();
+        let times: Vec<_> = (first..first + count).map(|seq| log.arrival(seq)).collect();
+        assert_eq!(times, [Some(1), Some(2)]);
     }
 }

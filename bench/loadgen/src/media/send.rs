@@ -311,14 +311,17 @@ impl LayerSender {
                 14
             }
             Codec::H264 => {
-                // FU-A (RFC 6184 section 5.8) of an IDR or another slice.
+                // An IDR or another slice, whole when it is one packet, else in FU-A fragments (RFC 6184 section 5.8).
                 let kind = if frame.keyframe { 5 } else { 1 };
                 let start = u8::from(first) << 7;
                 let end = u8::from(index + 1 == frame.packets) << 6;
-                head[0] = 0x60 | 28;
-                head[1] = start | end | kind;
-                head[2] = 0x88;
-                3
+                if frame.packets == 1 {
+                    head[..2].copy_from_slice(&[0x60 | kind, 0x88]);
+                    2
+                } else {
+                    head[..3].copy_from_slice(&[0x60 | 28, start | end | kind, 0x88]);
+                    3
+                }
             }
         };
         let size = frame.payload.max(len + STAMP);

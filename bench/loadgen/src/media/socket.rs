@@ -51,6 +51,25 @@ pub(super) fn bind(address: SocketAddr, gro: bool, timestamps: bool) -> io::Resu
     Ok(socket)
 }
 
+/// Datagrams that this socket had no room for since it was opened; 0 when the kernel does not tell (before Linux 4.12).
+pub(super) fn drops(socket: &UdpSocket) -> u64 {
+    /// `SK_MEMINFO_DROPS`, the last of `SK_MEMINFO_VARS` words (linux/sock_diag.h).
+    const DROPS: usize = 8;
+    let mut words = [0_u32; DROPS + 1];
+    let mut len = size_of_val(&words) as libc::socklen_t;
+    // SAFETY: `words` has room for `len` bytes, and both outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            (&raw mut words).cast(),
+            &raw mut len,
+        )
+    };
+    if result == 0 { words[DROPS].into() } else { 0 }
+}
+
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL]);
@@ -198,6 +217,9 @@ impl Outgoing {
 
     /// Sends everything; what the kernel refuses is lost, as on any network.
     pub(super) fn send(&mut self, socket: &UdpSocket) {
+        if self.ends.is_empty() {
+            return;
+        }
         // SAFETY: plain C structs for which zeroes are valid.
         let (vector, header) = unsafe { (std::mem::zeroed::<libc::iovec>(), std::mem::zeroed::<libc::mmsghdr>()) };
         let mut vectors = [vector; 64];
@@ -306,5 +328,53 @@ impl Waker {
 impl AsRawFd for Waker {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_full_socket_drops_is_its_own() {
+        let local = "127.0.0.1:0".parse().unwrap();
+        let (full, other) = (bind(local, false, false).unwrap(), bind(local, false, false).unwrap());
+        set(&full, libc::SOL_SOCKET, libc::SO_RCVBUF, 1).unwrap();
+        let from = UdpSocket::bind(local).unwrap();
+        for _ in 0..100 {
+            from.send_to(&[0; 1_200], full.local_addr().unwrap()).unwrap();
+            from.send_to(&[0; 1_200], other.local_addr().unwrap()).unwrap();
+        }
+        let mut receiver = Receiver::new(false, false);
+        let mut taken = |socket: &UdpSocket| {
+            std::iter::from_fn(|| Some(receiver.receive(socket)).filter(|&n| n > 0)).sum::<usize>()
+        };
+        let (of_full, of_other) = (taken(&full), taken(&other));
+        assert!(of_full < 100);
+        assert_eq!((drops(&full), drops(&other), of_other), (100 - of_full as u64, 0, 100));
+    }
+
+    #[test]
+    fn a_batch_is_sent_whole_and_read_with_the_time_of_arrival() {
+        let local = "127.0.0.1:0".parse().unwrap();
+        let (from, to) = (bind(local, false, false).unwrap(), bind(local, false, true).unwrap());
+        from.connect(to.local_addr().unwrap()).unwrap();
+        let mut outgoing = Outgoing::new();
+        for len in 1..=20_usize {
+            outgoing.room().unwrap()[..len].fill(len as u8);
+            outgoing.commit(len);
+        }
+        let before = crate::media::wall_clock();
+        outgoing.send(&from);
+        let mut receiver = Receiver::new(false, true);
+        assert_eq!(receiver.receive(&to), 20);
+        let mut lens = Vec::new();
+        receiver.drain(|at, datagram| {
+            // The kernel's clock ticks more coarsely than ours may have been read.
+            assert!(at.unwrap() + 10_000_000 > before);
+            assert!(datagram.iter().all(|&byte| usize::from(byte) == datagram.len()));
+            lens.push(datagram.len());
+        });
+        assert_eq!(lens, (1..=20).collect::<Vec<_>>());
     }
 }

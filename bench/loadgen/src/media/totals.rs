@@ -10,11 +10,24 @@ use crate::plan::Kind;
 /// Latencies are kept in microseconds, up to a minute, with three digits.
 const MAX_LATENCY: u64 = 60_000_000;
 
+/// What all connections stand at, at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing {
+    /// Streams that received something.
+    pub(super) streams: u64,
+    /// Numbers of streams that have not come and may still come.
+    pub(super) holes_audio: u64,
+    pub(super) holes_video: u64,
+    /// Datagrams dropped by full sockets, closed ones included.
+    pub(super) drops: u64,
+}
+
 pub(super) struct Totals {
     begun: Instant,
     media_cpu: f64,
     process_cpu: f64,
-    receive_errors: u64,
+    /// Holes and drops when this began.
+    before: Standing,
     published: KindCounts,
     received_audio: KindCounts,
     received_video: KindCounts,
@@ -34,12 +47,12 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    pub(super) fn new() -> Option<Self> {
+    pub(super) fn new(before: Standing) -> Option<Self> {
         Some(Self {
             begun: Instant::now(),
             media_cpu: cpu_seconds(libc::CLOCK_THREAD_CPUTIME_ID),
             process_cpu: cpu_seconds(libc::CLOCK_PROCESS_CPUTIME_ID),
-            receive_errors: receive_buffer_errors(),
+            before,
             published: KindCounts::default(),
             received_audio: KindCounts::default(),
             received_video: KindCounts::default(),
@@ -81,8 +94,9 @@ impl Totals {
         self.sent_late += u64::from(late);
     }
 
-    /// `streams`: how many received something.
-    pub(super) fn counts(&self, streams: u64) -> Counts {
+    /// Holes that are open now count as lost now, and those that were open at the beginning no more: a packet that comes
+    /// later is one less in the next counts. Otherwise the loss of a slow stream would be told seconds after it happened.
+    pub(super) fn counts(&self, now: &Standing) -> Counts {
         let quantile = |q: f64| self.latency.value_at_quantile(q) as f64 / 1_000.0;
         Counts {
             seconds: self.begun.elapsed().as_secs_f64(),
@@ -90,8 +104,8 @@ impl Totals {
             received_audio: self.received_audio,
             received_video: self.received_video,
             received_rtx: self.received_rtx,
-            lost_audio: self.lost_audio,
-            lost_video: self.lost_video,
+            lost_audio: (self.lost_audio + now.holes_audio).saturating_sub(self.before.holes_audio),
+            lost_video: (self.lost_video + now.holes_video).saturating_sub(self.before.holes_video),
             duplicates: self.duplicates,
             unexpected: self.unexpected,
             nacks_sent: self.nacks_sent,
@@ -100,7 +114,7 @@ impl Totals {
             feedback_sent: self.feedback_sent,
             authenticated: self.authenticated,
             authentication_failed: self.authentication_failed,
-            streams,
+            streams: now.streams,
             latency_ms: Latency {
                 samples: self.latency.len(),
                 p50: quantile(0.5),
@@ -111,7 +125,7 @@ impl Totals {
             },
             media_cpu_seconds: cpu_seconds(libc::CLOCK_THREAD_CPUTIME_ID) - self.media_cpu,
             process_cpu_seconds: cpu_seconds(libc::CLOCK_PROCESS_CPUTIME_ID) - self.process_cpu,
-            receive_buffer_errors: receive_buffer_errors().saturating_sub(self.receive_errors),
+            receive_buffer_errors: now.drops.saturating_sub(self.before.drops),
             sent_late: self.sent_late,
         }
     }
@@ -124,23 +138,48 @@ fn cpu_seconds(clock: libc::clockid_t) -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// `RcvbufErrors` of the whole host, both IP versions.
-fn receive_buffer_errors() -> u64 {
-    let v4 = std::fs::read_to_string("/proc/net/snmp").unwrap_or_default();
-    let mut lines = v4.lines().filter(|line| line.starts_with("Udp:"));
-    let column = |line: Option<&str>| line.map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-    let (names, values) = (
-        column(lines.next()).unwrap_or_default(),
-        column(lines.next()).unwrap_or_default(),
-    );
-    let v4 = names
-        .iter()
-        .zip(&values)
-        .find(|(name, _)| *name == "RcvbufErrors")
-        .and_then(|(_, value)| value.parse::<u64>().ok());
-    let v6 = std::fs::read_to_string("/proc/net/snmp6").unwrap_or_default();
-    let v6 = v6
-        .lines()
-        .find_map(|line| line.strip_prefix("Udp6RcvbufErrors")?.trim().parse::<u64>().ok());
-    v4.unwrap_or(0) + v6.unwrap_or(0)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_open_at_the_end_is_lost_and_what_was_open_before_is_not() {
+        let before = Standing {
+            holes_video: 5,
+            drops: 2,
+            ..Standing::default()
+        };
+        let mut totals = Totals::new(before).unwrap();
+        // Three of the five left the window unseen, two came; four new ones are open.
+        totals.on_media(Kind::Video, 1_200, 3);
+        let now = Standing {
+            holes_video: 4,
+            drops: 9,
+            streams: 1,
+            ..Standing::default()
+        };
+        let counts = totals.counts(&now);
+        assert_eq!((counts.lost_video, counts.lost_audio), (2, 0));
+        assert_eq!((counts.receive_buffer_errors, counts.streams), (7, 1));
+        // All that was open came.
+        assert_eq!(Totals::new(before).unwrap().counts(&Standing::default()).lost_video, 0);
+    }
+
+    #[test]
+    fn latencies_keep_three_digits() {
+        let mut totals = Totals::new(Standing::default()).unwrap();
+        for micros in 1..=10_000_u64 {
+            totals.on_latency(micros * 1_000);
+        }
+        let latency = totals.counts(&Standing::default()).latency_ms;
+        assert_eq!(latency.samples, 10_000);
+        for (told, exact) in [
+            (latency.p50, 5.0),
+            (latency.p99, 9.9),
+            (latency.p999, 9.99),
+            (latency.max, 10.0),
+        ] {
+            assert!((told / exact - 1.0).abs() < 2e-3, "{told} is not {exact}");
+        }
+    }
 }

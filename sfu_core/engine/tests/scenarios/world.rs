@@ -276,12 +276,17 @@ impl World {
     }
 
     pub(crate) fn send_rtcp(&mut self, who: usize, write: impl FnOnce(&mut [u8]) -> usize) {
+        let datagram = self.protect_rtcp(who, write);
+        self.deliver(who, datagram);
+    }
+
+    pub(crate) fn protect_rtcp(&mut self, who: usize, write: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
         let mut bytes = vec![0; 1_500];
         let len = write(&mut bytes);
         let (_, sender, _) = self.people[who].client.keys.as_mut().unwrap();
         let len = sender.protect_rtcp(&mut bytes, len).unwrap();
         bytes.truncate(len);
-        self.deliver(who, bytes);
+        bytes
     }
 
     pub(crate) fn deliver(&mut self, who: usize, mut datagram: Vec<u8>) {
