@@ -6,4 +6,4 @@ mod read;
 mod write;
 
 pub use read::{Description, SdpError, Section};
-pub use write::{Answering, Receiving, answer, offer};
+pub use write::{Answering, Receiving, answer, offer, offer_sections};

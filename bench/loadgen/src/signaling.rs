@@ -1,8 +1,13 @@
 //! How participants get into a room of some server. One load engine for all; only the adapter differs.
 
 mod janus;
+mod livekit;
 mod pysfu;
 mod relay;
+mod sections;
+mod token;
+mod transports;
+mod whip;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,18 +19,24 @@ use crate::media::{MediaError, MediaHandle};
 use crate::plan::{ConnectionId, Publication};
 use crate::sdp::{Receiving, SdpError};
 
+pub use livekit::Layout;
 pub use pysfu::Probe;
+pub use token::Credentials;
 
 /// A server, by the URL of its signaling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Server {
     /// `pysfu://host:port`: gRPC of this project. Key and secret of the token: those of `--dev` unless given as
     /// `pysfu://key:secret@host:port`.
-    Pysfu {
+    Pysfu { address: String, credentials: Credentials },
+    /// `livekit+ws://host:port?protocol=1` (or 0; 1 when it is not said): LiveKit's WebSocket. Key and secret as above.
+    LiveKit {
         address: String,
-        key: String,
-        secret: String,
+        credentials: Credentials,
+        layout: Layout,
     },
+    /// `whip+http://host:port`: WHIP to publish at `/whip/ROOM`, WHEP to play at `/whep/ROOM`. Key and secret as above.
+    Whip { address: String, credentials: Credentials },
     /// `janus+ws://host:port`: the videoroom plugin over WebSocket.
     Janus { address: String },
     /// `relay://host:port`: the bare relay of `bench/ceiling`.
@@ -34,7 +45,7 @@ pub enum Server {
 
 #[derive(Debug, thiserror::Error)]
 pub enum SignalingError {
-    #[error("{0:?} is no URL of a server: pysfu://, janus+ws:// and relay:// are known")]
+    #[error("{0:?} is no URL of a server: pysfu://, livekit+ws://, whip+http://, janus+ws:// and relay:// are known")]
     Url(String),
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
@@ -42,6 +53,8 @@ pub enum SignalingError {
     Refused(String),
     #[error("the server's message cannot be understood: {0}")]
     Protocol(String),
+    #[error("the server's protocol has no words for {0}")]
+    Unsupported(&'static str),
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     #[error(transparent)]
@@ -59,19 +72,40 @@ impl FromStr for Server {
         let rest = rest.trim_end_matches('/').to_owned();
         Ok(match scheme {
             "pysfu" => {
-                let (credentials, address) = rest.rsplit_once('@').unwrap_or(("devkey:secret", &rest));
-                let (key, secret) = credentials.split_once(':').ok_or_else(unknown)?;
-                Self::Pysfu {
-                    address: address.to_owned(),
-                    key: key.to_owned(),
-                    secret: secret.to_owned(),
+                let (address, credentials) = credentials(&rest)?;
+                Self::Pysfu { address, credentials }
+            }
+            "livekit+ws" => {
+                let (rest, query) = rest.split_once('?').unwrap_or((&rest, "protocol=1"));
+                let layout = match query {
+                    "protocol=0" => Layout::Split,
+                    "protocol=1" => Layout::Single,
+                    _ => return Err(unknown()),
+                };
+                let (address, credentials) = credentials(rest.trim_end_matches('/'))?;
+                Self::LiveKit {
+                    address,
+                    credentials,
+                    layout,
                 }
+            }
+            "whip+http" => {
+                let (address, credentials) = credentials(&rest)?;
+                Self::Whip { address, credentials }
             }
             "janus+ws" => Self::Janus { address: rest },
             "relay" => Self::Relay { address: rest },
             _ => return Err(unknown()),
         })
     }
+}
+
+/// `[key:secret@]host:port`
+fn credentials(text: &str) -> Result<(String, Credentials), SignalingError> {
+    Ok(match text.rsplit_once('@') {
+        Some((credentials, address)) => (address.to_owned(), credentials.parse()?),
+        None => (text.to_owned(), Credentials::default()),
+    })
 }
 
 /// Whose tracks a participant takes.
@@ -152,6 +186,8 @@ pub struct Adapter {
 
 enum Kind {
     Pysfu(pysfu::Pysfu),
+    LiveKit(livekit::LiveKit),
+    Whip(whip::Whip),
     Janus(janus::Janus),
     Relay(relay::Relay),
 }
@@ -162,7 +198,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 impl Adapter {
     pub async fn new(server: &Server, media: MediaHandle) -> Result<Self, SignalingError> {
         let kind = match server {
-            Server::Pysfu { address, key, secret } => Kind::Pysfu(pysfu::Pysfu::connect(address, key, secret).await?),
+            Server::Pysfu { address, credentials } => Kind::Pysfu(pysfu::Pysfu::connect(address, credentials).await?),
+            Server::LiveKit {
+                address,
+                credentials,
+                layout,
+            } => Kind::LiveKit(livekit::LiveKit::new(address, credentials, *layout)),
+            Server::Whip { address, credentials } => Kind::Whip(whip::Whip::new(address, credentials)),
             Server::Janus { address } => Kind::Janus(janus::Janus::new(address)),
             Server::Relay { address } => Kind::Relay(relay::Relay::new(address)),
         };
@@ -174,6 +216,8 @@ impl Adapter {
         let joining = async {
             match &self.kind {
                 Kind::Pysfu(server) => server.join(&self.media, join).await,
+                Kind::LiveKit(server) => server.join(&self.media, join).await,
+                Kind::Whip(server) => server.join(&self.media, join).await,
                 Kind::Janus(server) => server.join(&self.media, join).await,
                 Kind::Relay(server) => server.join(&self.media, join).await,
             }
@@ -206,10 +250,13 @@ mod tests {
 
     #[test]
     fn urls() {
-        let pysfu = |key: &str| Server::Pysfu {
-            address: "127.0.0.1:7".to_owned(),
+        let credentials = |key: &str| Credentials {
             key: key.to_owned(),
             secret: "secret".to_owned(),
+        };
+        let pysfu = |key: &str| Server::Pysfu {
+            address: "127.0.0.1:7".to_owned(),
+            credentials: credentials(key),
         };
         assert_eq!("pysfu://127.0.0.1:7".parse::<Server>().unwrap(), pysfu("devkey"));
         assert_eq!("pysfu://me:secret@127.0.0.1:7".parse::<Server>().unwrap(), pysfu("me"));
@@ -217,7 +264,27 @@ mod tests {
             address: "[::1]:8188".to_owned(),
         };
         assert_eq!("janus+ws://[::1]:8188/".parse::<Server>().unwrap(), janus);
-        for bad in ["", "http://x", "pysfu:/x"] {
+        let livekit = |layout| Server::LiveKit {
+            address: "127.0.0.1:7".to_owned(),
+            credentials: credentials("devkey"),
+            layout,
+        };
+        let url = "livekit+ws://127.0.0.1:7";
+        assert_eq!(url.parse::<Server>().unwrap(), livekit(Layout::Single));
+        assert_eq!(
+            format!("{url}/?protocol=1").parse::<Server>().unwrap(),
+            livekit(Layout::Single)
+        );
+        assert_eq!(
+            format!("{url}?protocol=0").parse::<Server>().unwrap(),
+            livekit(Layout::Split)
+        );
+        let whip = Server::Whip {
+            address: "127.0.0.1:7".to_owned(),
+            credentials: credentials("me"),
+        };
+        assert_eq!("whip+http://me:secret@127.0.0.1:7".parse::<Server>().unwrap(), whip);
+        for bad in ["", "http://x", "pysfu:/x", "pysfu://me@x", "livekit+ws://x?protocol=2"] {
             assert!(matches!(bad.parse::<Server>(), Err(SignalingError::Url(_))), "{bad}");
         }
     }

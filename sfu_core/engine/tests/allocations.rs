@@ -252,9 +252,8 @@ fn feedback_of_subscribers_allocates_nothing() {
             after: MS,
             datagram,
         });
-        for index in 0..SUBSCRIBERS {
+        for (index, (seq, transport)) in next.iter_mut().enumerate() {
             let ssrc = 9_000 + index as u32 * 10;
-            let (seq, transport) = &mut next[index];
             let newest = *seq;
             *seq = seq.wrapping_add(1);
             *transport = transport.wrapping_add(1);

@@ -97,6 +97,14 @@ impl Description {
         Ok(all)
     }
 
+    /// A trickled one, as in the attribute, with or without its name. True: it is new and of use.
+    pub fn add_candidate(&mut self, text: &str) -> bool {
+        let new = candidate(text.strip_prefix("candidate:").unwrap_or(text))
+            .filter(|candidate| !self.candidates.contains(candidate));
+        self.candidates.extend(new);
+        new.is_some()
+    }
+
     /// The remote side of a connection whose offer or answer had these publications in its first sections.
     pub fn remote(&self, local: &Local) -> Result<Remote, SdpError> {
         if self.ufrag.is_empty() || self.pwd.is_empty() {

@@ -12,16 +12,29 @@ pub struct Receiving {
     pub video: usize,
 }
 
-/// Sending sections first, then receiving ones. Mids count up from 0.
+impl Receiving {
+    /// Audio before video.
+    pub fn kinds(self) -> Vec<Kind> {
+        let audio = std::iter::repeat_n(Kind::Audio, self.audio);
+        audio.chain(std::iter::repeat_n(Kind::Video, self.video)).collect()
+    }
+}
+
+/// The only offer of a connection: see [`offer_sections`].
 pub fn offer(local: &Local, receiving: Receiving) -> String {
-    let sending = local.publications.iter().map(Some);
-    let count = local.publications.len() + receiving.audio + receiving.video;
-    let mut text = session(count, local);
-    let receiving = std::iter::repeat_n(Kind::Audio, receiving.audio)
-        .chain(std::iter::repeat_n(Kind::Video, receiving.video))
-        .map(|kind| (None, kind));
-    let sections = sending
-        .flatten()
+    offer_sections(local, &receiving.kinds(), 1)
+}
+
+/// Sending sections first, then receiving ones. Mids count up from 0. `version`: of the session, it grows with every
+/// offer (RFC 8866 section 5.2).
+pub fn offer_sections(local: &Local, receiving: &[Kind], version: u32) -> String {
+    let count = local.publications.len() + receiving.len();
+    let mids: Vec<String> = (0..count).map(|mid| mid.to_string()).collect();
+    let mut text = head(&mids.join(" "), version);
+    let receiving = receiving.iter().map(|kind| (None, *kind));
+    let sections = local
+        .publications
+        .iter()
         .map(|publication| (Some(publication), publication.codec.kind()));
     for (mid, (publication, kind)) in sections.chain(receiving).enumerate() {
         section(&mut text, local, mid, publication, kind);
@@ -44,14 +57,14 @@ pub fn answer(local: &Local, offer: &Description, how: impl Fn(&Section) -> Answ
         .filter(|section| how(section) == Answering::Receive)
         .map(|section| section.mid.as_str())
         .collect();
-    let mut text = head(&mids.join(" "));
+    let mut text = head(&mids.join(" "), 1);
     for section in &offer.sections {
         let kind = match section.kind {
             Some(Kind::Audio) => "audio",
             Some(Kind::Video) => "video",
             None => "application",
         };
-        let refused = how(section) == Answering::Refuse || section.kind.is_none();
+        let refused = how(section) == Answering::Refuse;
         let formats: Vec<String> = section
             .formats
             .iter()
@@ -71,6 +84,11 @@ pub fn answer(local: &Local, offer: &Description, how: impl Fn(&Section) -> Answ
             continue;
         }
         transport(&mut text, local);
+        if section.kind.is_none() {
+            // The transport is set up for it, but nobody is there: SCTP (RFC 8841) is not spoken.
+            text.push_str("a=sctp-port:5000\r\n");
+            continue;
+        }
         text.push_str("a=recvonly\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
         for (id, uri) in &section.extensions {
             if URIS.iter().any(|known| known == uri) {
@@ -100,16 +118,11 @@ pub(super) const URIS: [&str; 6] = [
     "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
 ];
 
-fn head(mids: &str) -> String {
+fn head(mids: &str, version: u32) -> String {
     format!(
-        "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {mids}\r\n\
+        "v=0\r\no=- 4611731400430051336 {version} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {mids}\r\n\
          a=extmap-allow-mixed\r\na=msid-semantic: WMS *\r\n"
     )
-}
-
-fn session(count: usize, _: &Local) -> String {
-    let mids: Vec<String> = (0..count).map(|mid| mid.to_string()).collect();
-    head(&mids.join(" "))
 }
 
 fn transport(text: &mut String, local: &Local) {

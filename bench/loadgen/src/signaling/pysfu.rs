@@ -1,9 +1,8 @@
 //! This project's own gRPC (`protos/pysfu/v1/signaling.proto`): one round trip with the offer in the join.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -14,10 +13,13 @@ use self::proto::room_service_client::RoomServiceClient;
 use self::proto::session_request::Message as Ask;
 use self::proto::session_response::Message as Told;
 use self::proto::signaling_service_client::SignalingServiceClient;
+use super::sections::Sections;
+use super::token::Credentials;
+use super::transports::Transports;
 use super::{Control, Join, Session, SignalingError, Subscribe, Timing};
 use crate::media::MediaHandle;
 use crate::plan::{Codec, ConnectionPlan, Kind, Local};
-use crate::sdp::{Description, Receiving, offer};
+use crate::sdp::{Description, Receiving};
 
 #[allow(clippy::all, unreachable_pub, reason = "generated")]
 mod proto {
@@ -26,35 +28,15 @@ mod proto {
 
 /// HTTP/2 connections that the participants share.
 const CHANNELS: usize = 8;
-/// Seconds that a token is good for.
-const TOKEN_LIFE: u64 = 3_600;
 
 pub(super) struct Pysfu {
     channels: Vec<Channel>,
     next: Cell<usize>,
-    key: String,
-    secret: String,
-}
-
-/// The claims that `control_plane/auth.py` reads.
-#[derive(Serialize)]
-struct Claims<'a> {
-    iss: &'a str,
-    sub: &'a str,
-    exp: u64,
-    video: Grants<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Grants<'a> {
-    room: &'a str,
-    room_join: bool,
-    room_admin: bool,
+    credentials: Credentials,
 }
 
 impl Pysfu {
-    pub(super) async fn connect(address: &str, key: &str, secret: &str) -> Result<Self, SignalingError> {
+    pub(super) async fn connect(address: &str, credentials: &Credentials) -> Result<Self, SignalingError> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| SignalingError::Url(error.to_string()))?
             .tcp_nodelay(true);
@@ -66,8 +48,7 @@ impl Pysfu {
         Ok(Self {
             channels,
             next: Cell::new(0),
-            key: key.to_owned(),
-            secret: secret.to_owned(),
+            credentials: credentials.clone(),
         })
     }
 
@@ -78,23 +59,7 @@ impl Pysfu {
     }
 
     fn token(&self, identity: &str, room: &str) -> Result<MetadataValue<Ascii>, SignalingError> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| time.as_secs());
-        let claims = Claims {
-            iss: &self.key,
-            sub: identity,
-            exp: now + TOKEN_LIFE,
-            video: Grants {
-                room,
-                room_join: true,
-                room_admin: true,
-            },
-        };
-        let secret = jsonwebtoken::EncodingKey::from_secret(self.secret.as_bytes());
-        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &secret)
-            .map_err(|error| SignalingError::Protocol(error.to_string()))?;
-        format!("Bearer {token}")
+        format!("Bearer {}", self.credentials.token(identity, room)?)
             .parse()
             .map_err(|_| SignalingError::Protocol("the token is no header value".to_owned()))
     }
@@ -114,9 +79,14 @@ impl Pysfu {
             publications: join.publish.clone(),
             cipher: join.cipher,
         };
-        let local = media.open(plan).await?;
+        let mut transports = Transports::new(media);
+        let local = transports.open(plan).await?;
+        let mut sections = Sections::new(match join.subscribe {
+            Subscribe::None => Receiving::default(),
+            Subscribe::All(receiving) => receiving,
+        });
         let (asks, stream) = channel(64);
-        let first = request(1, Ask::Join(message(&join, &local)));
+        let first = request(1, Ask::Join(message(&join, sections.offer(&local))));
         asks.send(first)
             .await
             .map_err(|_| SignalingError::Unreachable("the stream ended".to_owned()))?;
@@ -137,7 +107,7 @@ impl Pysfu {
             match told.message {
                 Some(Told::Joined(_)) => timing.joined = begun.elapsed().as_secs_f64(),
                 Some(Told::Answer(answer)) => {
-                    media.set_remote(local.id, Description::parse(&answer.sdp)?.remote(&local)?);
+                    transports.set_remote(local.id, Description::parse(&answer.sdp)?.remote(&local)?);
                     timing.answered = begun.elapsed().as_secs_f64();
                     break;
                 }
@@ -147,7 +117,8 @@ impl Pysfu {
             }
         }
         let (session, orders) = Session::new(vec![local.id], timing);
-        tokio::task::spawn_local(attend(media.clone(), local, asks, answers, orders, join.paused));
+        let negotiation = Negotiation::begun(transports, local, sections);
+        tokio::task::spawn_local(attend(negotiation, asks, answers, orders, join.paused));
         Ok(session)
     }
 }
@@ -182,11 +153,7 @@ fn request(id: u64, message: Ask) -> proto::SessionRequest {
     }
 }
 
-fn message(join: &Join, local: &Local) -> proto::Join {
-    let receiving = match join.subscribe {
-        Subscribe::None => Receiving::default(),
-        Subscribe::All(receiving) => receiving,
-    };
+fn message(join: &Join, offer: (u32, String)) -> proto::Join {
     let add_tracks = join.publish.iter().map(|publication| {
         let (kind, source) = match publication.codec.kind() {
             Kind::Audio => (proto::MediaKind::Audio, proto::TrackSource::Microphone),
@@ -223,21 +190,56 @@ fn message(join: &Join, local: &Local) -> proto::Join {
         room: join.room.clone(),
         auto_subscribe: join.subscribe != Subscribe::None,
         reserve_sections: true,
-        offer: Some(proto::SessionDescription {
-            sdp: offer(local, receiving),
-            id: 1,
-            ..Default::default()
-        }),
+        offer: Some(description(offer)),
         add_tracks: add_tracks.collect(),
         client: concat!("pysfu-load ", env!("CARGO_PKG_VERSION")).to_owned(),
         ..Default::default()
     }
 }
 
+fn description((id, sdp): (u32, String)) -> proto::SessionDescription {
+    proto::SessionDescription {
+        sdp,
+        id,
+        ..Default::default()
+    }
+}
+
+/// The connection and its offers, of which the first is answered.
+struct Negotiation {
+    transports: Transports,
+    local: Local,
+    sections: Sections,
+}
+
+impl Negotiation {
+    fn begun(transports: Transports, local: Local, mut sections: Sections) -> Self {
+        sections.answered();
+        Self {
+            transports,
+            local,
+            sections,
+        }
+    }
+
+    /// The offer that is due after what the server told, if one is.
+    fn handle(&mut self, told: &Told) -> Result<Option<(u32, String)>, SignalingError> {
+        let due = match told {
+            Told::Answer(answer) => {
+                let remote = Description::parse(&answer.sdp)?.remote(&self.local)?;
+                self.transports.set_remote(self.local.id, remote);
+                self.sections.answered()
+            }
+            Told::MediaSectionsRequired(more) => self.sections.require(more.audio, more.video)?,
+            _ => false,
+        };
+        Ok(due.then(|| self.sections.offer(&self.local)))
+    }
+}
+
 /// Lives as long as the session: reads what the server tells, sends what is ordered.
 async fn attend(
-    media: MediaHandle,
-    local: Local,
+    mut negotiation: Negotiation,
     asks: Sender<proto::SessionRequest>,
     mut answers: Streaming<proto::SessionResponse>,
     mut orders: UnboundedReceiver<Control>,
@@ -254,8 +256,15 @@ async fn attend(
                         tracks.push(subscribed.track_id.clone());
                         if !paused && size == (0, 0) { Vec::new() } else { vec![subscribed.track_id] }
                     }
-                    Some(Told::Left(_)) => break,
-                    _ => Vec::new(),
+                    Some(Told::Left(_)) | None => break,
+                    Some(told) => {
+                        let Ok(due) = negotiation.handle(&told) else { break };
+                        if let Some(offer) = due {
+                            id += 1;
+                            let _ = asks.send(request(id, Ask::Offer(description(offer)))).await;
+                        }
+                        Vec::new()
+                    }
                 },
                 _ => break,
             },
@@ -292,5 +301,4 @@ async fn attend(
             }
         }
     }
-    media.close(local.id);
 }

@@ -1,0 +1,503 @@
+//! LiveKit's signaling over WebSocket. Protocol 1: one connection, the client always offers, the join holds the first
+//! offer. Protocol 0: one connection to publish (the client offers), one to subscribe (the server offers).
+
+mod messages;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
+use futures_util::{SinkExt, StreamExt};
+use prost::Message as _;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use self::messages::{
+    AddTrack, ClientInfo, ConnectionSettings, JoinRequest, JoinResponse, Leave, Participant, Ping, Request, Response,
+    SessionDescription, SignalRequest, SignalResponse, SimulcastCodec, Target, TrackSource, TrackType,
+    UpdateTrackSettings, VideoLayer, WrappedJoinRequest,
+};
+use super::sections::Sections;
+use super::token::Credentials;
+use super::transports::Transports;
+use super::{Control, Join, Session, SignalingError, Subscribe, Timing};
+use crate::media::MediaHandle;
+use crate::plan::{Codec, ConnectionPlan, Kind, Local, Publication};
+use crate::sdp::{Answering, Description, Receiving, answer};
+
+/// The version of the protocol's messages that we speak; from 3 on, the subscriber's connection is the primary one.
+const CLIENT_PROTOCOL: i32 = 16;
+/// When the server does not say how often it wants to be pinged.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// Tracks of a room that settings can be sent for.
+const MAX_TRACKS: usize = 65_536;
+const CLIENT_INITIATED: i32 = 1;
+
+/// Which way connections are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `/rtc/v1`.
+    Single,
+    /// `/rtc`.
+    Split,
+}
+
+pub(super) struct LiveKit {
+    address: String,
+    credentials: Credentials,
+    layout: Layout,
+}
+
+impl LiveKit {
+    pub(super) fn new(address: &str, credentials: &Credentials, layout: Layout) -> Self {
+        Self {
+            address: address.to_owned(),
+            credentials: credentials.clone(),
+            layout,
+        }
+    }
+
+    pub(super) async fn join(&self, media: &MediaHandle, join: Join) -> Result<Session, SignalingError> {
+        let begun = Instant::now();
+        let token = self.credentials.token(&join.identity, &join.room)?;
+        let receives = join.subscribe != Subscribe::None;
+        let mut client = Client::new(Transports::new(media), join, self.layout);
+        let path = match self.layout {
+            Layout::Single => {
+                let (local, receiving) = (client.open_publisher().await?, client.receiving());
+                let mut sections = Sections::new(receiving);
+                let offer = sections.offer(&local);
+                client.publisher = Some((Side::new(local), sections));
+                format!("/rtc/v1?join_request={}", client.join_request(receives, offer))
+            }
+            Layout::Split => format!("/rtc?protocol={CLIENT_PROTOCOL}&auto_subscribe={}", u8::from(receives)),
+        };
+        let mut socket = Socket::connect(&format!("ws://{}{path}&access_token={token}", self.address)).await?;
+        let mut timing = Timing::default();
+        while !client.is_complete() {
+            let response = socket.next().await?;
+            let Some(response) = response else {
+                return Err(SignalingError::Refused("the server closed the WebSocket".to_owned()));
+            };
+            client.handle(response, false).await?;
+            if client.joined && timing.joined == 0.0 {
+                timing.joined = begun.elapsed().as_secs_f64();
+            }
+            socket.send_all(&mut client.outgoing).await?;
+        }
+        timing.answered = begun.elapsed().as_secs_f64();
+        let sides = [
+            client.subscriber.as_ref(),
+            client.publisher.as_ref().map(|(side, _)| side),
+        ];
+        let connections = sides.into_iter().flatten().map(|side| side.local.id).collect();
+        let (session, orders) = Session::new(connections, timing);
+        tokio::task::spawn_local(attend(client, socket, orders));
+        Ok(session)
+    }
+}
+
+/// Lives as long as the session.
+async fn attend(mut client: Client, mut socket: Socket, mut orders: UnboundedReceiver<Control>) {
+    let mut ping = tokio::time::interval(client.ping_interval);
+    loop {
+        tokio::select! {
+            response = socket.next() => match response {
+                Ok(Some(response)) => {
+                    // What cannot be answered ends the session: the counts of the scenario show it.
+                    if client.handle(response, true).await.is_err() || client.left {
+                        break;
+                    }
+                }
+                _ => break,
+            },
+            order = orders.recv() => match order {
+                Some(Control::Wanted { width, height }) => {
+                    client.size = (width, height);
+                    client.update_settings(client.tracks.clone());
+                }
+                Some(Control::Pause(paused)) => {
+                    client.join.paused = paused;
+                    client.update_settings(client.tracks.clone());
+                }
+                Some(Control::Leave) | None => {
+                    client.tell(Request::Leave(Leave { can_reconnect: false, reason: CLIENT_INITIATED }));
+                    let _ = socket.send_all(&mut client.outgoing).await;
+                    break;
+                }
+            },
+            _ = ping.tick() => client.tell(Request::Ping(Ping { timestamp: now_ms() })),
+        }
+        if socket.send_all(&mut client.outgoing).await.is_err() {
+            break;
+        }
+    }
+    let _ = socket.inner.close(None).await;
+}
+
+/// One transport, from this side and (once it has described itself) from the server's.
+struct Side {
+    local: Local,
+    remote: Option<Description>,
+}
+
+impl Side {
+    fn new(local: Local) -> Self {
+        Self { local, remote: None }
+    }
+}
+
+/// A participant: takes the server's messages, leaves its own in `outgoing`.
+struct Client {
+    transports: Transports,
+    join: Join,
+    layout: Layout,
+    /// Of protocol 1: the only one.
+    publisher: Option<(Side, Sections)>,
+    /// Of protocol 0.
+    subscriber: Option<Side>,
+    joined: bool,
+    left: bool,
+    /// The server offers to the subscriber at once, not with the first track.
+    subscriber_primary: bool,
+    ping_interval: Duration,
+    sid: String,
+    /// Other participants' tracks.
+    tracks: Vec<String>,
+    /// Tracks that the server has not registered yet: they must be before they are offered.
+    unpublished: Vec<String>,
+    size: (u32, u32),
+    outgoing: VecDeque<Request>,
+}
+
+impl Client {
+    fn new(transports: Transports, join: Join, layout: Layout) -> Self {
+        let unpublished = join.publish.iter().map(|publication| publication.cid.clone()).collect();
+        Self {
+            transports,
+            join,
+            layout,
+            publisher: None,
+            subscriber: None,
+            joined: false,
+            left: false,
+            subscriber_primary: false,
+            ping_interval: PING_INTERVAL,
+            sid: String::new(),
+            tracks: Vec::new(),
+            unpublished,
+            size: (0, 0),
+            outgoing: VecDeque::new(),
+        }
+    }
+
+    fn tell(&mut self, request: Request) {
+        self.outgoing.push_back(request);
+    }
+
+    fn receiving(&self) -> Receiving {
+        match self.join.subscribe {
+            Subscribe::All(receiving) => receiving,
+            Subscribe::None => Receiving::default(),
+        }
+    }
+
+    async fn open_publisher(&mut self) -> Result<Local, SignalingError> {
+        Ok(self.transports.open(self.plan(self.join.publish.clone())).await?)
+    }
+
+    fn plan(&self, publications: Vec<Publication>) -> ConnectionPlan {
+        ConnectionPlan {
+            participant: self.join.index,
+            publications,
+            cipher: self.join.cipher,
+        }
+    }
+
+    fn join_request(&self, receives: bool, (id, sdp): (u32, String)) -> String {
+        let request = JoinRequest {
+            client_info: Some(ClientInfo {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                protocol: CLIENT_PROTOCOL,
+            }),
+            connection_settings: Some(ConnectionSettings {
+                auto_subscribe: receives,
+            }),
+            add_track_requests: self.join.publish.iter().map(add_track).collect(),
+            publisher_offer: Some(description("offer", sdp, id)),
+        };
+        let wrapped = WrappedJoinRequest {
+            compression: 0,
+            join_request: request.encode_to_vec(),
+        };
+        // RFC 4648 section 5; the padding would have to be escaped in a query.
+        URL_SAFE.encode(wrapped.encode_to_vec()).replace('=', "%3D")
+    }
+
+    /// Everything that the join asked for is negotiated.
+    fn is_complete(&self) -> bool {
+        let described = |side: &Side| side.remote.is_some();
+        let publisher = self.publisher.as_ref().is_some_and(|(side, _)| described(side));
+        match self.layout {
+            Layout::Single => self.joined && publisher,
+            Layout::Split => {
+                let subscribes = self.subscriber_primary || !self.tracks.is_empty();
+                let publishes = !self.join.publish.is_empty();
+                self.joined
+                    && (publisher || !publishes)
+                    && (!subscribes || self.subscriber.as_ref().is_some_and(described))
+            }
+        }
+    }
+
+    /// `later`: the join is over, a refused request does not end it.
+    async fn handle(&mut self, response: Response, later: bool) -> Result<(), SignalingError> {
+        match response {
+            Response::Join(joined) => self.on_join(joined),
+            Response::Answer(description) => self.on_answer(&description)?,
+            Response::Offer(description) => self.on_offer(&description).await?,
+            Response::Trickle(trickle) => {
+                let subscriber = trickle.target == Target::Subscriber as i32;
+                self.on_candidate(&trickle.candidate_init, subscriber)?;
+            }
+            Response::Update(update) => self.learn(&update.participants),
+            Response::TrackPublished(published) => {
+                self.unpublished.retain(|cid| *cid != published.cid);
+                if self.layout == Layout::Split && self.unpublished.is_empty() && self.publisher.is_none() {
+                    let local = self.open_publisher().await?;
+                    let mut sections = Sections::new(Receiving::default());
+                    let offer = sections.offer(&local);
+                    self.publisher = Some((Side::new(local), sections));
+                    self.offer(offer);
+                }
+            }
+            Response::MediaSectionsRequirement(more) => {
+                if let Some((side, sections)) = &mut self.publisher
+                    && sections.require(more.audio, more.video)?
+                {
+                    let offer = sections.offer(&side.local);
+                    self.offer(offer);
+                }
+            }
+            Response::RequestResponse(refused) if refused.reason != 0 && !later => {
+                return Err(SignalingError::Refused(refused.message));
+            }
+            Response::RequestResponse(_) => {}
+            Response::Leave(leave) if !later => {
+                return Err(SignalingError::Refused(format!(
+                    "disconnected, reason {}",
+                    leave.reason
+                )));
+            }
+            Response::Leave(_) => self.left = true,
+        }
+        Ok(())
+    }
+
+    fn on_join(&mut self, joined: JoinResponse) {
+        self.joined = true;
+        self.subscriber_primary = self.layout == Layout::Split && joined.subscriber_primary;
+        if let Ok(seconds @ 1..) = u64::try_from(joined.ping_interval) {
+            self.ping_interval = Duration::from_secs(seconds);
+        }
+        self.sid = joined
+            .participant
+            .map(|participant| participant.sid)
+            .unwrap_or_default();
+        if self.layout == Layout::Split {
+            let requests: Vec<_> = self.join.publish.iter().map(add_track).collect();
+            self.outgoing.extend(requests.into_iter().map(Request::AddTrack));
+        }
+        self.learn(&joined.other_participants);
+    }
+
+    fn on_answer(&mut self, answered: &SessionDescription) -> Result<(), SignalingError> {
+        let Some((side, sections)) = &mut self.publisher else {
+            return Err(SignalingError::Protocol("an answer to no offer".to_owned()));
+        };
+        side.remote = Some(Description::parse(&answered.sdp)?);
+        apply(&self.transports, side)?;
+        if sections.answered() {
+            let offer = sections.offer(&side.local);
+            self.offer(offer);
+        }
+        Ok(())
+    }
+
+    async fn on_offer(&mut self, offered: &SessionDescription) -> Result<(), SignalingError> {
+        let side = match &mut self.subscriber {
+            Some(side) => side,
+            None => {
+                let local = self.transports.open(self.plan(Vec::new())).await?;
+                self.subscriber.insert(Side::new(local))
+            }
+        };
+        let description = Description::parse(&offered.sdp)?;
+        // The data section is taken, too: with nothing published yet there is no other to set the transport up with.
+        let sdp = answer(&side.local, &description, |_| Answering::Receive);
+        side.remote = Some(description);
+        apply(&self.transports, side)?;
+        self.tell(Request::Answer(self::description("answer", sdp, offered.id)));
+        Ok(())
+    }
+
+    fn on_candidate(&mut self, init: &str, subscriber: bool) -> Result<(), SignalingError> {
+        let init: Value = serde_json::from_str(init)
+            .map_err(|error| SignalingError::Protocol(format!("a trickled candidate: {error}")))?;
+        let side = match subscriber {
+            true => self.subscriber.as_mut(),
+            false => self.publisher.as_mut().map(|(side, _)| side),
+        };
+        let Some((side, candidate)) = side.zip(init["candidate"].as_str()) else {
+            return Ok(());
+        };
+        let news = side
+            .remote
+            .as_mut()
+            .is_some_and(|remote| remote.add_candidate(candidate));
+        if news { apply(&self.transports, side) } else { Ok(()) }
+    }
+
+    /// Settings are wanted for new tracks as for those that are known.
+    fn learn(&mut self, participants: &[Participant]) {
+        let all = participants
+            .iter()
+            .filter(|participant| participant.sid != self.sid)
+            .flat_map(|participant| &participant.tracks);
+        let mut new = Vec::new();
+        for track in all {
+            if !self.tracks.contains(&track.sid) && self.tracks.len() < MAX_TRACKS {
+                self.tracks.push(track.sid.clone());
+                new.push(track.sid.clone());
+            }
+        }
+        if self.join.paused || self.size != (0, 0) {
+            self.update_settings(new);
+        }
+    }
+
+    fn update_settings(&mut self, track_sids: Vec<String>) {
+        if track_sids.is_empty() || self.join.subscribe == Subscribe::None {
+            return;
+        }
+        self.tell(Request::TrackSetting(UpdateTrackSettings {
+            track_sids,
+            disabled: self.join.paused,
+            quality: 2,
+            width: self.size.0,
+            height: self.size.1,
+        }));
+    }
+
+    fn offer(&mut self, (id, sdp): (u32, String)) {
+        self.tell(Request::Offer(description("offer", sdp, id)));
+    }
+}
+
+/// ICE begins with the first candidate, which may come after the description (trickle ICE, RFC 8838).
+fn apply(transports: &Transports, side: &Side) -> Result<(), SignalingError> {
+    if let Some(remote) = side.remote.as_ref().filter(|remote| !remote.candidates.is_empty()) {
+        transports.set_remote(side.local.id, remote.remote(&side.local)?);
+    }
+    Ok(())
+}
+
+fn description(kind: &str, sdp: String, id: u32) -> SessionDescription {
+    SessionDescription {
+        r#type: kind.to_owned(),
+        sdp,
+        id,
+    }
+}
+
+fn add_track(publication: &Publication) -> AddTrack {
+    let (kind, source) = match publication.codec.kind() {
+        Kind::Audio => (TrackType::Audio, TrackSource::Microphone),
+        Kind::Video => (TrackType::Video, TrackSource::Camera),
+    };
+    let codec = match publication.codec {
+        Codec::Opus => None,
+        Codec::Vp8 => Some("vp8"),
+        Codec::H264 => Some("h264"),
+    };
+    let best = publication.layers.last();
+    let layers = publication.layers.iter().zip(0..).map(|(layer, index)| VideoLayer {
+        // A single layer is the high one.
+        quality: if publication.layers.len() == 1 { 2 } else { index },
+        width: layer.width,
+        height: layer.height,
+        bitrate: layer.bitrate,
+        spatial_layer: index,
+        rid: layer.rid.clone().unwrap_or_default(),
+    });
+    AddTrack {
+        cid: publication.cid.clone(),
+        r#type: kind.into(),
+        width: best.map_or(0, |layer| layer.width),
+        height: best.map_or(0, |layer| layer.height),
+        source: source.into(),
+        layers: if codec.is_some() { layers.collect() } else { Vec::new() },
+        simulcast_codecs: codec
+            .map(|codec| SimulcastCodec {
+                codec: codec.to_owned(),
+                cid: publication.cid.clone(),
+            })
+            .into_iter()
+            .collect(),
+        disable_red: true,
+    }
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |time| time.as_millis() as i64)
+}
+
+/// Messages in binary WebSocket frames.
+struct Socket {
+    inner: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Socket {
+    async fn connect(url: &str) -> Result<Self, SignalingError> {
+        match tokio_tungstenite::connect_async(url).await {
+            Ok((inner, _)) => Ok(Self { inner }),
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
+                let body = response.body().as_deref().unwrap_or_default();
+                let text = String::from_utf8_lossy(&body[..body.len().min(500)]).into_owned();
+                Err(SignalingError::Refused(format!("{} {text}", response.status())))
+            }
+            Err(error) => Err(SignalingError::Unreachable(error.to_string())),
+        }
+    }
+
+    /// The next message that means something to us; `None`: the socket was closed.
+    async fn next(&mut self) -> Result<Option<Response>, SignalingError> {
+        loop {
+            let frame = match self.inner.next().await {
+                None | Some(Ok(Message::Close(_))) => return Ok(None),
+                Some(Ok(Message::Binary(frame))) => frame,
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => return Err(SignalingError::Unreachable(error.to_string())),
+            };
+            let response =
+                SignalResponse::decode(frame).map_err(|error| SignalingError::Protocol(error.to_string()))?;
+            if response.message.is_some() {
+                return Ok(response.message);
+            }
+        }
+    }
+
+    async fn send_all(&mut self, requests: &mut VecDeque<Request>) -> Result<(), SignalingError> {
+        while let Some(request) = requests.pop_front() {
+            let request = SignalRequest { message: Some(request) };
+            let sent = self.inner.send(Message::binary(request.encode_to_vec())).await;
+            sent.map_err(|error| SignalingError::Unreachable(error.to_string()))?;
+        }
+        Ok(())
+    }
+}
