@@ -56,6 +56,12 @@ impl<'a> Iter<'a> {
             _ => Self::default(),
         }
     }
+
+    /// Octets behind the element that came last: tells where it was.
+    #[inline]
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {

@@ -11,12 +11,15 @@ pub mod av1;
 pub mod demux;
 pub mod dependency;
 pub mod ext;
+pub mod fec;
+pub mod flexfec;
 pub mod h264;
 pub mod red;
 pub mod rtcp;
 pub mod rtp;
 pub mod seq;
 pub mod stun;
+pub mod ulpfec;
 pub mod vp8;
 pub mod vp9;
 

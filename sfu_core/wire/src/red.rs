@@ -1,11 +1,15 @@
-//! Redundant audio (RFC 2198): earlier frames travel in front of the newest one.
+//! Redundant audio (RFC 2198): earlier frames travel in front of the newest one. In video a packet has one block: it tells
+//! media from ULPFEC (RFC 5109 section 14.1) by the block's payload type.
 
 use crate::cursor::{BufferFull, Reader, Writer};
 
 const FOLLOWED: u8 = 0x80;
 /// Largest offset (14 bits) and length (10 bits) of a redundant block.
-const MAX_OFFSET: u32 = 0x3fff;
-const MAX_LEN: usize = 0x3ff;
+pub const MAX_OFFSET: u32 = 0x3fff;
+pub const MAX_LEN: usize = 0x3ff;
+/// Octets before the data of a redundant block and of the primary one.
+pub const BLOCK_HEADER: usize = 4;
+pub const PRIMARY_HEADER: usize = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("redundant audio payload is cut short")]
@@ -61,6 +65,13 @@ impl<'a> Redundant<'a> {
         })
     }
 
+    /// The block of a payload that has one alone, as in video.
+    #[inline]
+    pub fn single(payload: &'a [u8]) -> Option<Primary<'a>> {
+        let (&payload_type, data) = payload.split_first()?;
+        (payload_type & FOLLOWED == 0).then_some(Primary { payload_type, data })
+    }
+
     /// Earlier frames, the oldest first as a rule.
     pub fn blocks(&self) -> impl Iterator<Item = Block<'a>> + use<'a> {
         let mut headers = Reader(self.headers);
@@ -74,6 +85,12 @@ impl<'a> Redundant<'a> {
             })
         })
     }
+}
+
+/// What stands before the data of a block that is alone. For media that is not copied, only preceded.
+#[inline]
+pub fn single_header(payload_type: u8) -> [u8; PRIMARY_HEADER] {
+    [payload_type & !FOLLOWED]
 }
 
 /// Writes the blocks that fit the format, then the primary one, and returns the length of the payload.
@@ -133,6 +150,20 @@ mod tests {
         assert_eq!((red.blocks().count(), red.primary.data), (0, &[9][..]));
         let red = Redundant::parse(&[111]).unwrap();
         assert_eq!(red.primary.data, []);
+    }
+
+    #[test]
+    fn one_block_of_video() {
+        let header = single_header(0x80 | 96);
+        let payload = [header[0], 1, 2];
+        let block = Primary {
+            payload_type: 96,
+            data: &[1, 2],
+        };
+        assert_eq!(Redundant::single(&payload), Some(block));
+        assert_eq!(Redundant::parse(&payload).unwrap().primary, block);
+        assert_eq!(Redundant::single(&[0x80 | 96, 0, 0, 0, 96]), None);
+        assert_eq!(Redundant::single(&[]), None);
     }
 
     #[test]
