@@ -101,7 +101,9 @@ def moving_picture(width: int, height: int) -> Iterator[NDArray[np.uint8]]:
         rows = np.floor(y * 45 / height + 6 * np.sin(phase)).astype(np.intp) % 45
         columns = np.floor(x * 80 / width + 9 * np.cos(phase)).astype(np.intp) % 80
         frame = 110 + 28 * texture[rows, columns]
-        distance = np.hypot(x / width - 0.5 - 0.3 * np.cos(3 * phase), (y / height - 0.5) * 0.56 - 0.12 * np.sin(3 * phase))
+        distance = np.hypot(
+            x / width - 0.5 - 0.3 * np.cos(3 * phase), (y / height - 0.5) * 0.56 - 0.12 * np.sin(3 * phase)
+        )
         face = np.clip(1 - distance / 0.12, 0, 1)[..., None]
         frame += face * (np.array([225.0, 180.0, 150.0]) - frame)
         frame += random.normal(0, 2.5, (height, width, 1))

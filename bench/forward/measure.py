@@ -4,8 +4,8 @@ What it yields is a plain dictionary (`raw`), which results.py reduces.
 """
 
 import contextlib
-import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -246,7 +246,8 @@ class Session:
         """Runs pysfu-load on its own CPU, for `limit` seconds at most, and returns its report."""
         with tempfile.TemporaryDirectory(prefix="bench-forward-") as folder:
             report, log = Path(folder) / "report.json", Path(folder) / "log"
-            command = [str(self._programs.load), arguments[0], "--server", server.url, *arguments[1:]]
+            command = [*server.prefix, str(self._programs.load), arguments[0], "--server", server.url, *arguments[1:]]
+            command += ["--address", server.address]
             command += ["--cipher", "gcm", "--sample", str(SAMPLE), "--kernel-timestamps", "--cpu", str(LOAD_CPU)]
             command += ["--server-pid", str(server.pid), "--server-cpu", str(SERVER_CPU), "--json", str(report)]
             with servers.process(command, [LOAD_CPU], log) as child:
@@ -281,7 +282,7 @@ def available_peers(tell: Callable[[str], None]) -> list[str]:
     if shutil.which("janus") is None:
         tell("janus is not installed (make bench-programs installs it): measuring without it")
         return []
-    if importlib.util.find_spec("bench.janus") is None:
-        tell("bench/janus.py is missing: measuring without it")
+    if os.geteuid() != 0:
+        tell("Janus needs a network namespace, which only root can make: measuring without it")
         return []
     return ["janus"]

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import importlib
 import json
 import os
 import re
@@ -17,6 +16,8 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench.forward import janus as peer
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 30.0
@@ -36,6 +37,9 @@ class Running:
     pid: int
     # Where it tells its metrics, if it does.
     metrics: str = ""
+    # What puts the load engine into the server's network namespace, and its address there.
+    prefix: tuple[str, ...] = ()
+    address: str = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,15 @@ def pysfu(cpus: Sequence[int], *, workers: int = 1) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def janus(cpu: int) -> Iterator[Running]:
-    """Debian's Janus with the videoroom plugin, configured as its packages do."""
-    launcher = importlib.import_module("bench.janus")
-    with launcher.Janus(cpu=cpu) as server:
-        yield Running(server.url, server.pid)
+    """Debian's Janus with the videoroom plugin."""
+    with _log() as log, peer.namespace() as prefix:
+        peer.configure(log.parent, peer.installation())
+        command = [*prefix, "janus", "--configs-folder", str(log.parent)]
+        with process(command, [cpu], log) as child:
+            listens = [*prefix, "ss", "-Hltn", f"sport = :{peer.PORT}"]
+            _until(lambda: bool(subprocess.check_output(listens)), child, log)  # noqa: S603
+            url = f"janus+ws://{peer.ADDRESS}:{peer.PORT}"
+            yield Running(url, child.pid, prefix=prefix, address=peer.ADDRESS)
 
 
 def packets_by_worker(server: Running) -> dict[str, int]:

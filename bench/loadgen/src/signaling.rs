@@ -227,14 +227,6 @@ impl Adapter {
             .map_err(|_| SignalingError::Timeout(PATIENCE))?
     }
 
-    /// Participants that may join at the same time: Janus on one core leaves some without ICE when there are more.
-    pub fn at_once(&self) -> usize {
-        match &self.kind {
-            Kind::Janus(_) => 2,
-            _ => 16,
-        }
-    }
-
     /// Something cheap to ask the server for while it is busy, if it has such.
     pub fn probe(&self, room: &str) -> Option<Probe> {
         match &self.kind {

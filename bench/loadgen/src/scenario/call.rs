@@ -12,6 +12,9 @@ use crate::progress::Progress;
 use crate::sdp::Receiving;
 use crate::signaling::{Adapter, Join, Session, SignalingError, Subscribe};
 
+/// Participants that join at the same time.
+const AT_ONCE: usize = 16;
+
 /// What each publisher publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracks {
@@ -126,7 +129,7 @@ pub async fn join_all(
     let mut waiting = joins.into_iter();
     let mut running: JoinSet<Result<Session, SignalingError>> = JoinSet::new();
     loop {
-        while running.len() < adapter.at_once()
+        while running.len() < AT_ONCE
             && let Some(join) = waiting.next()
         {
             let (adapter, media) = (Rc::clone(adapter), media.clone());

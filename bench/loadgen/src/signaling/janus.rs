@@ -182,7 +182,7 @@ impl Link {
         }
         self.ask(request).await?;
         let event = self
-            .event(|event| event["sender"] == handle && event["jsep"]["sdp"].is_string())
+            .event(|event| event["sender"] == handle && (event["jsep"]["sdp"].is_string() || refusal(event).is_some()))
             .await?;
         Ok(event["jsep"]["sdp"].as_str().unwrap_or_default().to_owned())
     }
@@ -220,7 +220,9 @@ impl Link {
     /// Sends and waits for the answer: an acknowledgement where the result comes as an event.
     async fn ask(&mut self, request: Value) -> Result<Value, SignalingError> {
         let transaction = self.send(request).await?;
-        self.event(|event| event["transaction"] == transaction.as_str()).await
+        // The event of the same transaction may overtake the acknowledgement.
+        self.event(|event| event["transaction"] == transaction.as_str() && event["janus"] != "event")
+            .await
     }
 
     /// The first message that fits, of those put aside or to come.
@@ -249,14 +251,18 @@ impl Link {
                 }
             },
         };
-        let plugin = &event["plugindata"]["data"];
-        // 427: the room exists.
-        let failed = plugin["error_code"].as_u64().is_some_and(|code| code != 427);
-        if event["janus"] == "error" || failed {
+        if event["janus"] == "error" || refusal(&event).is_some() {
             return Err(SignalingError::Refused(event.to_string()));
         }
         Ok(event)
     }
+}
+
+/// The plugin's error code, unless it says that the room exists.
+fn refusal(event: &Value) -> Option<u64> {
+    const ROOM_EXISTS: u64 = 427;
+    let code = event["plugindata"]["data"]["error_code"].as_u64();
+    code.filter(|&code| code != ROOM_EXISTS)
 }
 
 fn number(value: &Value) -> Result<u64, SignalingError> {
