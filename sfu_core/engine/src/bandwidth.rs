@@ -1,0 +1,472 @@
+//! How much the path to one subscriber carries: an estimator at the sender, fed by what the subscriber says of arrivals.
+//!
+//! Delay ([`trendline`], [`step`], [`rate`]), losses ([`loss`]) and probes ([`probe`]) each bound the rate. What a subscriber says is
+//! a claim ([`feedback`]): it can lower its own rate, and raise it no further than what was really sent to it.
+
+mod acknowledged;
+mod contention;
+mod feedback;
+mod grouping;
+mod history;
+mod limited;
+mod loss;
+mod probe;
+mod rate;
+mod step;
+mod streams;
+mod trendline;
+
+pub use rate::State;
+use wire::rtcp::{ccfb, twcc};
+
+use acknowledged::Acknowledged;
+use contention::Contention;
+use feedback::{Clock, Verdict};
+use grouping::Grouping;
+use history::History;
+use limited::Limited;
+use loss::Losses;
+use probe::{Prober, Situation};
+use rate::{Rate, Signal};
+use streams::Streams;
+use trendline::{Trendline, Usage};
+
+/// With packets unanswered for this long beyond the usual, the target falls, microseconds. Shorter gives way sooner
+/// when the path is dead, longer bears feedback lost or late.
+const SILENCE: u64 = 700_000;
+/// And falls again so often, to this share.
+const SILENCE_STEP: u64 = 400_000;
+const SILENCE_FACTOR: f64 = 0.75;
+/// REMB counts while there was no feedback on packets for so long, microseconds.
+const FEEDBACK_LASTS: u64 = 5_000_000;
+/// Repair never takes more of the target than this share away from media.
+const MOST_REPAIR: f64 = 0.5;
+/// Metrics of one RFC 8888 report that are looked at.
+const MOST_METRICS: usize = 4_096;
+
+/// Bits per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    pub start: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Media,
+    Audio,
+    Rtx,
+    Fec,
+    Padding,
+}
+
+/// Names a cluster while its packets are on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeId(u8);
+
+impl ProbeId {
+    /// Few enough for three bits, with one left for "none".
+    const COUNT: u8 = 7;
+
+    fn tag(self) -> u8 {
+        self.0
+    }
+}
+
+/// Bits per second of all subscriptions together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Demand {
+    /// What is allocated now.
+    pub allocated: f64,
+    /// What it would be with the next layer up; `most` where there is none.
+    pub next: f64,
+    /// With everything at its best: more is useless.
+    pub most: f64,
+}
+
+/// A cluster of packets to send now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probe {
+    pub id: ProbeId,
+    pub bits_per_second: f64,
+    /// At least so many bytes and so many packets.
+    pub bytes: u32,
+    pub packets: u32,
+    /// Microseconds that they take at the rate.
+    pub duration: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Bits per second, everything included.
+    pub target: f64,
+    /// The target less what repair (RTX, FEC) takes now.
+    pub media: f64,
+    pub state: State,
+    /// Share of packets lost of late.
+    pub loss: f64,
+    /// Microseconds, once known.
+    pub round_trip: Option<u64>,
+    /// Bits per second that arrive, once known.
+    pub acknowledged: Option<f64>,
+    /// Less is sent than could be.
+    pub is_limited: bool,
+    /// Milliseconds that packets wait in a queue.
+    pub queue: f64,
+    /// Others keep the queue full.
+    pub is_contended: bool,
+}
+
+/// Call [`Self::poll`] after feedback and every 5 to 50 ms.
+#[derive(Debug)]
+pub struct Bandwidth {
+    limits: Limits,
+    demand: Demand,
+    history: History,
+    streams: Streams,
+    clock: Clock,
+    grouping: Grouping,
+    trendline: Trendline,
+    acknowledged: Acknowledged,
+    contention: Contention,
+    losses: Losses,
+    rate: Rate,
+    limited: Limited,
+    prober: Prober,
+    /// Bytes sent since the last look.
+    sent: u64,
+    sent_repair: u64,
+    remb: Option<f64>,
+    round_trip: Option<u64>,
+    /// Microseconds from sending to feedback, smoothed.
+    loop_delay: Option<f64>,
+    told_at: Option<u64>,
+    unanswered_since: Option<u64>,
+    before_silence: Option<f64>,
+    refused: u64,
+    scratch: Vec<(u64, Option<i64>)>,
+}
+
+/// What one feedback brought.
+#[derive(Default)]
+struct Batch {
+    /// When the newest packet told of was sent, and its number.
+    newest: Option<(u64, u64)>,
+    lost: u32,
+}
+
+impl Bandwidth {
+    pub fn new(now: u64, limits: Limits) -> Self {
+        let max = limits.max.max(1_000.0);
+        let min = limits.min.clamp(1_000.0, max);
+        let limits = Limits {
+            start: limits.start.clamp(min, max),
+            min,
+            max,
+        };
+        Self {
+            limits,
+            demand: Demand {
+                allocated: 0.0,
+                next: max,
+                most: max,
+            },
+            history: History::new(),
+            streams: Streams::default(),
+            clock: Clock::default(),
+            grouping: Grouping::default(),
+            trendline: Trendline::new(),
+            acknowledged: Acknowledged::new(),
+            contention: Contention::default(),
+            losses: Losses::new(),
+            rate: Rate::new(now, limits.start),
+            limited: Limited::new(now),
+            prober: Prober::new(now, limits.start),
+            sent: 0,
+            sent_repair: 0,
+            remb: None,
+            round_trip: None,
+            loop_delay: None,
+            told_at: None,
+            unanswered_since: None,
+            before_silence: None,
+            refused: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// A packet of `bytes` left with this transport-wide number.
+    #[inline]
+    pub fn on_sent(&mut self, sequence: u16, now: u64, bytes: u32, kind: Kind, probe: Option<ProbeId>) {
+        self.history.push(sequence, now, bytes, probe);
+        self.sent += u64::from(bytes);
+        if matches!(kind, Kind::Rtx | Kind::Fec) {
+            self.sent_repair += u64::from(bytes);
+        }
+        if let Some(id) = probe {
+            self.prober.on_sent(id, self.history.highest().unwrap_or(0), now, bytes);
+        }
+    }
+
+    /// The packet numbered `transport` is `sequence` of the stream `ssrc`. Only where the subscriber sends feedback by
+    /// stream (RFC 8888).
+    pub fn on_sent_stream(&mut self, transport: u16, ssrc: u32, sequence: u16) {
+        self.streams.push(ssrc, sequence, transport);
+    }
+
+    pub fn on_transport_feedback(&mut self, now: u64, feedback: &twcc::Feedback<'_>) {
+        let reference = self.clock.reference(feedback.reference);
+        let mut batch = Batch::default();
+        let mut is_first = true;
+        for status in feedback.statuses() {
+            if is_first && let Some(number) = self.history.number(status.sequence) {
+                self.give_up_before(number);
+                is_first = false;
+            }
+            let arrival = status.arrival.map(|arrival| reference.saturating_add(arrival));
+            self.on_status(now, status.sequence, arrival, &mut batch);
+        }
+        self.on_feedback(now, batch);
+    }
+
+    pub fn on_ccfb(&mut self, now: u64, feedback: &ccfb::Feedback<'_>) {
+        let told = self.clock.timestamp(feedback.timestamp);
+        let mut statuses = std::mem::take(&mut self.scratch);
+        statuses.clear();
+        let metrics = feedback.reports().flat_map(|report| {
+            report
+                .metrics()
+                .map(move |(sequence, metric)| (report.ssrc, sequence, metric))
+        });
+        for (ssrc, sequence, metric) in metrics.take(MOST_METRICS) {
+            let number = self
+                .streams
+                .find(ssrc, sequence)
+                .and_then(|transport| self.history.number(transport));
+            match (number, metric.map(|metric| Clock::arrival(told, metric))) {
+                (None, _) => self.refused += u64::from(metric.is_some()),
+                // It came, nobody knows when.
+                (Some(_), Some(None)) => {}
+                (Some(number), arrival) => statuses.push((number, arrival.flatten())),
+            }
+        }
+        // Streams are told of one after the other; delays make sense in the order of sending.
+        statuses.sort_unstable();
+        let mut batch = Batch::default();
+        for &(number, arrival) in &statuses {
+            self.on_status(now, number as u16, arrival, &mut batch);
+        }
+        self.scratch = statuses;
+        self.on_feedback(now, batch);
+    }
+
+    /// What the receiver estimates itself: the only word of those without feedback on packets.
+    pub fn on_remb(&mut self, now: u64, bits_per_second: u64) {
+        self.remb = Some(bits_per_second as f64);
+        if !self.has_feedback(now) {
+            self.unanswered_since = None;
+        }
+    }
+
+    pub fn on_round_trip(&mut self, _now: u64, round_trip: u64) {
+        let round_trip = round_trip.min(10_000_000);
+        self.round_trip = Some(match self.round_trip {
+            Some(smoothed) => (smoothed * 7 + round_trip) / 8,
+            None => round_trip,
+        });
+    }
+
+    pub fn set_demand(&mut self, _now: u64, demand: Demand) {
+        self.demand = demand;
+    }
+
+    /// Moves time on; the cluster to send now, if one is due.
+    pub fn poll(&mut self, now: u64) -> Option<Probe> {
+        self.watch_silence(now);
+        self.look_at_sent(now);
+        if self
+            .unanswered_since
+            .is_some_and(|since| now.saturating_sub(since) > SILENCE)
+        {
+            return None;
+        }
+        let situation = Situation {
+            target: self.target(),
+            most: self.limits.max,
+            demand: self.demand,
+            is_limited: self.limited.is_limited(),
+            is_near_capacity: self.rate.is_near_capacity(),
+            calm_for: self.rate.calm_for(now),
+            queue: self.trendline.queue(),
+            round_trip: self.loop_delay(),
+            is_contended: self.contention.is_contended(),
+        };
+        self.prober.poll(now, situation)
+    }
+
+    pub fn estimate(&self) -> Estimate {
+        let target = self.target();
+        Estimate {
+            target,
+            media: target - self.limited.repair_rate().min(target * MOST_REPAIR),
+            state: self.rate.state,
+            loss: self.losses.recent(),
+            round_trip: self.round_trip.or(self.loop_delay.map(|delay| delay as u64)),
+            acknowledged: self.acknowledged.rate(),
+            is_limited: self.limited.is_limited(),
+            queue: self.trendline.queue(),
+            is_contended: self.contention.is_contended(),
+        }
+    }
+
+    /// Bytes sent that nothing was told of yet.
+    pub fn in_flight(&self) -> u64 {
+        self.history.in_flight()
+    }
+
+    /// Claims that could not be true: packets never sent, impossible times.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    fn target(&self) -> f64 {
+        let remb = self.remb.filter(|_| self.told_at.is_none()).unwrap_or(f64::INFINITY);
+        let loss = self.losses.limit().unwrap_or(f64::INFINITY);
+        self.rate
+            .target()
+            .min(loss)
+            .min(remb)
+            .clamp(self.limits.min, self.limits.max)
+    }
+
+    fn on_status(&mut self, now: u64, sequence: u16, arrival: Option<i64>, batch: &mut Batch) {
+        let Some(arrival) = arrival else {
+            if let Some(sent) = self.history.missing(now, sequence) {
+                self.losses.push(sent.at, sent.bytes, true);
+                batch.lost += 1;
+            }
+            return;
+        };
+        if !self.history.could_know(sequence) {
+            self.refused += 1;
+            return;
+        }
+        let Some(sent) = self.history.arrived(now, sequence) else {
+            return;
+        };
+        match self.clock.judge(now, sent.at, arrival) {
+            Verdict::Plausible => {}
+            Verdict::Impossible => {
+                self.refused += 1;
+                return;
+            }
+            Verdict::Reset => {
+                self.trendline.reset();
+                self.acknowledged.reset();
+                self.grouping = Grouping::default();
+            }
+        }
+        if sent.was_lost {
+            self.losses.found();
+            batch.lost = batch.lost.saturating_sub(1);
+        } else {
+            self.losses.push(sent.at, sent.bytes, false);
+        }
+        self.acknowledged.push(sent.at, arrival, sent.bytes);
+        if let Some(sample) = self.grouping.push(sent.at, arrival) {
+            self.trendline.push(sample);
+        }
+        if let Some(id) = sent.probe {
+            self.prober.on_arrived(id, arrival, sent.bytes);
+        }
+        if batch.newest.is_none_or(|(_, number)| number < sent.number) {
+            batch.newest = Some((sent.at, sent.number));
+        }
+    }
+
+    fn on_feedback(&mut self, now: u64, batch: Batch) {
+        let Some((sent, number)) = batch.newest else { return };
+        self.told_at = Some(now);
+        self.unanswered_since = None;
+        let delay = now.saturating_sub(sent) as f64;
+        self.loop_delay = Some(
+            self.loop_delay
+                .map_or(delay, |smoothed| smoothed + 0.1 * (delay - smoothed)),
+        );
+        self.look_at_sent(now);
+
+        let is_contended = self.contention.is_contended();
+        let usage = self.trendline.usage(is_contended);
+        let (queue, noise) = (self.trendline.queue(), self.trendline.noise());
+        self.contention.update(now, queue, noise, self.rate.target());
+        self.trendline.hold_base(self.contention.is_contended());
+        self.losses.update(queue, self.rate.target());
+        if usage == Usage::Over {
+            self.prober.on_congestion();
+        }
+        let inherent = self.losses.inherent().min(0.5);
+        self.rate.update(
+            now,
+            Signal {
+                usage,
+                queue,
+                noise,
+                acknowledged: self.acknowledged.rate().map(|rate| rate / (1.0 - inherent)),
+                sent,
+                is_limited: self.limited.is_limited(),
+                is_contended: self.contention.is_contended(),
+                has_overflowed: batch.lost > 0 && queue > 30.0,
+                round_trip: self.loop_delay(),
+            },
+        );
+        if let Some(proven) = self.prober.result(now, number) {
+            self.rate.raise(proven);
+        }
+        self.rate.cap(self.limits.max);
+        if let Some(limit) = self.losses.limit() {
+            self.rate.cap(limit);
+        }
+        if let Some(before) = self.before_silence.take() {
+            self.prober.aim_at(before);
+        }
+    }
+
+    /// Packets before `number` are not told of any more; most of them arrived as the others did.
+    fn give_up_before(&mut self, number: u64) {
+        let bytes = self.history.give_up_before(number);
+        let arrived = bytes as f64 * (1.0 - self.losses.recent());
+        self.acknowledged.push_unreported(arrived as u64);
+    }
+
+    fn look_at_sent(&mut self, now: u64) {
+        let (bytes, repair) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.sent_repair));
+        if bytes > 0 && self.unanswered_since.is_none() {
+            self.unanswered_since = Some(now);
+        }
+        let target = self.target();
+        self.limited.update(now, bytes, repair, target);
+    }
+
+    /// Packets leave and nothing comes back: the path may be dead, and what it is sent is in the way of its recovery
+    /// (RFC 8083 section 4.1 ends in the same place).
+    fn watch_silence(&mut self, now: u64) {
+        let Some(since) = self.unanswered_since else { return };
+        if self.remb.is_some() && self.told_at.is_none() {
+            return;
+        }
+        if now.saturating_sub(since) > SILENCE + 2 * self.loop_delay() {
+            self.before_silence.get_or_insert(self.target());
+            self.rate.cap((self.target() * SILENCE_FACTOR).max(self.limits.min));
+            self.unanswered_since = Some(since + SILENCE_STEP);
+        }
+    }
+
+    fn has_feedback(&self, now: u64) -> bool {
+        self.told_at.is_some_and(|at| now.saturating_sub(at) < FEEDBACK_LASTS)
+    }
+
+    fn loop_delay(&self) -> u64 {
+        self.loop_delay.map_or(200_000, |delay| delay as u64)
+    }
+}

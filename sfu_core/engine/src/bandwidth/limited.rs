@@ -1,0 +1,72 @@
+//! Whether the application sends less than it may: then arrivals say nothing of what the path could carry.
+
+/// Time constant of the sent rate, seconds. Longer tolerates the pauses between frames, shorter sees changes sooner.
+const SMOOTHING: f64 = 0.4;
+/// Limited below this share of the target, and until this share is reached again.
+const ENTER: f64 = 0.75;
+const LEAVE: f64 = 0.88;
+
+#[derive(Debug)]
+pub(super) struct Limited {
+    updated: u64,
+    /// Bits per second sent.
+    rate: f64,
+    /// Bits per second of repair alone (RTX and FEC).
+    repair: f64,
+    is_limited: bool,
+}
+
+impl Limited {
+    pub(super) fn new(now: u64) -> Self {
+        Self {
+            updated: now,
+            rate: 0.0,
+            repair: 0.0,
+            is_limited: true,
+        }
+    }
+
+    /// `bytes` and `repair` were sent since the last call.
+    pub(super) fn update(&mut self, now: u64, bytes: u64, repair: u64, target: f64) {
+        let passed = now.saturating_sub(self.updated) as f64 / 1e6;
+        self.updated = now;
+        // An impulse of bits decays exponentially: no division by the time passed, which may be nothing.
+        let decay = (-passed / SMOOTHING).exp();
+        self.rate = self.rate * decay + bytes as f64 * 8.0 / SMOOTHING;
+        self.repair = self.repair * decay + repair as f64 * 8.0 / SMOOTHING;
+        let share = if self.is_limited { LEAVE } else { ENTER };
+        self.is_limited = self.rate < share * target;
+    }
+
+    pub(super) fn is_limited(&self) -> bool {
+        self.is_limited
+    }
+
+    pub(super) fn repair_rate(&self) -> f64 {
+        self.repair
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_sent_decides_with_hysteresis() {
+        let mut limited = Limited::new(0);
+        let mut now = 0;
+        let mut send = |rate: u64, seconds: u64| {
+            for _ in 0..seconds * 50 {
+                now += 20_000;
+                limited.update(now, rate / 8 / 50, rate / 80 / 50, 1e6);
+            }
+            assert!((limited.repair * 10.0 / limited.rate - 1.0).abs() < 0.01);
+            limited.is_limited()
+        };
+        assert!(!send(1_000_000, 3));
+        assert!(!send(800_000, 3));
+        assert!(send(600_000, 3));
+        assert!(send(800_000, 3));
+        assert!(!send(950_000, 3));
+    }
+}

@@ -1,0 +1,197 @@
+//! Which losses congestion causes. Loss that stays the same at every rate is the path's own; loss that grows with the rate
+//! is ours. A likelihood over the last observations tells them apart, as in loss-based estimation of libwebrtc's second
+//! version, with the queue as further evidence.
+
+/// An observation lasts at least so long and has so many packets.
+const LASTS: u64 = 250_000;
+const PACKETS: u32 = 20;
+const OBSERVATIONS: usize = 20;
+/// How much less each older observation counts. Nearer 1 is surer, and later to see that the path changed.
+const FADING: f64 = 0.9;
+/// Loss below this share is nobody's concern: queues that overflow once in a while.
+const NEGLIGIBLE: f64 = 0.015;
+/// A path's own loss is not more than this; what exceeds it is congestion whatever else speaks against it.
+const MOST_INHERENT: f64 = 0.35;
+/// By how many nats a limit must explain the observations better than none. Higher limits later, lower limits by chance.
+const DOUBT: f64 = 4.0;
+/// Doubt that an overfull queue takes away: losses while it is full are losses of congestion.
+const DOUBT_BESIDE_QUEUE: f64 = 1.0;
+/// A queue of so many milliseconds is one that could overflow.
+const QUEUE: f64 = 30.0;
+/// Growth of the limit per observation in which loss is back at what is inherent.
+const GROWTH: f64 = 1.06;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Observation {
+    /// Bits per second sent.
+    rate: f64,
+    packets: f64,
+    lost: f64,
+    has_queue: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Losses {
+    observations: [Observation; OBSERVATIONS],
+    len: usize,
+    newest: usize,
+    open: Open,
+    inherent: f64,
+    limit: Option<f64>,
+    recent: f64,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    first_sent: Option<u64>,
+    last_sent: u64,
+    bytes: u64,
+    packets: u32,
+    lost: u32,
+    queue: f64,
+}
+
+impl Losses {
+    pub(super) fn new() -> Self {
+        Self {
+            observations: [Observation::default(); OBSERVATIONS],
+            len: 0,
+            newest: 0,
+            open: Open::default(),
+            inherent: 0.0,
+            limit: None,
+            recent: 0.0,
+        }
+    }
+
+    pub(super) fn push(&mut self, sent: u64, bytes: u32, lost: bool) {
+        let open = &mut self.open;
+        open.first_sent.get_or_insert(sent);
+        open.last_sent = open.last_sent.max(sent);
+        open.bytes += u64::from(bytes);
+        open.packets += 1;
+        open.lost += u32::from(lost);
+    }
+
+    /// A packet that was told lost did arrive.
+    pub(super) fn found(&mut self) {
+        if self.open.lost > 0 {
+            self.open.lost -= 1;
+        } else {
+            let newest = &mut self.observations[self.newest];
+            newest.lost = (newest.lost - 1.0).max(0.0);
+        }
+    }
+
+    /// `queue` in milliseconds, `target` the bits per second that other evidence allows.
+    pub(super) fn update(&mut self, queue: f64, target: f64) {
+        self.open.queue = self.open.queue.max(queue);
+        let Some(first) = self.open.first_sent else { return };
+        let lasted = self.open.last_sent.saturating_sub(first);
+        if lasted < LASTS || self.open.packets < PACKETS {
+            return;
+        }
+        let open = std::mem::take(&mut self.open);
+        self.newest = (self.newest + 1) % OBSERVATIONS;
+        self.len = (self.len + 1).min(OBSERVATIONS);
+        let observation = Observation {
+            rate: open.bytes as f64 * 8e6 / lasted as f64,
+            packets: f64::from(open.packets),
+            lost: f64::from(open.lost),
+            has_queue: open.queue > QUEUE,
+        };
+        self.observations[self.newest] = observation;
+        let share = observation.lost / observation.packets;
+        self.recent += 0.3 * (share - self.recent);
+        self.decide(observation, target);
+    }
+
+    /// Bits per second that losses allow; `None` while they say nothing.
+    pub(super) fn limit(&self) -> Option<f64> {
+        self.limit
+    }
+
+    /// Share of packets that the path loses at any rate.
+    pub(super) fn inherent(&self) -> f64 {
+        self.inherent
+    }
+
+    /// Share of packets lost of late.
+    pub(super) fn recent(&self) -> f64 {
+        self.recent
+    }
+
+    fn decide(&mut self, last: Observation, target: f64) {
+        let (mut lost, mut packets, mut beside_queue) = (0.0, 0.0, 0.0);
+        for (weight, observation) in self.weighted() {
+            lost += weight * observation.lost;
+            packets += weight * observation.packets;
+            beside_queue += weight * if observation.has_queue { observation.lost } else { 0.0 };
+        }
+        if lost < NEGLIGIBLE * packets {
+            self.inherent = lost / packets;
+            self.limit = self.limit.map(|limit| limit * GROWTH).filter(|&limit| limit < target);
+            return;
+        }
+        let (unlimited, inherent) = self.likelihood(f64::INFINITY);
+        let doubt = DOUBT - (DOUBT - DOUBT_BESIDE_QUEUE) * (beside_queue / lost);
+        let mut best = (unlimited + doubt, inherent, None);
+        let from = self.limit.unwrap_or(target).min(target);
+        let delivered = last.rate * (1.0 - last.lost / last.packets) / (1.0 - self.inherent);
+        for candidate in [
+            from * GROWTH,
+            from,
+            from * 0.95,
+            from * 0.85,
+            delivered,
+            delivered * 0.95,
+        ] {
+            let (likelihood, inherent) = self.likelihood(candidate);
+            if likelihood > best.0 {
+                best = (likelihood, inherent, Some(candidate));
+            }
+        }
+        self.inherent = best.1;
+        // A limit that nothing supports any more is lifted step by step.
+        self.limit = match (best.2, self.limit) {
+            (None, Some(limit)) => Some(limit * GROWTH).filter(|&limit| limit < target),
+            (found, _) => found,
+        };
+    }
+
+    /// Logarithm of the likelihood of all observations if what exceeds `limit` is lost, at the inherent loss that
+    /// makes it greatest, and that inherent loss.
+    fn likelihood(&self, limit: f64) -> (f64, f64) {
+        let excess = |observation: &Observation| (1.0 - limit / observation.rate.max(1.0)).clamp(0.0, 0.99);
+        let mut inherent = self.inherent.clamp(0.005, MOST_INHERENT);
+        // Expectation maximization: which share of the losses was inherent, given the shares.
+        for _ in 0..6 {
+            let (mut own, mut packets) = (0.0, 0.0);
+            for (weight, observation) in self.weighted() {
+                let probability = inherent + (1.0 - inherent) * excess(&observation);
+                own += weight * observation.lost * inherent / probability;
+                packets += weight * observation.packets;
+            }
+            inherent = (own / packets).clamp(1e-4, MOST_INHERENT);
+        }
+        let mut sum = 0.0;
+        for (weight, observation) in self.weighted() {
+            let probability = (inherent + (1.0 - inherent) * excess(&observation)).clamp(1e-4, 0.999);
+            let arrived = observation.packets - observation.lost;
+            sum += weight * (observation.lost * probability.ln() + arrived * (1.0 - probability).ln());
+        }
+        (sum, inherent)
+    }
+
+    /// Observations from the newest, with how much they count.
+    fn weighted(&self) -> impl Iterator<Item = (f64, Observation)> {
+        let mut weight = 1.0 / FADING;
+        (0..self.len).map(move |back| {
+            weight *= FADING;
+            (
+                weight,
+                self.observations[(self.newest + OBSERVATIONS - back) % OBSERVATIONS],
+            )
+        })
+    }
+}

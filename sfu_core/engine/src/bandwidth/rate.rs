@@ -1,0 +1,231 @@
+//! The rate that delay allows: additive increase, multiplicative decrease (draft-ietf-rmcat-gcc-02 section 5.5), with a memory of
+//! the rate at which congestion began and a drain that empties the queue before that rate is taken up again.
+
+use super::trendline::Usage;
+
+/// Growth per second while nothing is known of the capacity, and what every second without overuse adds to it, up to
+/// a limit. More finds new capacity sooner and overshoots further.
+const GROWTH: f64 = 0.08;
+const GROWTH_GAIN: f64 = 0.06;
+const MOST_GROWTH: f64 = 0.45;
+/// Additive growth near the capacity, bits per second and second: this times the square root of the rate (60 kb/s
+/// per second at 1 Mb/s). More makes competing flows equal sooner and the rate less steady.
+const ADDITIVE: f64 = 60.0;
+/// Milliseconds of queue at which growth ends.
+const GROWTH_QUEUE: f64 = 25.0;
+/// A decrease empties the queue it met in about this many milliseconds; shorter dips deeper.
+const DRAIN: f64 = 350.0;
+const DEEPEST_DRAIN: f64 = 0.7;
+const LIGHTEST_DRAIN: f64 = 0.93;
+/// Share of the rate met at overuse that is taken up again once the queue is empty.
+const RESUME: f64 = 0.96;
+/// The target exceeds what arrives by this factor and this much at most, so that an idle sender earns nothing.
+const AHEAD: f64 = 1.35;
+const AHEAD_BITS: f64 = 20_000.0;
+
+/// What delay says, as feedback came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Signal {
+    pub(super) usage: Usage,
+    /// Milliseconds.
+    pub(super) queue: f64,
+    pub(super) noise: f64,
+    /// Bits per second that arrive, what the path loses at any rate added.
+    pub(super) acknowledged: Option<f64>,
+    /// When the newest packet told of was sent.
+    pub(super) sent: u64,
+    pub(super) is_limited: bool,
+    /// Others keep the queue full.
+    pub(super) is_contended: bool,
+    /// Packets were lost while the queue was full.
+    pub(super) has_overflowed: bool,
+    /// Microseconds, with the queue.
+    pub(super) round_trip: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Increase,
+    Hold,
+    Decrease,
+}
+
+#[derive(Debug)]
+pub(super) struct Rate {
+    target: f64,
+    pub(super) state: State,
+    /// Rate at which congestion began of late: mean and relative variance.
+    memory: Option<(f64, f64)>,
+    decreased_at: u64,
+    overused_at: u64,
+    updated: u64,
+    resume: Option<f64>,
+}
+
+impl Rate {
+    pub(super) fn new(now: u64, start: f64) -> Self {
+        Self {
+            target: start,
+            state: State::Increase,
+            memory: None,
+            decreased_at: 0,
+            overused_at: now,
+            updated: now,
+            resume: None,
+        }
+    }
+
+    pub(super) fn target(&self) -> f64 {
+        self.target
+    }
+
+    /// Microseconds since a queue was last seen to grow or stand.
+    pub(super) fn calm_for(&self, now: u64) -> u64 {
+        now.saturating_sub(self.overused_at)
+    }
+
+    /// Whether the target is where congestion began of late.
+    pub(super) fn is_near_capacity(&self) -> bool {
+        self.memory.is_some_and(|(mean, variance)| {
+            let band = (3.0 * variance.sqrt()).clamp(0.08, 0.25);
+            (self.target / mean - 1.0).abs() < band
+        })
+    }
+
+    /// A probe arrived at this rate, or another limit was lifted to it.
+    pub(super) fn raise(&mut self, rate: f64) {
+        if rate > self.target {
+            self.target = rate;
+            self.resume = None;
+            if self.memory.is_some_and(|(mean, _)| rate > mean * 1.1) {
+                self.memory = None;
+            }
+        }
+    }
+
+    /// Another limit holds: growth begins from there.
+    pub(super) fn cap(&mut self, rate: f64) {
+        self.target = self.target.min(rate);
+    }
+
+    pub(super) fn update(&mut self, now: u64, signal: Signal) {
+        let passed = (now.saturating_sub(self.updated) as f64 / 1e6).min(1.0);
+        self.updated = now;
+        match signal.usage {
+            _ if signal.is_contended => self.contend(now, passed, signal),
+            Usage::Over => self.decrease(now, signal),
+            Usage::Under => {
+                self.state = State::Hold;
+                self.resume_when_empty(now, signal);
+            }
+            Usage::Normal => {
+                self.state = State::Increase;
+                self.resume_when_empty(now, signal);
+                self.increase(now, passed, signal);
+            }
+        }
+    }
+
+    fn decrease(&mut self, now: u64, signal: Signal) {
+        self.overused_at = now;
+        self.state = State::Decrease;
+        let Some(acknowledged) = signal.acknowledged else {
+            // Nothing is known of the rate: half of it at most once per round trip.
+            if now.saturating_sub(self.decreased_at) > signal.round_trip.max(200_000) {
+                self.target *= 0.5;
+                self.decreased_at = now;
+            }
+            return;
+        };
+        let drain = (1.0 - signal.queue / DRAIN).clamp(DEEPEST_DRAIN, LIGHTEST_DRAIN);
+        let lower = acknowledged * drain;
+        let is_fresh = signal.sent > self.decreased_at;
+        if is_fresh {
+            self.remember(acknowledged);
+            self.resume = Some(acknowledged * RESUME);
+        } else if let Some(resume) = &mut self.resume {
+            // Still the packets of before the decrease: arrivals come down to what the path really carries.
+            *resume = resume.min(acknowledged * RESUME);
+            if let Some((mean, _)) = &mut self.memory {
+                *mean = mean.min(acknowledged);
+            }
+        }
+        if lower < self.target {
+            self.target = lower;
+            if is_fresh {
+                self.decreased_at = now;
+            }
+        }
+    }
+
+    fn resume_when_empty(&mut self, now: u64, signal: Signal) {
+        let Some(resume) = self.resume else { return };
+        if signal.queue < 8.0 + signal.noise {
+            self.target = self.target.max(resume);
+            self.resume = None;
+        } else if now.saturating_sub(self.decreased_at) > 3_000_000 {
+            self.resume = None;
+        }
+    }
+
+    fn increase(&mut self, now: u64, passed: f64, signal: Signal) {
+        let Some(acknowledged) = signal.acknowledged else {
+            return;
+        };
+        if signal.is_limited || self.resume.is_some() {
+            return;
+        }
+        if self.memory.is_some_and(|(mean, variance)| {
+            let band = (3.0 * variance.sqrt()).clamp(0.08, 0.25);
+            acknowledged > mean * (1.0 + band)
+        }) {
+            // More arrives than the path was thought to carry: it changed.
+            self.memory = None;
+        }
+        let room = (1.0 - (signal.queue - signal.noise).max(0.0) / GROWTH_QUEUE).clamp(0.0, 1.0);
+        let growth = if self.is_near_capacity() {
+            ADDITIVE * self.target.sqrt() * passed
+        } else {
+            let calm = self.calm_for(now) as f64 / 1e6;
+            let rate = (GROWTH + GROWTH_GAIN * calm).min(MOST_GROWTH);
+            self.target * ((1.0 + rate).powf(passed) - 1.0)
+        };
+        let ceiling = acknowledged * AHEAD + AHEAD_BITS;
+        self.target = self.target.max((self.target + growth * room).min(ceiling));
+    }
+
+    /// As a TCP does: grows by about a packet per round trip, falls when the queue overflows.
+    fn contend(&mut self, now: u64, passed: f64, signal: Signal) {
+        self.overused_at = now;
+        let since = now.saturating_sub(self.decreased_at);
+        if signal.has_overflowed && since > signal.round_trip {
+            self.state = State::Decrease;
+            let rate = signal.acknowledged.map_or(self.target, |rate| rate.min(self.target));
+            self.target = rate * 0.75;
+            self.decreased_at = now;
+            return;
+        }
+        self.state = State::Increase;
+        if signal.is_limited {
+            return;
+        }
+        let round_trip = (signal.round_trip as f64 / 1e6).max(0.02);
+        let growth = 1.5 * 9_600.0 / (round_trip * round_trip) * passed;
+        let ceiling = signal
+            .acknowledged
+            .map_or(self.target, |rate| rate * AHEAD + AHEAD_BITS);
+        self.target = self
+            .target
+            .max((self.target + growth.min(self.target * 0.3 * passed)).min(ceiling));
+    }
+
+    fn remember(&mut self, rate: f64) {
+        self.memory = Some(match self.memory {
+            Some((mean, variance)) if (rate / mean - 1.0).abs() < 0.3 => {
+                let error = rate / mean - 1.0;
+                (mean * (1.0 + 0.4 * error), variance + 0.2 * (error * error - variance))
+            }
+            _ => (rate, 0.001),
+        });
+    }
+}

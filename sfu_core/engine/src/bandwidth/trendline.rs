@@ -1,0 +1,231 @@
+//! Is a queue growing or standing? A line through the last delays, and how far they are above the least ever seen.
+//!
+//! As draft-ietf-rmcat-gcc-02 section 5 the trend of delay tells overuse before losses do, and the threshold adapts to the noise
+//! of the path (section 5.4). Beyond it, the standing queue is told by the least delay of late, and a jump of delay that
+//! is a change of path and not a queue is taken out (see [`super::step`]).
+
+use super::grouping::Sample;
+use super::step::Steps;
+
+/// Samples in the window: with the interval, its longest time.
+const WINDOW: usize = 48;
+/// Samples closer than this are one, the least of them, microseconds.
+const INTERVAL: u64 = 8_000;
+/// Time the line goes through, microseconds. Longer sees smaller slopes, and later.
+const SPAN: u64 = 400_000;
+/// At few packets the line goes back this far to get its samples, microseconds.
+const LONGEST_SPAN: u64 = 1_000_000;
+const FEWEST_SAMPLES: usize = 6;
+/// Milliseconds by which delay must rise along the line to be overuse. Lower reacts sooner, and to noise.
+const LEAST_RISE: f64 = 6.0;
+/// Deviations of the samples from the line that a rise must exceed, for the line's own error and for its memory.
+const NOISE_NOW: f64 = 2.0;
+const NOISE_BEFORE: f64 = 1.5;
+/// A standing queue beyond this many milliseconds (plus noise) is overuse too. Higher leaves latency, lower starves
+/// where delay varies.
+const STANDING: f64 = 28.0;
+/// The standing queue is the least delay within this time, microseconds.
+const STANDING_SPAN: u64 = 120_000;
+/// The path's own delay is the least of this many seconds. Longer forgets a change of path later, shorter takes a
+/// lasting queue for the path.
+const BASE_SECONDS: usize = 12;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Usage {
+    Normal,
+    /// A queue grows, or stands.
+    Over,
+    /// A queue drains.
+    Under,
+}
+
+#[derive(Debug)]
+pub(super) struct Trendline {
+    steps: Steps,
+    /// (sent, delay) in microseconds, oldest first, as a ring.
+    samples: [(u64, i64); WINDOW],
+    next: usize,
+    len: usize,
+    /// Least delay by second, newest at `base_at`; `i64::MAX` where there was none.
+    base: [i64; BASE_SECONDS],
+    base_second: u64,
+    /// The path's delay is kept while others fill the queue: its emptiness can't be seen.
+    hold_base: bool,
+    /// Slow mean of the deviation from the line, milliseconds.
+    noise: f64,
+    rise: f64,
+}
+
+impl Trendline {
+    pub(super) fn new() -> Self {
+        Self {
+            steps: Steps::default(),
+            samples: [(0, 0); WINDOW],
+            next: 0,
+            len: 0,
+            base: [i64::MAX; BASE_SECONDS],
+            base_second: 0,
+            hold_base: false,
+            noise: 2.0,
+            rise: 0.0,
+        }
+    }
+
+    pub(super) fn push(&mut self, sample: Sample) {
+        let (delay, revoked) = self.steps.push(sample);
+        if let Some(revoked) = revoked {
+            // What was thought a step was none: its samples are put back where they were.
+            for index in 0..self.len {
+                let sample = self.sample_mut(index);
+                if sample.0 >= revoked.since {
+                    sample.1 += revoked.amount;
+                }
+            }
+        }
+        match self.newest() {
+            Some((sent, _)) if sample.sent < sent => return,
+            Some((sent, before)) if sample.sent - sent < INTERVAL => {
+                if delay < before {
+                    self.sample_mut(0).1 = delay;
+                }
+            }
+            _ => {
+                self.samples[self.next] = (sample.sent, delay);
+                self.next = (self.next + 1) % WINDOW;
+                self.len = (self.len + 1).min(WINDOW);
+            }
+        }
+        if !self.steps.is_suspicious() {
+            self.learn_base(sample.sent, delay);
+        }
+    }
+
+    /// Judges what was pushed. `tolerant`: others hold the queue, a standing one says nothing about us.
+    pub(super) fn usage(&mut self, tolerant: bool) -> Usage {
+        let Some(line) = self.line() else { return Usage::Normal };
+        self.rise = line.rise;
+        let threshold = LEAST_RISE
+            .max(NOISE_NOW * line.deviation * (12.0 / line.count).sqrt())
+            .max(NOISE_BEFORE * self.noise);
+        // Noise is learned where there is no trend, and slowly (draft-ietf-rmcat-gcc-02 section 5.4, K_d < K_u the other way
+        // round: a path gets noisy at once).
+        let weight = if line.deviation > self.noise { 0.05 } else { 0.01 };
+        self.noise += weight * (line.deviation.min(50.0) - self.noise);
+        if self.steps.is_suspicious() {
+            return Usage::Normal;
+        }
+        let stands = self.queue() > STANDING + NOISE_BEFORE * self.noise && line.rise > -LEAST_RISE;
+        let grows = line.rise > threshold && self.queue() > LEAST_RISE && line.is_rising_still;
+        if line.rise < -threshold {
+            Usage::Under
+        } else if grows || (stands && !tolerant) {
+            Usage::Over
+        } else {
+            Usage::Normal
+        }
+    }
+
+    /// Milliseconds that packets wait at least, above the path's own delay.
+    pub(super) fn queue(&self) -> f64 {
+        let Some((newest, _)) = self.newest() else { return 0.0 };
+        let recent = (0..self.len)
+            .map(|index| self.sample(index))
+            .take_while(|&(sent, _)| newest - sent <= STANDING_SPAN)
+            .map(|(_, delay)| delay)
+            .min();
+        let base = self.base.iter().copied().min().unwrap_or(i64::MAX);
+        match recent {
+            Some(recent) if base < i64::MAX => (recent - base).max(0) as f64 / 1e3,
+            _ => 0.0,
+        }
+    }
+
+    /// Milliseconds of deviation that are usual here.
+    pub(super) fn noise(&self) -> f64 {
+        self.noise
+    }
+
+    pub(super) fn hold_base(&mut self, hold: bool) {
+        self.hold_base = hold;
+    }
+
+    /// The receiver's clock was set anew.
+    pub(super) fn reset(&mut self) {
+        *self = Self {
+            noise: self.noise,
+            ..Self::new()
+        };
+    }
+
+    fn line(&self) -> Option<Line> {
+        let (newest, _) = self.newest()?;
+        let mut count = 0;
+        let (mut sum_x, mut sum_y, mut sum_xx, mut sum_xy, mut sum_yy) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        let origin = self.sample(0).1;
+        for index in 0..self.len {
+            let (sent, delay) = self.sample(index);
+            let age = newest - sent;
+            if age > LONGEST_SPAN || (age > SPAN && count >= FEWEST_SAMPLES * 2) {
+                break;
+            }
+            let x = -(age as f64) / 1e3;
+            let y = (delay - origin) as f64 / 1e3;
+            count += 1;
+            sum_x += x;
+            sum_y += y;
+            sum_xx += x * x;
+            sum_xy += x * y;
+            sum_yy += y * y;
+        }
+        if count < FEWEST_SAMPLES {
+            return None;
+        }
+        let n = count as f64;
+        let spread = sum_xx - sum_x * sum_x / n;
+        let slope = (sum_xy - sum_x * sum_y / n) / spread.max(1.0);
+        let left = (sum_yy - sum_y * sum_y / n - slope * slope * spread).max(0.0);
+        let span = newest - self.sample(count - 1).0;
+        let half = self.sample(count / 2).1;
+        Some(Line {
+            rise: slope * span as f64 / 1e3,
+            deviation: (left / (n - 2.0)).sqrt(),
+            count: n,
+            is_rising_still: origin >= half,
+        })
+    }
+
+    fn learn_base(&mut self, sent: u64, delay: i64) {
+        let second = sent / 1_000_000;
+        let passed = second.saturating_sub(self.base_second);
+        if passed > 0 && !self.hold_base {
+            for ahead in 0..passed.min(BASE_SECONDS as u64) {
+                self.base[((second - ahead) % BASE_SECONDS as u64) as usize] = i64::MAX;
+            }
+        }
+        self.base_second = self.base_second.max(second);
+        let slot = &mut self.base[(self.base_second % BASE_SECONDS as u64) as usize];
+        *slot = (*slot).min(delay);
+    }
+
+    fn newest(&self) -> Option<(u64, i64)> {
+        (self.len > 0).then(|| self.sample(0))
+    }
+
+    /// The sample `back` before the newest.
+    fn sample(&self, back: usize) -> (u64, i64) {
+        self.samples[(self.next + WINDOW - 1 - back) % WINDOW]
+    }
+
+    fn sample_mut(&mut self, back: usize) -> &mut (u64, i64) {
+        &mut self.samples[(self.next + WINDOW - 1 - back) % WINDOW]
+    }
+}
+
+struct Line {
+    /// Milliseconds from one end to the other.
+    rise: f64,
+    /// Milliseconds.
+    deviation: f64,
+    count: f64,
+    is_rising_still: bool,
+}
