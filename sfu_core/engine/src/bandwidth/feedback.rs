@@ -128,9 +128,9 @@ mod tests {
         };
         for (wrong, verdict) in [
             (0, Verdict::Plausible),
-            (30_000, Verdict::Plausible),
-            (-40_000, Verdict::Plausible),
-            (-70_000, Verdict::Impossible),
+            (90_000, Verdict::Plausible),
+            (-90_000, Verdict::Plausible),
+            (-120_000, Verdict::Impossible),
             (200_000, Verdict::Impossible),
             (-900_000_000, Verdict::Impossible),
             (1_i64 << 40, Verdict::Impossible),
