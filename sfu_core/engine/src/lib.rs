@@ -18,6 +18,7 @@ pub mod dtls;
 mod engine;
 pub mod event;
 mod extensions;
+pub mod fec;
 pub mod forward;
 pub mod ice;
 pub mod ids;

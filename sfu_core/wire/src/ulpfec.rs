@@ -111,7 +111,7 @@ pub fn write_header(
     }
     let long = span > SHORT_SPAN;
     let mut writer = Writer::new(out);
-    writer.u8(recovery.flags & 0x3f | u8::from(long) * LONG_MASK)?;
+    writer.u8(recovery.flags & 0x3f | (u8::from(long) * LONG_MASK))?;
     writer.u8(recovery.kind)?;
     writer.u16(base)?;
     writer.u32(recovery.timestamp)?;
