@@ -48,7 +48,7 @@ impl<T> Fifo<T> {
     }
 }
 
-/// The state of RFC 8289 section 5.4 (`drop_next` and the like have the names they have there).
+/// The state of a queue; names as in the pseudocode of RFC 8289 section 5.
 #[derive(Debug)]
 pub(crate) struct Codel {
     target: Nanos,
@@ -76,7 +76,7 @@ impl Codel {
         }
     }
 
-    /// The packet to send at `now` and how many were dropped before it (section 5.5, `deque`).
+    /// The packet to send at `now` and how many were dropped before it (`dequeue` there).
     pub(crate) fn pop<T>(&mut self, now: Nanos, queue: &mut Fifo<T>) -> (Option<Queued<T>>, u64) {
         let mut dropped = 0;
         let (mut packet, mut may_drop) = self.look(now, queue);
@@ -95,7 +95,7 @@ impl Codel {
             dropped += 1;
             (packet, _) = self.look(now, queue);
             self.dropping = true;
-            // Where dropping ended lately, it goes on at about the rate that had controlled the queue (section 5.5).
+            // Where dropping ended lately, it goes on at about the rate that had controlled the queue.
             let since = self.count.saturating_sub(self.last_count);
             let lately = now.saturating_sub(self.drop_next) < 16 * self.interval;
             self.count = if since > 1 && lately { since } else { 1 };
@@ -105,7 +105,7 @@ impl Codel {
         (packet, dropped)
     }
 
-    /// Takes the head, and tells whether it may be dropped: the queue was over the target for an interval (`dodeque`).
+    /// Takes the head, and tells whether it may be dropped: the queue was over the target for an interval (`dodequeue` there).
     fn look<T>(&mut self, now: Nanos, queue: &mut Fifo<T>) -> (Option<Queued<T>>, bool) {
         let Some(packet) = queue.pop() else {
             self.first_above_time = None;
@@ -120,7 +120,7 @@ impl Codel {
         (Some(packet), now >= first_above)
     }
 
-    /// The control law of section 5.3: the rate of drops grows with the root of their count.
+    /// The control law: the rate of drops grows with the root of their count.
     fn after(&self, time: Nanos) -> Nanos {
         time + (self.interval as f64 / f64::from(self.count).sqrt()) as Nanos
     }

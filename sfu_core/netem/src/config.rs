@@ -52,7 +52,7 @@ pub enum Queue {
 }
 
 impl Default for Queue {
-    /// The queue of RFC 8867 section 4.
+    /// That of the test cases of RFC 8867.
     fn default() -> Self {
         Self::Time(Duration::from_millis(300))
     }

@@ -17,7 +17,7 @@ pub struct Jitter {
     #[serde(default)]
     pub shape: Shape,
     /// Lets a packet overtake one that was delayed more. Otherwise it waits for it, as on one path through one queue
-    /// (the non-reordering bounded variation of RFC 8868 section 4.5.1).
+    /// (RFC 8868 has both models).
     #[serde(default)]
     pub reorders: bool,
 }

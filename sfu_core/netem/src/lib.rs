@@ -34,6 +34,7 @@ mod delay;
 mod link;
 mod loss;
 mod opportunities;
+pub mod profiles;
 mod random;
 mod script;
 mod trace;
