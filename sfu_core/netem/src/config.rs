@@ -86,8 +86,24 @@ impl LinkConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         let own = self.loss.probabilities().into_iter().chain([self.duplicate]);
         let reorder = self.reorder.map(|reorder| reorder.probability);
-        let scripted = self.script.changes().flat_map(|(_, change)| change.probabilities());
-        own.chain(reorder).chain(scripted).try_for_each(probability)
+        own.chain(reorder).try_for_each(probability)?;
+        self.script.check()
+    }
+}
+
+impl LinkConfig {
+    /// As it is after the change.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Capacity(capacity) => self.capacity = capacity,
+            Change::Delay(delay) => self.delay = delay,
+            Change::AddDelay(delay) => self.delay += delay,
+            Change::Queue(queue) => self.queue = queue,
+            Change::Jitter(jitter) => self.jitter = jitter,
+            Change::Reorder(reorder) => self.reorder = reorder,
+            Change::Duplicate(probability) => self.duplicate = probability,
+            Change::Loss(loss) => self.loss = loss,
+        }
     }
 }
 
@@ -103,6 +119,12 @@ impl Change {
             Self::Duplicate(probability) => vec![*probability],
             Self::Capacity(_) | Self::Delay(_) | Self::AddDelay(_) | Self::Queue(_) | Self::Jitter(_) => Vec::new(),
         }
+    }
+}
+
+impl Script {
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.changes().try_for_each(|(_, change)| change.check())
     }
 }
 

@@ -133,6 +133,19 @@ impl<T: Clone> Link<T> {
         self.advance(self.now);
     }
 
+    /// Replaces what is left of the script by one whose times count from `now`.
+    pub fn run(&mut self, now: Duration, script: &Script) {
+        self.advance(nanos(now));
+        self.script = script.starting_at(Duration::from_nanos(self.now));
+        self.changed = 0;
+        self.advance(self.now);
+    }
+
+    /// Tells the time alone, so that the counters are as of `now`.
+    pub fn advance_to(&mut self, now: Duration) {
+        self.advance(nanos(now));
+    }
+
     /// As of the last time told.
     pub fn counters(&self) -> Counters {
         Counters {

@@ -60,6 +60,17 @@ impl Script {
         Self::new(self.0.into_iter().chain([(time, change)]))
     }
 
+    /// The same, its times counted from `start`.
+    #[must_use]
+    pub fn starting_at(&self, start: Duration) -> Self {
+        Self(
+            self.0
+                .iter()
+                .map(|(time, change)| (start + *time, change.clone()))
+                .collect(),
+        )
+    }
+
     pub fn changes(&self) -> impl Iterator<Item = (Duration, &Change)> {
         self.0.iter().map(|(time, change)| (*time, change))
     }
