@@ -1,4 +1,6 @@
-//! Reading of bit fields, most significant bit first.
+//! Reading and writing of bit fields, most significant bit first.
+
+use crate::cursor::BufferFull;
 
 /// Over octets that may be computed on the way, such as a NAL unit without its emulation prevention.
 pub(crate) struct Bits<I> {
@@ -6,6 +8,8 @@ pub(crate) struct Bits<I> {
     current: u8,
     /// Bits of `current` not taken yet.
     left: u32,
+    /// Octets taken, `current` among them.
+    begun: usize,
 }
 
 impl<I: Iterator<Item = u8>> Bits<I> {
@@ -14,12 +18,19 @@ impl<I: Iterator<Item = u8>> Bits<I> {
             octets,
             current: 0,
             left: 0,
+            begun: 0,
         }
+    }
+
+    /// Bits taken so far.
+    pub(crate) fn position(&self) -> usize {
+        self.begun * 8 - self.left as usize
     }
 
     pub(crate) fn bit(&mut self) -> Option<bool> {
         if self.left == 0 {
             self.current = self.octets.next()?;
+            self.begun += 1;
             self.left = 8;
         }
         self.left -= 1;
@@ -36,6 +47,7 @@ impl<I: Iterator<Item = u8>> Bits<I> {
         while missing > 0 {
             if self.left == 0 {
                 self.current = self.octets.next()?;
+                self.begun += 1;
                 self.left = 8;
             }
             let take = missing.min(self.left);
@@ -84,6 +96,52 @@ impl<I: Iterator<Item = u8>> Bits<I> {
         }
         let extra = u32::from(self.bit()?);
         Some((value << 1) - short + extra)
+    }
+}
+
+/// Into a slice; what is left of the last octet is zero.
+pub(crate) struct BitWriter<'a> {
+    out: &'a mut [u8],
+    /// Bits written.
+    at: usize,
+}
+
+impl<'a> BitWriter<'a> {
+    pub(crate) fn new(out: &'a mut [u8]) -> Self {
+        Self { out, at: 0 }
+    }
+
+    pub(crate) fn bit(&mut self, bit: bool) -> Result<(), BufferFull> {
+        let octet = self.out.get_mut(self.at / 8).ok_or(BufferFull)?;
+        let place = 7 - self.at % 8;
+        if place == 7 {
+            *octet = 0;
+        }
+        *octet |= u8::from(bit) << place;
+        self.at += 1;
+        Ok(())
+    }
+
+    /// The lowest `width` bits, at most 32.
+    pub(crate) fn number(&mut self, value: u32, width: u32) -> Result<(), BufferFull> {
+        (0..width.min(32))
+            .rev()
+            .try_for_each(|place| self.bit(value >> place & 1 != 0))
+    }
+
+    /// What [`Bits::below`] reads.
+    pub(crate) fn below(&mut self, value: u32, count: u32) -> Result<(), BufferFull> {
+        let width = u32::BITS - count.leading_zeros();
+        let short = (1_u32.checked_shl(width).unwrap_or(0)).wrapping_sub(count);
+        match value < short {
+            true => self.number(value, width.saturating_sub(1)),
+            false => self.number(value.wrapping_add(short), width),
+        }
+    }
+
+    /// Octets written, the begun one among them.
+    pub(crate) fn len(&self) -> usize {
+        self.at.div_ceil(8)
     }
 }
 
@@ -141,5 +199,31 @@ mod tests {
         assert_eq!(bits(&[0]).below(1), Some(0));
         assert_eq!(bits(&[0]).below(0), None);
         assert_eq!(bits(&[]).below(2), None);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut out = [0xff; 12];
+        let mut writer = BitWriter::new(&mut out);
+        writer.number(0b101, 3).unwrap();
+        for count in [1, 2, 3, 5, 9, 33] {
+            for value in [0, count / 2, count - 1] {
+                writer.below(value, count).unwrap();
+            }
+        }
+        writer.number(0xdead, 16).unwrap();
+        let (len, end) = (writer.len(), writer.at);
+        let mut reader = bits(&out[..len]);
+        assert_eq!(reader.number(3), Some(0b101));
+        for count in [1, 2, 3, 5, 9, 33] {
+            for value in [0, count / 2, count - 1] {
+                assert_eq!(reader.below(count), Some(value), "{value} of {count}");
+            }
+        }
+        assert_eq!(reader.number(16), Some(0xdead));
+        assert_eq!(reader.position(), end);
+        assert_eq!(out[len], 0xff, "nothing behind it is touched");
+        let mut short = [0; 1];
+        assert_eq!(BitWriter::new(&mut short).number(0, 9), Err(BufferFull));
     }
 }

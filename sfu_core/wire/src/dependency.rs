@@ -1,8 +1,10 @@
 //! Dependency descriptor (AV1 RTP specification appendix A): which layer a frame belongs to and what it is for.
 
 mod structure;
+mod write;
 
-pub use structure::{Structure, Template};
+pub use structure::{Differences, MAX_CHAINS, Structure, Template};
+pub use write::{Layout, Written, rewrite};
 
 use crate::bits::Bits;
 
@@ -18,6 +20,8 @@ pub enum Error {
     Structure,
     #[error("dependency descriptor refers to template {0}, which its structure lacks")]
     Template(u8),
+    #[error("frame refers to more others than any codec allows")]
+    References,
 }
 
 /// Mandatory fields (appendix A.8.2), and whether a structure follows.
@@ -53,6 +57,21 @@ pub struct Frame {
     indications: u64,
     /// Bit n: decode target n is being sent. `None` when it stays as it was; a structure sets all.
     pub active_targets: Option<u32>,
+    pub differences: Differences,
+    /// By chain: frames back to the one before it in the chain; 0: there is none.
+    pub chains: [u8; MAX_CHAINS],
+    /// Where [`rewrite`] finds the active targets.
+    mask: Mask,
+}
+
+/// Place of the active targets in a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mask {
+    /// Bits before it.
+    at: u16,
+    /// Bits that it has or would have.
+    width: u8,
+    present: bool,
 }
 
 /// What a frame is for a decode target (appendix A.4).
@@ -114,29 +133,37 @@ impl<'a> Descriptor<'a> {
         };
         let structure = own.as_ref().unwrap_or(last);
         let mut active_targets = own.as_ref().map(Structure::all_targets);
-        let targets = u32::from(structure.targets());
+        let mask = Mask {
+            // The flags are there if anything is, and would be if nothing is.
+            at: (MANDATORY * 8 + bits.position().max(5)) as u16,
+            width: structure.targets(),
+            present: self.flags.active_targets,
+        };
         if self.flags.active_targets {
-            active_targets = Some(bits.number(targets).ok_or(Error::Truncated)?);
+            active_targets = Some(bits.number(mask.width.into()).ok_or(Error::Truncated)?);
         }
         let template = structure
             .template(self.template_id)
             .ok_or(Error::Template(self.template_id))?;
-        let mut indications = template.indications;
-        if self.flags.custom_targets {
-            indications = structure::take_indications(&mut bits, structure.targets()).ok_or(Error::Truncated)?;
-        }
-        if self.flags.custom_differences {
-            skip_differences(&mut bits).ok_or(Error::Truncated)?;
-        }
-        if self.flags.custom_chains {
-            bits.skip(u32::from(structure.chains()) * 8).ok_or(Error::Truncated)?;
-        }
-        Ok(Frame {
+        let mut frame = Frame {
             spatial: template.spatial,
             temporal: template.temporal,
-            indications,
+            indications: template.indications,
             active_targets,
-        })
+            differences: template.differences,
+            chains: template.chains,
+            mask,
+        };
+        if self.flags.custom_targets {
+            frame.indications = structure::take_indications(&mut bits, structure.targets()).ok_or(Error::Truncated)?;
+        }
+        if self.flags.custom_differences {
+            frame.differences = take_differences(&mut bits)?;
+        }
+        if self.flags.custom_chains {
+            frame.chains = structure::take_chains(&mut bits, structure.chains(), 8).ok_or(Error::Truncated)?;
+        }
+        Ok(frame)
     }
 
     fn behind_flags(&self) -> Result<Bits<impl Iterator<Item = u8> + use<'a>>, Error> {
@@ -166,12 +193,17 @@ impl Indication {
     }
 }
 
-/// Differences in 4, 8 or 12 bits each, told by two bits in front; 0 ends them.
-fn skip_differences<I: Iterator<Item = u8>>(bits: &mut Bits<I>) -> Option<()> {
+/// Differences less one in 4, 8 or 12 bits each, told by two bits in front; 0 ends them.
+fn take_differences<I: Iterator<Item = u8>>(bits: &mut Bits<I>) -> Result<Differences, Error> {
+    let mut differences = Differences::default();
     loop {
-        match bits.number(2)? {
-            0 => return Some(()),
-            size => bits.skip(size * 4)?,
+        let size = bits.number(2).ok_or(Error::Truncated)?;
+        if size == 0 {
+            return Ok(differences);
+        }
+        let difference = bits.number(size * 4).ok_or(Error::Truncated)? as u16 + 1;
+        if !differences.push(difference) {
+            return Err(Error::References);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! VP9 payload descriptor (RFC 9628 section 4.2).
 
-use crate::cursor::Reader;
+use crate::cursor::{BufferFull, Reader, Writer};
 
 const HAS_PICTURE_ID: u8 = 0x80;
 const INTER_PREDICTED: u8 = 0x40;
@@ -35,6 +35,8 @@ pub struct Descriptor {
     /// No higher spatial layer of this picture refers to it.
     pub not_inter_layer_reference: bool,
     pub layers: Option<Layers>,
+    /// In flexible mode: pictures referred to.
+    pub references: References,
     pub structure: Option<Structure>,
     /// Octets of the descriptor: the VP9 data begins there.
     pub len: usize,
@@ -48,6 +50,13 @@ pub struct PictureId {
     pub long: bool,
 }
 
+/// Differences of picture ids, up to three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    list: [u8; MAX_REFERENCES],
+    count: u8,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layers {
     /// 0 to 7.
@@ -59,7 +68,13 @@ pub struct Layers {
     /// D bit: needs the layer below of the same picture.
     pub inter_layer: bool,
     /// Running number of pictures of temporal layer 0; absent in flexible mode.
-    pub tl0_pic_idx: Option<u8>,
+    pub tl0_pic_idx: Option<Tl0PicIdx>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tl0PicIdx {
+    pub offset: u8,
+    pub value: u8,
 }
 
 /// Scalability structure (RFC 9628 section 4.2.1); of the groups of pictures only the place is skipped.
@@ -72,6 +87,17 @@ pub struct Structure {
 }
 
 impl Structure {
+    /// `None` of no or of more than eight layers; without sizes when any is zero.
+    pub fn new(sizes: &[(u16, u16)]) -> Option<Self> {
+        let mut all = [(0, 0); 8];
+        all.get_mut(..sizes.len())?.copy_from_slice(sizes);
+        let told = sizes.iter().all(|&(width, height)| width > 0 && height > 0);
+        (!sizes.is_empty()).then_some(Self {
+            spatial_layers: sizes.len() as u8,
+            sizes: told.then_some(all),
+        })
+    }
+
     /// Width and height of each spatial layer from the lowest; empty when they are not told.
     pub fn sizes(&self) -> &[(u16, u16)] {
         let sizes = self.sizes.as_ref().map_or(&[][..], |sizes| sizes);
@@ -91,11 +117,15 @@ impl Descriptor {
         };
         let layers = match first & HAS_LAYERS {
             0 => None,
-            _ => Some(Layers::take(&mut reader, flexible).ok_or(Error::Truncated)?),
+            _ => {
+                let at = (payload.len() - reader.0.len()) as u8;
+                Some(Layers::take(&mut reader, flexible, at).ok_or(Error::Truncated)?)
+            }
         };
-        if flexible && inter_predicted {
-            skip_references(&mut reader)?;
-        }
+        let references = match flexible && inter_predicted {
+            true => References::take(&mut reader)?,
+            false => References::default(),
+        };
         let structure = match first & HAS_STRUCTURE {
             0 => None,
             _ => Some(Structure::take(&mut reader).ok_or(Error::Truncated)?),
@@ -108,9 +138,56 @@ impl Descriptor {
             end: first & END != 0,
             not_inter_layer_reference: first & NOT_INTER_LAYER_REFERENCE != 0,
             layers,
+            references,
             structure,
             len: payload.len() - reader.0.len(),
         })
+    }
+
+    /// Writes the descriptor and returns its octets; of a structure the layers and their sizes alone.
+    pub fn write(&self, out: &mut [u8]) -> Result<usize, BufferFull> {
+        let mut writer = Writer::new(out);
+        let mut first = 0;
+        for (mask, set) in [
+            (HAS_PICTURE_ID, self.picture_id.is_some()),
+            (INTER_PREDICTED, self.inter_predicted),
+            (HAS_LAYERS, self.layers.is_some()),
+            (FLEXIBLE, self.flexible),
+            (START, self.start),
+            (END, self.end),
+            (HAS_STRUCTURE, self.structure.is_some()),
+            (NOT_INTER_LAYER_REFERENCE, self.not_inter_layer_reference),
+        ] {
+            first |= if set { mask } else { 0 };
+        }
+        writer.u8(first)?;
+        match self.picture_id {
+            Some(id) if id.long => writer.u16(0x8000 | id.value)?,
+            Some(id) => writer.u8(id.value as u8 & 0x7f)?,
+            None => {}
+        }
+        if let Some(layers) = &self.layers {
+            let up = u8::from(layers.switching_up) << 4;
+            writer.u8(layers.temporal << 5 | up | layers.spatial << 1 | u8::from(layers.inter_layer))?;
+            if !self.flexible {
+                writer.u8(layers.tl0_pic_idx.map_or(0, |index| index.value))?;
+            }
+        }
+        if self.flexible && self.inter_predicted {
+            let list = self.references.as_slice();
+            for (index, difference) in list.iter().enumerate() {
+                writer.u8(difference << 1 | u8::from(index + 1 < list.len()))?;
+            }
+        }
+        if let Some(structure) = &self.structure {
+            let sizes = structure.sizes();
+            writer.u8((structure.spatial_layers - 1) << 5 | u8::from(!sizes.is_empty()) << 4)?;
+            for &(width, height) in sizes {
+                writer.u16(width)?;
+                writer.u16(height)?;
+            }
+        }
+        Ok(writer.len())
     }
 
     /// 0 without layer indices.
@@ -155,14 +232,16 @@ impl PictureId {
 }
 
 impl Layers {
-    fn take(reader: &mut Reader<'_>, flexible: bool) -> Option<Self> {
+    /// `at`: octets before them.
+    fn take(reader: &mut Reader<'_>, flexible: bool, at: u8) -> Option<Self> {
         let octet = reader.u8()?;
+        let index = |value| Tl0PicIdx { offset: at + 1, value };
         Some(Self {
             temporal: octet >> 5,
             switching_up: octet & 0x10 != 0,
             spatial: octet >> 1 & 0x07,
             inter_layer: octet & 0x01 != 0,
-            tl0_pic_idx: if flexible { None } else { Some(reader.u8()?) },
+            tl0_pic_idx: if flexible { None } else { Some(index(reader.u8()?)) },
         })
     }
 }
@@ -190,14 +269,35 @@ impl Structure {
     }
 }
 
-/// Differences of picture ids; the lowest bit says that another follows.
-fn skip_references(reader: &mut Reader<'_>) -> Result<(), Error> {
-    for _ in 0..MAX_REFERENCES {
-        if reader.u8().ok_or(Error::Truncated)? & 0x01 == 0 {
-            return Ok(());
-        }
+impl References {
+    /// `None` of more than three.
+    pub fn new(differences: &[u8]) -> Option<Self> {
+        let mut references = Self::default();
+        references
+            .list
+            .get_mut(..differences.len())?
+            .copy_from_slice(differences);
+        references.count = differences.len() as u8;
+        Some(references)
     }
-    Err(Error::References)
+
+    pub fn as_slice(&self) -> &[u8] {
+        self.list.get(..usize::from(self.count)).unwrap_or_default()
+    }
+
+    /// Seven bits each; the lowest bit says that another follows.
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        let mut references = Self::default();
+        for place in &mut references.list {
+            let octet = reader.u8().ok_or(Error::Truncated)?;
+            *place = octet >> 1;
+            references.count += 1;
+            if octet & 0x01 == 0 {
+                return Ok(references);
+            }
+        }
+        Err(Error::References)
+    }
 }
 
 #[cfg(test)]
@@ -230,8 +330,9 @@ mod tests {
                     switching_up: false,
                     spatial: 0,
                     inter_layer: false,
-                    tl0_pic_idx: Some(7)
+                    tl0_pic_idx: Some(Tl0PicIdx { offset: 4, value: 7 })
                 }),
+                references: References::default(),
                 structure: found.structure,
                 len: 13,
             }
@@ -270,12 +371,13 @@ mod tests {
                 switching_up: true,
                 spatial: 2,
                 inter_layer: true,
-                tl0_pic_idx: Some(9)
+                tl0_pic_idx: Some(Tl0PicIdx { offset: 3, value: 9 })
             })
         );
         // Flexible: no running number, then up to three references.
         let found = Descriptor::parse(&[0x70, 0x20, 0x03, 0x05, 0x06, 0xff]).unwrap();
         assert_eq!((found.temporal(), found.len), (1, 5));
+        assert_eq!(found.references.as_slice(), [1, 2, 3]);
         assert_eq!(Descriptor::parse(&[0x50, 0x03, 0x03, 0x03]), Err(Error::References));
         assert_eq!(Descriptor::parse(&[0x50, 0x03]), Err(Error::Truncated));
         // P without F says nothing more.
@@ -303,5 +405,47 @@ mod tests {
         let found = Descriptor::parse(&[0x02, 0x08, 2, 0x08, 1, 2, 0x00, 9]).unwrap();
         assert_eq!(found.len, 7);
         assert_eq!(Descriptor::parse(&[0x02, 0x08, 255, 0x0c, 1]), Err(Error::Truncated));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for fields in 0..64_u8 {
+            let has = |bit: u8| fields >> bit & 1 != 0;
+            let (flexible, inter_predicted) = (has(0), has(1));
+            let mut descriptor = Descriptor {
+                picture_id: has(2).then_some(PictureId {
+                    offset: 1,
+                    value: if has(3) { 0x7abc } else { 0x55 },
+                    long: has(3),
+                }),
+                inter_predicted,
+                flexible,
+                start: has(4),
+                end: !has(4),
+                not_inter_layer_reference: has(5),
+                layers: has(3).then_some(Layers {
+                    temporal: 2,
+                    switching_up: has(2),
+                    spatial: 1,
+                    inter_layer: has(5),
+                    tl0_pic_idx: None,
+                }),
+                references: match flexible && inter_predicted {
+                    true => References::new(&[1, 127]).unwrap(),
+                    false => References::default(),
+                },
+                structure: has(4).then(|| Structure::new(&[(320, 180), (640, 360)]).unwrap()),
+                len: 0,
+            };
+            if let (Some(layers), false) = (&mut descriptor.layers, flexible) {
+                let offset = if has(2) { 4 } else { 2 };
+                layers.tl0_pic_idx = Some(Tl0PicIdx { offset, value: 200 });
+            }
+            let mut out = [0; 64];
+            descriptor.len = descriptor.write(&mut out).unwrap();
+            assert_eq!(Descriptor::parse(&out[..descriptor.len]), Ok(descriptor));
+            assert!(descriptor.write(&mut [0; 64][..descriptor.len - 1]).is_err());
+        }
+        assert_eq!((References::new(&[1; 4]), Structure::new(&[])), (None, None));
     }
 }

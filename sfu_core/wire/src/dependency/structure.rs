@@ -5,19 +5,27 @@ use crate::bits::Bits;
 
 const MAX_SPATIAL: u8 = 4;
 const MAX_TEMPORAL: u8 = 8;
+pub(super) const MAX_TARGETS: usize = 32;
 
-/// Kinds of frames that a sender makes. Of dependencies between frames nothing is kept: a forwarder goes by indications.
+/// Frames that one frame refers to at most: AV1 has seven references.
+const MAX_DIFFERENCES: usize = 8;
+/// Chains that are followed; a stream with more has the others unprotected. Senders have one for each spatial layer.
+pub const MAX_CHAINS: usize = 8;
+
+/// Kinds of frames that a sender makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Structure {
     /// Id of the first template.
-    offset: u8,
-    count: u8,
-    templates: [Template; MAX_TEMPLATES as usize],
-    targets: u8,
-    chains: u8,
+    pub(super) offset: u8,
+    pub(super) count: u8,
+    pub(super) templates: [Template; MAX_TEMPLATES as usize],
+    pub(super) targets: u8,
+    pub(super) chains: u8,
+    /// Chain that protects each target.
+    pub(super) protecting: [u8; MAX_TARGETS],
     /// Width and height of each spatial layer in pixels, where they are told.
-    sizes: Option<[(u16, u16); MAX_SPATIAL as usize]>,
-    spatial_layers: u8,
+    pub(super) sizes: Option<[(u16, u16); MAX_SPATIAL as usize]>,
+    pub(super) spatial_layers: u8,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +33,33 @@ pub struct Template {
     pub spatial: u8,
     pub temporal: u8,
     /// Two bits for each decode target, the first one lowest.
-    pub(super) indications: u64,
+    pub indications: u64,
+    pub differences: Differences,
+    /// By chain: frames back to the one before it in the chain; 0: there is none.
+    pub chains: [u8; MAX_CHAINS],
+}
+
+/// Frames that a frame refers to, as differences of frame numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    list: [u16; MAX_DIFFERENCES],
+    count: u8,
+}
+
+impl Differences {
+    /// False when there is no room.
+    pub fn push(&mut self, difference: u16) -> bool {
+        let place = self.list.get_mut(usize::from(self.count));
+        place.is_some_and(|place| {
+            *place = difference;
+            self.count += 1;
+            true
+        })
+    }
+
+    pub fn as_slice(&self) -> &[u16] {
+        self.list.get(..usize::from(self.count)).unwrap_or_default()
+    }
 }
 
 /// What follows a template (`next_layer_idc`).
@@ -46,6 +80,12 @@ impl Structure {
     /// Number of chains, of frames that decode targets need without a gap; 0 to 32.
     pub fn chains(&self) -> u8 {
         self.chains
+    }
+
+    /// The chain that protects a decode target, if one does and is followed.
+    pub fn chain(&self, target: u8) -> Option<u8> {
+        let chain = *self.protecting.get(usize::from(target))?;
+        (chain < self.chains.min(MAX_CHAINS as u8)).then_some(chain)
     }
 
     /// In the order of their ids.
@@ -89,10 +129,12 @@ impl Structure {
             templates: [Template::default(); MAX_TEMPLATES as usize],
             targets,
             chains: 0,
+            protecting: [0; MAX_TARGETS],
             sizes: None,
             spatial_layers: 0,
         };
         structure.take_layers(bits)?;
+        structure.take_uses(bits)?;
         structure.take_rest(bits).ok_or(Error::Truncated)?;
         Ok(structure)
     }
@@ -118,24 +160,32 @@ impl Structure {
         Ok(())
     }
 
-    fn take_rest<I: Iterator<Item = u8>>(&mut self, bits: &mut Bits<I>) -> Option<()> {
+    fn take_uses<I: Iterator<Item = u8>>(&mut self, bits: &mut Bits<I>) -> Result<(), Error> {
         let count = usize::from(self.count);
         for template in self.templates.iter_mut().take(count) {
-            template.indications = take_indications(bits, self.targets)?;
+            template.indications = take_indications(bits, self.targets).ok_or(Error::Truncated)?;
         }
-        for _ in 0..count {
-            // Differences of frame numbers, four bits each.
-            while bits.bit()? {
-                bits.skip(4)?;
+        for template in self.templates.iter_mut().take(count) {
+            // Differences of frame numbers less one, four bits each.
+            while bits.bit().ok_or(Error::Truncated)? {
+                let difference = bits.number(4).ok_or(Error::Truncated)? as u16 + 1;
+                if !template.differences.push(difference) {
+                    return Err(Error::References);
+                }
             }
         }
+        Ok(())
+    }
+
+    fn take_rest<I: Iterator<Item = u8>>(&mut self, bits: &mut Bits<I>) -> Option<()> {
+        let count = usize::from(self.count);
         self.chains = bits.below(u32::from(self.targets) + 1)? as u8;
         if self.chains > 0 {
-            for _ in 0..self.targets {
-                bits.below(u32::from(self.chains))?;
+            for chain in self.protecting.iter_mut().take(usize::from(self.targets)) {
+                *chain = bits.below(u32::from(self.chains))? as u8;
             }
-            for _ in 0..count {
-                bits.skip(u32::from(self.chains) * 4)?;
+            for template in self.templates.iter_mut().take(count) {
+                template.chains = take_chains(bits, self.chains, 4)?;
             }
         }
         if bits.bit()? {
@@ -172,4 +222,20 @@ pub(super) fn take_indications<I: Iterator<Item = u8>>(bits: &mut Bits<I>, targe
     (0..u32::from(targets)).try_fold(0, |packed, target| {
         Some(packed | u64::from(bits.number(2)?) << (target * 2))
     })
+}
+
+/// Differences to the former frames of each chain, of `width` bits.
+pub(super) fn take_chains<I: Iterator<Item = u8>>(
+    bits: &mut Bits<I>,
+    count: u8,
+    width: u32,
+) -> Option<[u8; MAX_CHAINS]> {
+    let mut chains = [0; MAX_CHAINS];
+    for chain in 0..usize::from(count) {
+        let difference = bits.small(width)?;
+        if let Some(place) = chains.get_mut(chain) {
+            *place = difference;
+        }
+    }
+    Some(chains)
 }

@@ -172,3 +172,146 @@ fn every_cut_and_changed_bit_is_harmless() {
         }
     }
 }
+
+#[test]
+fn differences_and_chains() {
+    let value = octets(&["1 1 000101 0000000000000001 1 0 0 0 0", &structure()].concat());
+    let structure = Descriptor::parse(&value).unwrap().structure().unwrap().unwrap();
+    let told: Vec<_> = structure
+        .templates()
+        .iter()
+        .map(|template| (template.differences.as_slice(), template.chains[0]))
+        .collect();
+    assert_eq!(told, [(&[][..], 0), (&[4], 1), (&[2], 2)]);
+    assert_eq!(
+        [0, 1, 2, 40].map(|target| structure.chain(target)),
+        [Some(0), Some(0), Some(0), None]
+    );
+    let custom = octets("0 1 000111 0000000000000010  0 0 0 1 1  10 00000001 01 1111 00  00000101");
+    let frame = Descriptor::parse(&custom).unwrap().frame(&structure).unwrap();
+    assert_eq!((frame.differences.as_slice(), frame.chains[0]), (&[2, 16][..], 5));
+    let many = octets(&["0 1 000111 0000000000000010  0 0 0 1 0 ", &"01 0000 ".repeat(9), "00"].concat());
+    let many = Descriptor::parse(&many).unwrap();
+    assert_eq!(many.frame(&structure), Err(Error::References));
+}
+
+/// Two spatial layers of two temporal ones, a chain each.
+fn layered() -> Structure {
+    let template = |spatial, temporal, indications, list: &[u16], chains: [u8; 2]| {
+        let mut differences = Differences::default();
+        assert!(list.iter().all(|&difference| differences.push(difference)));
+        let mut template = Template {
+            spatial,
+            temporal,
+            indications,
+            differences,
+            ..Template::default()
+        };
+        template.chains[..2].copy_from_slice(&chains);
+        template
+    };
+    let templates = [
+        template(0, 0, 0b10_10_10_10, &[], [0, 0]),
+        template(0, 0, 0b11_11_10_10, &[4], [4, 3]),
+        template(0, 1, 0b11_00_01_00, &[2], [2, 1]),
+        template(1, 0, 0b10_10_00_00, &[4, 1], [1, 1]),
+        template(1, 1, 0b01_00_00_00, &[2, 1], [3, 2]),
+    ];
+    Structure::new(&Layout {
+        offset: 61,
+        targets: 4,
+        templates: &templates,
+        chains: 2,
+        protecting: &[0, 0, 1, 1],
+        sizes: &[(320, 180), (640, 360)],
+    })
+    .unwrap()
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let structure = layered();
+    let mut out = [0; 255];
+    let written = Written {
+        start: true,
+        template_id: 61,
+        frame_number: 7,
+        structure: Some(&structure),
+        ..Written::default()
+    };
+    let len = written.write(&structure, &mut out).unwrap();
+    let read = Descriptor::parse(&out[..len]).unwrap();
+    assert_eq!(read.structure(), Ok(Some(structure)));
+    assert_eq!(
+        (read.start, read.end, read.template_id, read.frame_number),
+        (true, false, 61, 7)
+    );
+    for short in 0..len {
+        assert!(written.write(&structure, &mut [0; 255][..short]).is_err());
+    }
+    let written = Written {
+        end: true,
+        template_id: 1,
+        active_targets: Some(0b0101),
+        indications: Some(0b01_10_11_00),
+        differences: Some(&[1, 17, 4_096]),
+        chains: Some(&[255, 0]),
+        ..Written::default()
+    };
+    let len = written.write(&structure, &mut out).unwrap();
+    let frame = Descriptor::parse(&out[..len]).unwrap().frame(&structure).unwrap();
+    assert_eq!(
+        (frame.spatial, frame.temporal, frame.active_targets),
+        (1, 1, Some(0b0101))
+    );
+    assert_eq!(
+        (frame.differences.as_slice(), frame.chains[0]),
+        (&[1, 17, 4_096][..], 255)
+    );
+    assert_eq!(frame.indication(0), Indication::NotPresent);
+    assert_eq!(frame.indication(3), Indication::Discardable);
+}
+
+/// Everything but number and mask stays what it was, whatever is told in the descriptor.
+#[test]
+fn rewriting_changes_number_and_mask_alone() {
+    let structure = layered();
+    for fields in 0..32_u8 {
+        let has = |bit: u8| fields >> bit & 1 != 0;
+        let written = Written {
+            start: has(0),
+            end: true,
+            template_id: if has(0) { 61 } else { 63 },
+            frame_number: 65_535,
+            structure: has(0).then_some(&structure),
+            active_targets: has(1).then_some(0b1110),
+            indications: has(2).then_some(0b11_01_10_00),
+            differences: has(3).then_some(&[3, 300]),
+            chains: has(4).then_some(&[9, 200]),
+        };
+        let mut value = [0; 255];
+        let len = written.write(&structure, &mut value).unwrap();
+        let value = &value[..len];
+        let before = Descriptor::parse(value).unwrap();
+        let frame = before.frame(&structure).unwrap();
+        for mask in [None, Some(0b0011)] {
+            let mut out = [0xff; 255];
+            let len = rewrite(value, &frame, 5, mask, &mut out).unwrap();
+            assert!(len <= value.len() + 5);
+            let after = Descriptor::parse(&out[..len]).unwrap();
+            assert_eq!(
+                (after.start, after.end, after.template_id, after.frame_number),
+                (before.start, true, before.template_id, 5)
+            );
+            assert_eq!(after.structure(), before.structure());
+            let then = after.frame(&structure).unwrap();
+            let expected = mask.or(frame.active_targets);
+            assert_eq!(then.active_targets, expected, "{fields:#b}");
+            assert_eq!(
+                (then.indications, then.differences, then.chains),
+                (frame.indications, frame.differences, frame.chains)
+            );
+            assert!(rewrite(value, &frame, 5, mask, &mut out[..len - 1]).is_err());
+        }
+    }
+}
