@@ -24,7 +24,8 @@ pub struct Config {
     pub retransmission_window: Duration,
     /// Least time between two keyframe requests for one layer.
     pub keyframe_interval: Duration,
-    /// A simulcast layer silent for this long counts as inactive.
+    /// A simulcast or spatial layer that is silent for this long, and for three of its own frames, while others flow counts
+    /// as inactive. Shorter replaces a vanished layer sooner, longer forgives more of a lossy or jittery publisher.
     pub layer_timeout: Duration,
 }
 
@@ -42,7 +43,7 @@ impl Default for Config {
             consent_timeout: Duration::from_secs(15),
             retransmission_window: Duration::from_millis(1_000),
             keyframe_interval: Duration::from_millis(500),
-            layer_timeout: Duration::from_millis(1_000),
+            layer_timeout: Duration::from_millis(150),
         }
     }
 }

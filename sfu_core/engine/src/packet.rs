@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use wire::dependency::{Frame, Structure};
+
 use crate::ids::PayloadType;
 
 /// Bytes held per packet: what a datagram of an Ethernet path carries.
@@ -28,6 +30,8 @@ pub struct Packet {
     pub recovered: bool,
     pub extensions: Carried,
     pub facts: Facts,
+    /// Told by its dependency descriptor: holds from this frame on.
+    pub structure: Option<Arc<Structure>>,
     payload_len: u16,
     dependency_len: u16,
     /// Payload, then the dependency descriptor.
@@ -67,44 +71,85 @@ impl AbsCaptureTime {
     }
 }
 
-/// What the payload says about its place in the stream. Default: an audio packet.
+/// What payload and dependency descriptor say about its place in the stream. Default: an audio packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// First packet of a frame that is decodable alone: a subscription may begin here.
     pub keyframe: bool,
-    /// First packet of a frame.
+    /// First packet of a frame; of a scalable stream, of a layer's frame.
     pub frame_start: bool,
     pub temporal: u8,
     pub spatial: u8,
-    /// A receiver of lower temporal layers may begin to take this packet's layer here.
+    /// VP8's Y bit, VP9's U bit: a receiver of lower temporal layers may go up here.
     pub switching_point: bool,
+    /// Higher spatial layers refer to the frame.
+    pub needed_above: bool,
     /// Of a keyframe, where the format says it.
     pub resolution: Option<(u16, u16)>,
-    pub vp8: Option<Vp8Meta>,
+    /// Of VP8 and VP9.
+    pub ids: Option<PictureIds>,
+    pub vp9: Option<Vp9Meta>,
+    pub dependency: Option<Dependency>,
 }
 
-/// Fields of the VP8 payload descriptor that are rewritten per subscription (RFC 7741 section 4.2).
-/// Offsets count from the first byte of the payload.
+impl Facts {
+    /// It says which spatial layer it is of.
+    pub fn is_layered(&self) -> bool {
+        match &self.dependency {
+            Some(dependency) => dependency.frame.is_some(),
+            None => self.vp9.is_some_and(|meta| meta.layered),
+        }
+    }
+}
+
+/// What the VP9 payload descriptor says (RFC 9628 section 4.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Vp8Meta {
-    pub picture_id: Option<Vp8PictureId>,
-    pub tl0_pic_idx: Option<Vp8Tl0>,
-    /// Bytes of the payload descriptor.
-    pub descriptor_len: u8,
+pub struct Vp9Meta {
+    /// It names its layers.
+    pub layered: bool,
+    /// Last packet of a layer's frame.
+    pub end: bool,
+    pub inter_predicted: bool,
+    /// Needs the spatial layer below of the same picture.
+    pub inter_layer: bool,
+    /// References are in `references`.
+    pub flexible: bool,
+    pub references: wire::vp9::References,
+    /// Spatial layers of the stream, where it is told; else 0.
+    pub spatial_layers: u8,
+}
+
+/// Fields of a payload descriptor that are rewritten per subscription (RFC 7741 and RFC 9628, section 4.2). Offsets count from the first byte of the payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PictureIds {
+    pub picture_id: Option<PictureId>,
+    pub tl0_pic_idx: Option<Tl0PicIdx>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vp8PictureId {
+pub struct PictureId {
     pub offset: u8,
     pub value: u16,
-    /// Two bytes with the M bit, else one byte.
+    /// Two bytes with a bit in front that says so, else one byte.
     pub long: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vp8Tl0 {
+pub struct Tl0PicIdx {
     pub offset: u8,
     pub value: u8,
+}
+
+/// What the dependency descriptor says (AV1 RTP specification appendix A).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    pub number: u16,
+    /// Last packet of the frame.
+    pub end: bool,
+    /// `None` when it refers to a structure that was not received.
+    pub frame: Option<Frame>,
+    /// Bit n: decode target n is being sent.
+    pub active: u32,
 }
 
 impl Default for Packet {
@@ -121,6 +166,7 @@ impl Default for Packet {
             recovered: false,
             extensions: Carried::default(),
             facts: Facts::default(),
+            structure: None,
             payload_len: 0,
             dependency_len: 0,
             bytes: [0; MAX_PACKET],

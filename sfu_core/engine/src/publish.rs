@@ -3,7 +3,9 @@
 pub(crate) mod facts;
 pub(crate) mod keyframe;
 pub mod layer;
+pub(crate) mod liveness;
 pub(crate) mod nack;
+pub mod rates;
 pub(crate) mod receive;
 pub mod ring;
 pub(crate) mod speaker;

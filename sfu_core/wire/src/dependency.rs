@@ -180,9 +180,17 @@ impl Frame {
     pub fn indication(&self, target: u8) -> Indication {
         Indication::of(self.indications, target)
     }
+
+    /// Two bits for each decode target, the first one lowest; zero is not present.
+    pub fn indications(&self) -> u64 {
+        self.indications
+    }
 }
 
 impl Indication {
+    /// Those that the indication of one target takes.
+    pub const ALL_BITS: u64 = 0x03;
+
     fn of(packed: u64, target: u8) -> Self {
         match packed.checked_shr(u32::from(target) * 2).unwrap_or(0) & 0x03 {
             0 => Self::NotPresent,

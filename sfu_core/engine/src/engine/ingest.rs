@@ -93,7 +93,14 @@ impl Engine {
         {
             track.speaker.on_packet(level & 0x7f, at);
         }
-        let facts = facts::read(media.format.codec, media.payload, extensions.dependency);
+        let mut facts = facts::read(media.format.codec, media.payload);
+        let structure = match extensions.dependency {
+            [] => None,
+            value => {
+                let layer = track.layers.get_mut(usize::from(media.layer)).ok_or(Dropped::NoRoute)?;
+                layer.upstream.dependencies.read(value, &mut facts)
+            }
+        };
         let packet = self.pool.take(|packet| {
             packet.layer = media.layer;
             packet.seq = media.place.seq;
@@ -106,6 +113,7 @@ impl Engine {
             packet.recovered = media.recovered;
             packet.extensions = extensions.carried;
             packet.facts = facts;
+            packet.structure = structure;
             packet.set_content(media.payload, extensions.dependency)
         });
         let packet = packet.ok_or(Dropped::PoolExhausted)?;
@@ -127,8 +135,22 @@ impl Engine {
         let Some(layer) = track.layers.get_mut(usize::from(packet.layer)) else {
             return;
         };
-        if layer.keep(&packet) {
+        let least = self.config.layer_timeout.as_micros() as u64;
+        let kept = layer.keep(&packet, least);
+        let media = !packet.payload().is_empty() && !packet.recovered;
+        let due = media
+            && track.is_home()
+            && track
+                .liveness
+                .on_packet(packet.layer.into(), packet.time, packet.arrival, least);
+        if kept.begins {
             self.tell_layer(now, key, packet.layer, true);
+        }
+        if kept.spatial {
+            self.on_layer_activity(now, key);
+        }
+        if due {
+            self.check_layers(now, key, packet.arrival);
         }
         let track = &mut self.tracks[key];
         for &worker in &track.mirrors {
@@ -155,6 +177,18 @@ impl Engine {
         for at in 0..self.tracks[key].subscribers.len() {
             let subscriber = self.tracks[key].subscribers[at];
             self.ready(subscriber);
+        }
+    }
+
+    /// Finds the layers of a track at home that have ceased to flow.
+    pub(super) fn check_layers(&mut self, now: Instant, key: usize, at: u64) {
+        let least = self.config.layer_timeout.as_micros() as u64;
+        let vanished = self.tracks[key].liveness.vanished(at, least);
+        for index in 0..self.tracks[key].layers.len() {
+            if vanished >> index & 1 != 0 {
+                self.tracks[key].layers[index].active = false;
+                self.tell_layer(now, key, index as u8, false);
+            }
         }
     }
 

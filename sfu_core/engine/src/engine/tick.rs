@@ -98,15 +98,17 @@ impl Engine {
             let home = track.is_home();
             // A mirror keeps packets for a shorter time than the home, whose pool wants them back.
             let keep = if home { window } else { window * 3 / 4 };
-            let track_silence = track.layers.iter().map(|layer| layer.silence(at)).min().unwrap_or(0);
-            for index in 0..track.layers.len() {
-                let layer = &mut self.tracks[key].layers[index];
+            let mut changed = false;
+            for layer in &mut track.layers {
                 layer.ring.expire(at.saturating_sub(keep));
-                if home && layer.check_silence(at, timeout, track_silence) {
-                    self.tell_layer(now, key, index as u8, false);
-                }
+                changed |= layer.spatial.check(at, timeout);
             }
-            if !home {
+            if changed {
+                self.on_layer_activity(now, key);
+            }
+            if home {
+                self.check_layers(now, key, at);
+            } else {
                 self.relay_keyframe_wishes(key, at);
             }
         }

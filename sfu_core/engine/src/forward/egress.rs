@@ -6,10 +6,10 @@ use wire::ext::AbsSendTime;
 use wire::rtp;
 
 use super::header::{HeaderTemplate, Values};
-use super::vp8::{self, Vp8Patch};
+use super::pictures::{self, PicturePatch};
 use crate::command::ExtensionIds;
 use crate::ids::SocketId;
-use crate::packet::{MAX_PACKET, Packet, Vp8Meta};
+use crate::packet::{MAX_PACKET, Packet, PictureIds};
 use crate::srtp::{MAX_RTP_OVERHEAD, SrtpSender};
 use crate::transmit::TransmitArena;
 
@@ -55,7 +55,7 @@ pub(super) struct Body<'a> {
     /// Original sequence number, in a retransmission (RFC 4588 section 4).
     pub(super) original: Option<u16>,
     pub(super) payload: &'a [u8],
-    pub(super) vp8: Option<(&'a Vp8Meta, Vp8Patch)>,
+    pub(super) vp8: Option<(&'a PictureIds, PicturePatch)>,
 }
 
 /// Bytes that may be rewritten at the front of a payload: the original sequence number and a VP8 descriptor, which has six
@@ -81,7 +81,7 @@ impl<'a> Body<'a> {
         let end = at + first.len();
         lead[at..end].copy_from_slice(first);
         if let Some((meta, values)) = self.vp8 {
-            vp8::patch(&mut lead[at..end], meta, values);
+            pictures::patch(&mut lead[at..end], meta, values);
         }
         [&lead[..end], rest]
     }

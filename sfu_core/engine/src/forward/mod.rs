@@ -8,10 +8,10 @@ mod egress;
 mod header;
 mod layers;
 mod numbering;
+mod pictures;
 mod reports;
 mod sent;
 mod timestamp;
-mod vp8;
 
 pub use egress::Egress;
 
@@ -29,10 +29,10 @@ use budget::Budget;
 use egress::{Body, Head};
 use header::HeaderTemplate;
 use numbering::{Numbering, Skipped};
+use pictures::Pictures;
 use reports::Reports;
 use sent::{Sent, SentRing};
 use timestamp::{Beginning, Timestamps};
-use vp8::Vp8Ids;
 
 /// Packets that can be sent again: about two seconds of a 2 Mb/s video, and of audio.
 const SENT_VIDEO: usize = 512;
@@ -80,7 +80,7 @@ pub struct Subscription {
     announced: Option<u8>,
     sequence: Numbering,
     timestamps: Timestamps,
-    vp8: Vp8Ids,
+    pictures: Pictures,
     header: HeaderTemplate,
     rtx_header: HeaderTemplate,
     sent: SentRing,
@@ -119,7 +119,7 @@ impl Subscription {
             announced: None,
             sequence: Numbering::new(first),
             timestamps: Timestamps::new((seed >> 16) as u32),
-            vp8: Vp8Ids::new((seed >> 48) as u16),
+            pictures: Pictures::new((seed >> 48) as u16),
             header: HeaderTemplate::default(),
             rtx_header: HeaderTemplate::default(),
             sent: SentRing::new(match subscribe.kind {
@@ -282,7 +282,7 @@ impl Subscription {
             let body = Body {
                 original: Some(sequence),
                 payload: packet.payload(),
-                vp8: packet.facts.vp8.as_ref().map(|meta| (meta, sent.vp8)),
+                vp8: packet.facts.ids.as_ref().map(|meta| (meta, sent.vp8)),
             };
             if let Ok(len) = egress.write(head, &mut self.rtx_header, packet, body) {
                 self.rtx_sequence += 1;
@@ -392,17 +392,17 @@ impl Subscription {
             clock_rate: track.clock_rate(packet.payload_type).unwrap_or(90_000),
             clocks: (former.and_then(|source| clock(source.layer)), clock(packet.layer)),
         });
-        if let Some(meta) = &packet.facts.vp8 {
-            self.vp8.begin(meta);
+        if let Some(meta) = &packet.facts.ids {
+            self.pictures.begin(meta);
         }
     }
 
     /// Outgoing numbers of a packet of the current source; `None` when it is not to be sent.
     fn renumber(&mut self, packet: &Packet, map: PayloadMap) -> Option<Sent> {
-        let too_fine = packet.facts.temporal > self.wanted.max_temporal && packet.facts.vp8.is_some();
+        let too_fine = packet.facts.temporal > self.wanted.max_temporal && is_vp8(packet);
         let output = if packet.payload().is_empty() || too_fine {
-            if let (true, Some(meta)) = (too_fine, &packet.facts.vp8) {
-                self.vp8.skip(meta);
+            if let (true, Some(meta)) = (too_fine, &packet.facts.ids) {
+                self.pictures.skip(meta);
             }
             match self.sequence.skip(packet.seq) {
                 // The subscriber would ask for it for ever: an empty packet fills the hole.
@@ -415,8 +415,8 @@ impl Subscription {
         if packet.facts.keyframe {
             self.wants_keyframe = false;
         }
-        let vp8 = match &packet.facts.vp8 {
-            Some(meta) if !too_fine => self.vp8.place(meta)?,
+        let vp8 = match &packet.facts.ids {
+            Some(meta) if !too_fine => self.pictures.place(meta)?,
             _ => Default::default(),
         };
         Some(Sent {
@@ -432,7 +432,7 @@ impl Subscription {
 
     /// Bytes sent.
     fn send(&mut self, outgoing: Sent, map: PayloadMap, packet: &Packet, egress: &mut Egress<'_>) -> Option<usize> {
-        let too_fine = packet.facts.temporal > self.wanted.max_temporal && packet.facts.vp8.is_some();
+        let too_fine = packet.facts.temporal > self.wanted.max_temporal && is_vp8(packet);
         let payload = match (too_fine, map.unwrap_red) {
             (true, _) => &[],
             (false, true) => Redundant::parse(packet.payload()).ok()?.primary.data,
@@ -449,7 +449,7 @@ impl Subscription {
         let body = Body {
             original: None,
             payload,
-            vp8: packet.facts.vp8.as_ref().map(|meta| (meta, outgoing.vp8)),
+            vp8: packet.facts.ids.as_ref().map(|meta| (meta, outgoing.vp8)),
         };
         egress.write(head, &mut self.header, packet, body).ok()
     }
@@ -477,6 +477,11 @@ fn source_of(packet: &Packet) -> Source {
         layer: packet.layer,
         stream: packet.stream,
     }
+}
+
+/// Temporal layers of others are not told apart by the payload descriptor alone.
+fn is_vp8(packet: &Packet) -> bool {
+    packet.facts.ids.is_some() && packet.facts.vp9.is_none()
 }
 
 /// Streams of one layer are counted; a straggler of a former one must not take over again.

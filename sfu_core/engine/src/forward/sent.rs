@@ -1,6 +1,6 @@
 //! What was sent lately, so that it can be sent again: a few bytes per packet, the payload stays in the layer's ring.
 
-use super::vp8::Vp8Patch;
+use super::pictures::PicturePatch;
 
 /// One forwarded packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) struct Sent {
     /// When it was last sent again, milliseconds; 0: never.
     pub(super) resent: u32,
     /// A retransmission with other ids than the first time would stop a decoder.
-    pub(super) vp8: Vp8Patch,
+    pub(super) vp8: PicturePatch,
     pub(super) layer: u8,
     pub(super) payload_type: u8,
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::command::{Codec, ExtensionIds, Publish, PublishedCodec};
 use crate::event::SrtpProfile;
 use crate::ids::{PayloadType, Rid, SocketId, Ssrc, WorkerId};
-use crate::packet::{Facts, Vp8Meta, Vp8PictureId};
+use crate::packet::{Facts, PictureId, PictureIds};
 use crate::srtp::{SrtpReceiver, SrtpSender};
 use crate::transmit::TransmitArena;
 
@@ -250,14 +250,15 @@ fn padding_and_dropped_temporal_layers_leave_no_gap() {
     let picture = |picture: u16, temporal: u8, keyframe| Facts {
         keyframe,
         temporal,
-        vp8: Some(Vp8Meta {
-            picture_id: Some(Vp8PictureId {
+        frame_start: true,
+        switching_point: true,
+        ids: Some(PictureIds {
+            picture_id: Some(PictureId {
                 offset: 0,
                 value: picture,
                 long: false,
             }),
             tl0_pic_idx: None,
-            descriptor_len: 1,
         }),
         ..Facts::default()
     };

@@ -1,30 +1,99 @@
-//! What a payload says about its place in the stream, codec by codec.
+//! What payload and dependency descriptor say about a packet's place in the stream, codec by codec.
 
-use wire::{av1, dependency, h264, vp8, vp9};
+use std::sync::Arc;
 
+use wire::dependency::{self, Descriptor, Indication, Structure};
+use wire::{av1, h264, vp8, vp9};
+
+use super::rates::MAX_SPATIAL;
 use crate::command::Codec;
-use crate::packet::{Facts, Vp8Meta, Vp8PictureId, Vp8Tl0};
+use crate::packet::{Dependency, Facts, PictureId, PictureIds, Tl0PicIdx, Vp9Meta};
 
-/// A payload that is malformed or empty tells nothing: it is forwarded like any other and starts nothing.
-pub(crate) fn read(codec: Codec, payload: &[u8], dependency: &[u8]) -> Facts {
+/// Of the payload alone. One that is malformed, empty or encrypted end to end tells nothing: it is forwarded like any other
+/// and starts nothing.
+pub(crate) fn read(codec: Codec, payload: &[u8]) -> Facts {
     let facts = match codec {
         Codec::Opus | Codec::Red => None,
         Codec::Vp8 => vp8(payload),
         Codec::Vp9 => vp9(payload),
         Codec::H264 => h264(payload),
-        Codec::Av1 => av1(payload, dependency),
+        Codec::Av1 => av1(payload),
     };
     facts.unwrap_or_default()
 }
 
+/// Reads the dependency descriptors of one stream.
+#[derive(Default)]
+pub(crate) struct Dependencies {
+    /// The last one told.
+    structure: Option<Arc<Structure>>,
+    /// By spatial layer: indications of all targets that have a higher one.
+    above: [u64; MAX_SPATIAL],
+    /// Bit n: decode target n is being sent.
+    active: u32,
+}
+
+impl Dependencies {
+    /// Adds what the descriptor says to the facts, over what the payload said. Returns the structure that it tells.
+    pub(crate) fn read(&mut self, value: &[u8], facts: &mut Facts) -> Option<Arc<Structure>> {
+        let descriptor = Descriptor::parse(value).ok()?;
+        let told = self.take_structure(&descriptor);
+        let frame = self.frame(&descriptor);
+        // Who never tells a structure leaves the payload to say it.
+        facts.keyframe = descriptor.keyframe() || facts.keyframe && self.structure.is_none();
+        facts.frame_start = descriptor.start;
+        if let Some(frame) = &frame {
+            self.active = frame.active_targets.unwrap_or(self.active);
+            (facts.spatial, facts.temporal) = (frame.spatial, frame.temporal);
+            let above = self.above.get(usize::from(frame.spatial));
+            facts.needed_above = above.is_some_and(|above| frame.indications() & above != 0);
+        }
+        if let Some(size) = told.as_ref().and_then(|structure| structure.sizes().last()) {
+            facts.resolution = Some(*size);
+        }
+        facts.dependency = Some(Dependency {
+            number: descriptor.frame_number,
+            end: descriptor.end,
+            frame,
+            active: self.active,
+        });
+        told
+    }
+
+    fn take_structure(&mut self, descriptor: &Descriptor<'_>) -> Option<Arc<Structure>> {
+        let structure = descriptor.structure().ok()??;
+        // Keyframes mostly repeat it.
+        if self.structure.as_deref() != Some(&structure) {
+            self.above = above(&structure);
+            self.structure = Some(Arc::new(structure));
+        }
+        self.structure.clone()
+    }
+
+    fn frame(&self, descriptor: &Descriptor<'_>) -> Option<dependency::Frame> {
+        descriptor.frame(self.structure.as_deref()?).ok()
+    }
+}
+
+fn above(structure: &Structure) -> [u64; MAX_SPATIAL] {
+    let mut above = [0; MAX_SPATIAL];
+    for target in 0..structure.targets() {
+        let (top, _) = structure.target_layers(target);
+        for mask in above.iter_mut().take(usize::from(top)) {
+            *mask |= Indication::ALL_BITS << (target * 2);
+        }
+    }
+    above
+}
+
 fn vp8(payload: &[u8]) -> Option<Facts> {
     let descriptor = vp8::Descriptor::parse(payload).ok()?;
-    let picture_id = descriptor.picture_id.map(|id| Vp8PictureId {
+    let picture_id = descriptor.picture_id.map(|id| PictureId {
         offset: id.offset,
         value: id.value,
         long: id.long,
     });
-    let tl0_pic_idx = descriptor.tl0_pic_idx.map(|index| Vp8Tl0 {
+    let tl0_pic_idx = descriptor.tl0_pic_idx.map(|index| Tl0PicIdx {
         offset: index.offset,
         value: index.value,
     });
@@ -32,31 +101,52 @@ fn vp8(payload: &[u8]) -> Option<Facts> {
         keyframe: descriptor.keyframe,
         frame_start: descriptor.frame_start(),
         temporal: descriptor.temporal.map_or(0, |temporal| temporal.layer),
-        spatial: 0,
         switching_point: descriptor
             .temporal
             .is_none_or(|temporal| temporal.layer == 0 || temporal.sync),
         resolution: descriptor.resolution,
-        vp8: Some(Vp8Meta {
+        ids: Some(PictureIds {
             picture_id,
             tl0_pic_idx,
-            descriptor_len: descriptor.len as u8,
         }),
+        ..Facts::default()
     })
 }
 
 fn vp9(payload: &[u8]) -> Option<Facts> {
     let descriptor = vp9::Descriptor::parse(payload).ok()?;
+    let picture_id = descriptor.picture_id.map(|id| PictureId {
+        offset: id.offset,
+        value: id.value,
+        long: id.long,
+    });
+    let layers = descriptor.layers;
+    let tl0_pic_idx = layers.and_then(|layers| layers.tl0_pic_idx).map(|index| Tl0PicIdx {
+        offset: index.offset,
+        value: index.value,
+    });
     Some(Facts {
         keyframe: descriptor.keyframe(),
-        frame_start: descriptor.picture_start(),
+        frame_start: descriptor.start,
         temporal: descriptor.temporal(),
         spatial: descriptor.spatial(),
-        switching_point: descriptor
-            .layers
-            .is_none_or(|layers| layers.temporal == 0 || layers.switching_up),
+        switching_point: layers.is_none_or(|layers| layers.switching_up),
+        needed_above: layers.is_some() && !descriptor.not_inter_layer_reference,
         resolution: descriptor.resolution(),
-        vp8: None,
+        ids: Some(PictureIds {
+            picture_id,
+            tl0_pic_idx,
+        }),
+        vp9: Some(Vp9Meta {
+            layered: layers.is_some(),
+            end: descriptor.end,
+            inter_predicted: descriptor.inter_predicted,
+            inter_layer: layers.is_some_and(|layers| layers.inter_layer),
+            flexible: descriptor.flexible,
+            references: descriptor.references,
+            spatial_layers: descriptor.structure.map_or(0, |structure| structure.spatial_layers),
+        }),
+        ..Facts::default()
     })
 }
 
@@ -71,18 +161,16 @@ fn h264(payload: &[u8]) -> Option<Facts> {
     })
 }
 
-fn av1(payload: &[u8], descriptor: &[u8]) -> Option<Facts> {
+fn av1(payload: &[u8]) -> Option<Facts> {
     let payload = av1::Payload::parse(payload).ok()?;
-    let frame = dependency::Descriptor::parse(descriptor).ok();
     let first = payload.obus().next();
     Some(Facts {
-        keyframe: payload.keyframe() || frame.is_some_and(|frame| frame.keyframe()),
-        frame_start: frame.map_or(!payload.continues, |frame| frame.start),
+        keyframe: payload.keyframe(),
+        frame_start: !payload.continues,
         temporal: first.map_or(0, |obu| obu.temporal),
         spatial: first.map_or(0, |obu| obu.spatial),
-        switching_point: first.is_none_or(|obu| obu.temporal == 0),
         resolution: payload.resolution(),
-        vp8: None,
+        ..Facts::default()
     })
 }
 
@@ -120,7 +208,7 @@ mod tests {
             ("nothing", Codec::Vp8, &[], false, None),
         ];
         for (name, codec, payload, keyframe, resolution) in cases {
-            let facts = read(codec, payload, &[]);
+            let facts = read(codec, payload);
             assert_eq!((facts.keyframe, facts.resolution), (keyframe, resolution), "{name}");
         }
     }

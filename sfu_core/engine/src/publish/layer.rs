@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use wire::rtcp::report::ReportBlock;
 
+use super::facts::Dependencies;
 use super::keyframe::KeyframeRequests;
+use super::liveness::Liveness;
 use super::nack::{Arrival, NackList};
+use super::rates::{MAX_SPATIAL, Rates};
 use super::receive::{Extender, MAX_DROPOUT, ReceiveStats, Timeline};
 use super::ring::Ring;
 use crate::command::PublishedCodec;
 use crate::crossing::SourceClock;
-use crate::meter::Meter;
 use crate::packet::Packet;
-
-/// A track may pause altogether (a still screen share) without its layers being gone, microseconds.
-const PAUSE: u64 = 5_000_000;
 
 /// What all subscriptions of a track share of one layer.
 #[derive(Default)]
@@ -31,9 +30,28 @@ pub struct Layer {
     pub(crate) upstream: Upstream,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
-    meter: Meter,
-    /// Arrival of the last packet with payload, microseconds.
-    last_media: u64,
+    pub(crate) rates: Rates,
+    /// Its spatial layers, when it is scalable.
+    pub(crate) spatial: Spatial,
+}
+
+/// The spatial layers of a scalable stream.
+#[derive(Default)]
+pub(crate) struct Spatial {
+    liveness: Liveness,
+    /// Bit n: layer n flowed once and does no longer, while others do.
+    vanished: u8,
+    /// Of the last keyframe that told them.
+    sizes: [Option<(u16, u16)>; MAX_SPATIAL],
+}
+
+/// What a packet meant for its layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The layer begins to flow with it.
+    pub(crate) begins: bool,
+    /// Other spatial layers flow in it than before.
+    pub(crate) spatial: bool,
 }
 
 /// State towards the publisher. A mirror has none: its home does the work.
@@ -52,6 +70,7 @@ pub(crate) struct Upstream {
     pub(crate) fir: bool,
     /// NACK was negotiated.
     pub(crate) nack: bool,
+    pub(crate) dependencies: Dependencies,
     extender: Extender,
     timeline: Timeline,
     stream: u32,
@@ -166,38 +185,83 @@ impl Layer {
         self.upstream.stream = self.upstream.stream.wrapping_add(1);
     }
 
-    /// Keeps a packet for retransmission and counts it. True when the layer begins to flow with it.
-    pub(crate) fn keep(&mut self, packet: &Arc<Packet>) -> bool {
+    /// Keeps a packet for retransmission and counts it. `least`: silence of a layer that never means anything, microseconds.
+    pub(crate) fn keep(&mut self, packet: &Arc<Packet>, least: u64) -> Kept {
         let payload = packet.payload().len();
         self.packets += 1;
         self.bytes += payload as u64;
-        self.meter.add(payload, packet.arrival);
+        self.rates.add(packet);
         if packet.facts.keyframe {
             self.keyframes.on_keyframe();
             self.resolution = packet.facts.resolution.or(self.resolution);
+            self.spatial.on_keyframe(packet);
         }
         self.ring.insert(Arc::clone(packet));
         if payload == 0 {
-            return false;
+            return Kept::default();
         }
-        self.last_media = packet.arrival;
-        !std::mem::replace(&mut self.active, true)
-    }
-
-    /// True when the layer ceases to flow. `track_silence`: since the last packet of any layer, microseconds.
-    pub(crate) fn check_silence(&mut self, now: u64, timeout: u64, track_silence: u64) -> bool {
-        let ceases = self.active && is_silent(self.silence(now), timeout, track_silence);
-        self.active &= !ceases;
-        ceases
-    }
-
-    /// Microseconds since the last packet.
-    pub(crate) fn silence(&self, now: u64) -> u64 {
-        now.saturating_sub(self.last_media)
+        Kept {
+            begins: !std::mem::replace(&mut self.active, true),
+            spatial: packet.facts.is_layered() && self.spatial.on_packet(packet, least),
+        }
     }
 
     pub(crate) fn bits_per_second(&self, now: u64) -> f64 {
-        self.meter.bits_per_second(now)
+        self.rates.bits_per_second(now)
+    }
+}
+
+impl Spatial {
+    pub(crate) fn flows(&self, layer: u8) -> bool {
+        self.liveness.flows(layer.into())
+    }
+
+    /// Not known to be gone: the layers of a keyframe come one by one.
+    pub(crate) fn may_flow(&self, layer: u8) -> bool {
+        self.vanished >> layer.min(7) & 1 == 0
+    }
+
+    pub(crate) fn size(&self, layer: usize) -> Option<(u16, u16)> {
+        *self.sizes.get(layer)?
+    }
+
+    /// True when others may flow than before.
+    pub(crate) fn check(&mut self, now: u64, least: u64) -> bool {
+        let mut vanished = self.vanished | self.liveness.vanished(now, least);
+        // After a common pause nothing is known of any of them.
+        vanished &= if self.liveness.any_flows() { u8::MAX } else { 0 };
+        std::mem::replace(&mut self.vanished, vanished) != vanished
+    }
+
+    /// The same.
+    fn on_packet(&mut self, packet: &Packet, least: u64) -> bool {
+        // What was sent again may be of a layer that is gone.
+        if packet.recovered {
+            return false;
+        }
+        let layer = packet.facts.spatial;
+        let returns = !self.may_flow(layer);
+        self.vanished &= !(1 << layer.min(7));
+        let due = self
+            .liveness
+            .on_packet(layer.into(), packet.time, packet.arrival, least);
+        due && self.check(packet.arrival, least) || returns
+    }
+
+    fn on_keyframe(&mut self, packet: &Packet) {
+        let mut set = |sizes: &[(u16, u16)]| {
+            for (place, size) in self.sizes.iter_mut().zip(sizes) {
+                *place = Some(*size);
+            }
+        };
+        if let Some(structure) = &packet.structure {
+            set(structure.sizes());
+        } else if packet.facts.vp9.is_some()
+            && let Ok(descriptor) = wire::vp9::Descriptor::parse(packet.payload())
+            && let Some(structure) = descriptor.structure
+        {
+            set(structure.sizes());
+        }
     }
 }
 
@@ -217,29 +281,11 @@ impl Upstream {
     }
 }
 
-fn is_silent(silence: u64, timeout: u64, track_silence: u64) -> bool {
-    silence > timeout && (track_silence <= timeout || silence > timeout.max(PAUSE))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MS: u64 = 1_000;
-
-    #[test]
-    fn silence() {
-        for (own, track, expected) in [
-            (0, 0, false),
-            (999, 0, false),
-            (1_001, 20, true),
-            // The whole track pauses.
-            (1_001, 1_001, false),
-            (5_001, 5_001, true),
-        ] {
-            assert_eq!(is_silent(own * MS, 1_000 * MS, track * MS), expected, "{own} {track}");
-        }
-    }
 
     fn packet(place: Place) -> Arc<Packet> {
         let mut packet = Packet::default();
@@ -256,7 +302,7 @@ mod tests {
             .iter()
             .map(|&seq| {
                 let place = layer.place(1, seq, 0, 0).unwrap();
-                layer.keep(&packet(place));
+                layer.keep(&packet(place), 0);
                 place.seq
             })
             .collect();
@@ -265,7 +311,7 @@ mod tests {
         assert_eq!(asked, [9]);
         let place = layer.place_repair(9, 0, 30 * MS).unwrap();
         assert_eq!((place.seq, place.round_trip), (seqs[1] + 1, Some(20 * MS)));
-        layer.keep(&packet(place));
+        layer.keep(&packet(place), 0);
         assert_eq!(layer.place_repair(9, 0, 31 * MS), Err(Misplaced::Duplicate));
         assert_eq!(layer.place(1, 9, 0, 31 * MS), Err(Misplaced::Duplicate));
         assert_eq!((layer.upstream.recovered, layer.upstream.stats.lost()), (1, 1));
@@ -276,7 +322,7 @@ mod tests {
         let mut layer = Layer::default();
         layer.upstream.clock_rate = 90_000;
         let first = layer.place(1, 60_000, 5, 0).unwrap();
-        layer.keep(&packet(first));
+        layer.keep(&packet(first), 0);
         let second = layer.place(2, 60_000, 9, 0).unwrap();
         assert!(second.seq > first.seq && second.stream != first.stream && second.broken);
         assert!(!layer.place(2, 60_001, 9, 0).unwrap().broken);

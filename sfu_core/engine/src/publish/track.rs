@@ -3,7 +3,11 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
 use super::layer::Layer;
+use super::liveness::{Liveness, MAX_MEMBERS};
+use super::rates::{MAX_SPATIAL, MAX_TEMPORAL};
 use super::speaker::Speaker;
 use crate::command::{Codec, MediaKind, Publish, PublishedCodec};
 use crate::crossing::{Cname, Formats};
@@ -11,7 +15,7 @@ use crate::ids::{PayloadType, PeerId, TrackId, WorkerId};
 use crate::packet::Packet;
 
 /// Layers per track at most; browsers send three.
-const MAX_LAYERS: usize = 8;
+const MAX_LAYERS: usize = MAX_MEMBERS;
 
 /// Where a track comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +25,23 @@ pub(crate) enum Origin {
     /// Mirrored from its home.
     Worker(WorkerId),
 }
+
+/// What forwarding one layer of a track takes, as measured over the last second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LayerRate {
+    /// Simulcast layer, or spatial layer of a track that is one scalable stream.
+    pub spatial: u8,
+    pub temporal: u8,
+    /// Media flows.
+    pub active: bool,
+    /// With everything that it depends on; zero when it is not known yet.
+    pub bits_per_second: u64,
+    pub frames_per_second: f32,
+    pub resolution: Option<(u16, u16)>,
+}
+
+/// Simulcast layers times temporal layers at most.
+pub type LayerRates = ArrayVec<LayerRate, { MAX_LAYERS * MAX_TEMPORAL }>;
 
 pub struct Track {
     pub id: TrackId,
@@ -35,6 +56,8 @@ pub struct Track {
     pub(crate) subscribers: Vec<usize>,
     /// Of the publisher, the same for all its tracks: tells receivers what to keep in sync.
     pub(crate) cname: Cname,
+    /// Of its layers, at home.
+    pub(crate) liveness: Liveness,
     pub(crate) muted: bool,
     pub(crate) started: bool,
     pub(crate) speaker: Speaker,
@@ -71,6 +94,7 @@ impl Track {
             mirrors: Vec::new(),
             subscribers: Vec::new(),
             cname: Cname::new(),
+            liveness: Liveness::default(),
             muted: false,
             started: false,
             speaker: Speaker::default(),
@@ -137,6 +161,40 @@ impl Track {
     /// The format whose retransmissions have this payload type.
     pub(crate) fn repaired_format(&self, repair: PayloadType) -> Option<&PublishedCodec> {
         self.codecs.iter().find(|c| c.rtx_payload_type == Some(repair))
+    }
+
+    /// It is one RTP stream: what a subscriber wants of spatial layers is within it.
+    pub fn is_single(&self) -> bool {
+        self.layers.len() == 1
+    }
+
+    /// What each layer takes, the lowest first.
+    pub fn layer_rates(&self, now: u64) -> LayerRates {
+        let mut rates = LayerRates::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (spatials, temporals) = layer.rates.extent();
+            let top = spatials.clamp(1, MAX_SPATIAL) - 1;
+            let spatials = if self.is_single() { 0..top + 1 } else { top..top + 1 };
+            for spatial in spatials {
+                let flows = top == 0 || !self.is_single() || layer.spatial.flows(spatial as u8);
+                let resolution = match spatial == top {
+                    true => layer.spatial.size(spatial).or(layer.resolution),
+                    false => layer.spatial.size(spatial),
+                };
+                for temporal in 0..temporals.max(1) {
+                    let rate = layer.rates.of(spatial, temporal, now);
+                    rates.push(LayerRate {
+                        spatial: if self.is_single() { spatial } else { index } as u8,
+                        temporal: temporal as u8,
+                        active: layer.active && flows,
+                        bits_per_second: rate.bits_per_second as u64,
+                        frames_per_second: rate.frames_per_second as f32,
+                        resolution,
+                    });
+                }
+            }
+        }
+        rates
     }
 
     /// Published by a peer of this worker.

@@ -1,17 +1,18 @@
-//! VP8 picture ids and TL0PICIDX that run on over layer switches and dropped temporal layers (RFC 7741 section 4.2).
+//! Picture ids and TL0PICIDX of VP8 and VP9 that run on over layer switches and, of VP8, dropped temporal layers (RFC 7741
+//! and RFC 9628, section 4.2). VP9 keeps the gaps of dropped pictures: references count by picture id.
 
 use super::numbering::{Numbering, Skipped};
-use crate::packet::Vp8Meta;
+use crate::packet::PictureIds;
 
 /// Values to write into the payload descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Vp8Patch {
+pub(super) struct PicturePatch {
     pub(super) picture_id: u16,
     pub(super) tl0_pic_idx: u8,
 }
 
 #[derive(Debug)]
-pub(super) struct Vp8Ids {
+pub(super) struct Pictures {
     pictures: Numbering,
     /// Last picture id of the source, unwrapped.
     source: Option<u64>,
@@ -19,7 +20,7 @@ pub(super) struct Vp8Ids {
     last_tl0: u8,
 }
 
-impl Vp8Ids {
+impl Pictures {
     pub(super) fn new(first_picture: u16) -> Self {
         Self {
             pictures: Numbering::new(u64::from(first_picture & 0x7fff)),
@@ -30,23 +31,23 @@ impl Vp8Ids {
     }
 
     /// The first packet of an epoch.
-    pub(super) fn begin(&mut self, meta: &Vp8Meta) {
+    pub(super) fn begin(&mut self, ids: &PictureIds) {
         self.source = None;
-        if let Some(picture) = self.unwrap(meta) {
+        if let Some(picture) = self.unwrap(ids) {
             self.pictures.begin(picture);
         }
-        if let Some(tl0) = meta.tl0_pic_idx {
+        if let Some(tl0) = ids.tl0_pic_idx {
             self.tl0_offset = self.last_tl0.wrapping_add(1).wrapping_sub(tl0.value);
         }
     }
 
     /// What to write into a packet that is forwarded; `None` when it belongs to a dropped picture.
-    pub(super) fn place(&mut self, meta: &Vp8Meta) -> Option<Vp8Patch> {
-        let mut patch = Vp8Patch::default();
-        if let Some(picture) = self.unwrap(meta) {
+    pub(super) fn place(&mut self, ids: &PictureIds) -> Option<PicturePatch> {
+        let mut patch = PicturePatch::default();
+        if let Some(picture) = self.unwrap(ids) {
             patch.picture_id = self.pictures.place(picture)? as u16;
         }
-        if let Some(tl0) = meta.tl0_pic_idx {
+        if let Some(tl0) = ids.tl0_pic_idx {
             patch.tl0_pic_idx = tl0.value.wrapping_add(self.tl0_offset);
             if patch.tl0_pic_idx.wrapping_sub(self.last_tl0) < 0x80 {
                 self.last_tl0 = patch.tl0_pic_idx;
@@ -56,15 +57,15 @@ impl Vp8Ids {
     }
 
     /// A packet of a dropped picture. False when its number was already promised and stays a gap.
-    pub(super) fn skip(&mut self, meta: &Vp8Meta) -> bool {
-        match self.unwrap(meta) {
+    pub(super) fn skip(&mut self, ids: &PictureIds) -> bool {
+        match self.unwrap(ids) {
             Some(picture) => self.pictures.skip(picture) == Skipped::Closed,
             None => true,
         }
     }
 
-    fn unwrap(&mut self, meta: &Vp8Meta) -> Option<u64> {
-        let id = meta.picture_id?;
+    fn unwrap(&mut self, ids: &PictureIds) -> Option<u64> {
+        let id = ids.picture_id?;
         let modulus: u64 = if id.long { 1 << 15 } else { 1 << 7 };
         let value = u64::from(id.value) % modulus;
         let Some(last) = self.source else {
@@ -83,8 +84,8 @@ impl Vp8Ids {
 }
 
 /// Writes the values into a copied payload. The offsets were found when the packet was parsed.
-pub(super) fn patch(payload: &mut [u8], meta: &Vp8Meta, values: Vp8Patch) {
-    if let Some(id) = meta.picture_id {
+pub(super) fn patch(payload: &mut [u8], ids: &PictureIds, values: PicturePatch) {
+    if let Some(id) = ids.picture_id {
         let at = usize::from(id.offset);
         match (id.long, payload.get_mut(at..)) {
             (true, Some([high, low, ..])) => {
@@ -95,7 +96,7 @@ pub(super) fn patch(payload: &mut [u8], meta: &Vp8Meta, values: Vp8Patch) {
             _ => (),
         }
     }
-    if let Some(tl0) = meta.tl0_pic_idx
+    if let Some(tl0) = ids.tl0_pic_idx
         && let Some(byte) = payload.get_mut(usize::from(tl0.offset))
     {
         *byte = values.tl0_pic_idx;
@@ -105,23 +106,22 @@ pub(super) fn patch(payload: &mut [u8], meta: &Vp8Meta, values: Vp8Patch) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{Vp8PictureId, Vp8Tl0};
+    use crate::packet::{PictureId, Tl0PicIdx};
 
-    fn meta(picture: u16, tl0: u8) -> Vp8Meta {
-        Vp8Meta {
-            picture_id: Some(Vp8PictureId {
+    fn meta(picture: u16, tl0: u8) -> PictureIds {
+        PictureIds {
+            picture_id: Some(PictureId {
                 offset: 2,
                 value: picture,
                 long: true,
             }),
-            tl0_pic_idx: Some(Vp8Tl0 { offset: 4, value: tl0 }),
-            descriptor_len: 6,
+            tl0_pic_idx: Some(Tl0PicIdx { offset: 4, value: tl0 }),
         }
     }
 
     #[test]
     fn ids_run_on_over_switches_wraps_and_drops() {
-        let mut ids = Vp8Ids::new(100);
+        let mut ids = Pictures::new(100);
         ids.begin(&meta(32_767, 9));
         let mut got = Vec::new();
         for (picture, tl0) in [(32_767, 9), (32_767, 9), (0, 10)] {
@@ -139,20 +139,19 @@ mod tests {
     #[test]
     fn patches_both_lengths() {
         let mut payload = [0x90, 0xe0, 0x80, 0x05, 7, 0x20];
-        let values = Vp8Patch {
+        let values = PicturePatch {
             picture_id: 0x1234,
             tl0_pic_idx: 0xee,
         };
         patch(&mut payload, &meta(5, 7), values);
         assert_eq!(payload, [0x90, 0xe0, 0x92, 0x34, 0xee, 0x20]);
-        let short = Vp8Meta {
-            picture_id: Some(Vp8PictureId {
+        let short = PictureIds {
+            picture_id: Some(PictureId {
                 offset: 2,
                 value: 5,
                 long: false,
             }),
             tl0_pic_idx: None,
-            descriptor_len: 3,
         };
         let mut payload = [0x90, 0x80, 0x05];
         patch(&mut payload, &short, values);
