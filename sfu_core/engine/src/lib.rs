@@ -7,6 +7,7 @@
 //! 3. `poll_crossing` and `poll_event` until `None`;
 //! 4. sleep until input or `next_timeout`.
 
+pub mod allocate;
 pub mod bandwidth;
 pub mod command;
 pub mod config;
