@@ -4,7 +4,7 @@ use super::*;
 
 /// Enough for `kilobits` of video with the margin of a step up.
 fn enough(kilobits: u64) -> u64 {
-    (kilobits * 1_000) as f64 as u64 * 115 / 100 + 10
+    kilobits * 1_150 + 10
 }
 
 fn decided(subscriber: &mut Subscriber, budget: u64) -> Vec<Option<LayerId>> {
