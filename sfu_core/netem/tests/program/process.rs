@@ -70,3 +70,8 @@ impl Drop for Program {
         let _ = self.process.wait();
     }
 }
+
+pub(crate) fn is_root() -> bool {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}

@@ -1,4 +1,5 @@
 //! Two namespaces, joined by the emulator. Needs root, and says so where it is not there.
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -8,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::process::Program;
+use crate::process::{Program, is_root};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -50,18 +51,10 @@ fn ip(arguments: &[&str]) {
     );
 }
 
-fn is_root() -> bool {
-    // SAFETY: takes nothing and cannot fail.
-    let root = unsafe { libc::geteuid() } == 0;
-    if !root {
-        eprintln!("skipped: namespaces need root");
-    }
-    root
-}
-
 #[test]
 fn namespaces_meet_over_the_emulated_link() {
     if !is_root() {
+        eprintln!("skipped: namespaces need root");
         return;
     }
     let (client, server) = (Namespace::new("c"), Namespace::new("s"));
@@ -133,6 +126,7 @@ fn namespaces_meet_over_the_emulated_link() {
 #[test]
 fn others_than_root_are_told_what_lacks() {
     if !is_root() {
+        eprintln!("skipped: only root can become another user");
         return;
     }
     // A copy, as the folder of the build may be closed to others.

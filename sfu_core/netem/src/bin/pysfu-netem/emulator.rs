@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::control::{Command, Commands, Line};
 use crate::lateness::{Lateness, Summary};
 use crate::output::Output;
-use crate::wait::{Ready, Wait};
+use crate::wait::{self, Ready, Wait};
 use crate::{Emulation, Failure, specification};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,11 @@ struct Report {
 impl<T: Clone> Emulator<T> {
     pub(crate) fn new(options: &Emulation) -> Result<Self, Failure> {
         let [down, up] = specification::links(options)?;
+        let output = Output::new();
+        if options.realtime {
+            // This thread alone, which is why the output has begun before.
+            wait::realtime().map_err(Failure::io("--realtime"))?;
+        }
         let report_every = Duration::from_millis(options.report_ms);
         Ok(Self {
             began: Instant::now(),
@@ -66,7 +71,7 @@ impl<T: Clone> Emulator<T> {
             seed: options.seed,
             report_every,
             report_at: report_every,
-            output: Output::new(),
+            output,
             commands: Commands::new(),
         })
     }

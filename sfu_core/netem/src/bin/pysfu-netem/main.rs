@@ -28,8 +28,10 @@ enum Mode {
     Relay(relay::Options),
     /// Join two network namespaces by a TUN device in each (needs root)
     Tun(tun::Options),
-    /// Print the named profiles as JSON, one a line
+    /// Print the names of the profiles, or one of them as JSON
     Profiles {
+        name: Option<String>,
+        /// Makes the cellular traces
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
@@ -49,6 +51,9 @@ struct Emulation {
     up: Option<String>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Run ahead of other programs (SCHED_FIFO, needs root): packets leave in time though the machine is busy
+    #[arg(long)]
+    realtime: bool,
     /// Milliseconds between two lines of statistics; 0 for none
     #[arg(long, default_value_t = 100)]
     report_ms: u64,
@@ -58,7 +63,7 @@ fn main() -> ExitCode {
     let result = match Options::parse().mode {
         Mode::Relay(options) => relay::run(&options),
         Mode::Tun(options) => tun::run(&options),
-        Mode::Profiles { seed } => print_profiles(seed),
+        Mode::Profiles { name, seed } => print_profiles(name, seed),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,10 +74,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn print_profiles(seed: u64) -> Result<(), Failure> {
-    for profile in profiles::all(seed) {
-        println!("{}", serde_json::to_string(&profile)?);
-    }
+fn print_profiles(name: Option<String>, seed: u64) -> Result<(), Failure> {
+    let Some(name) = name else {
+        for profile in profiles::all(seed) {
+            println!("{}", profile.name);
+        }
+        return Ok(());
+    };
+    let profile = profiles::named(&name, seed).ok_or(specification::Error::NoProfile(name))?;
+    println!("{}", serde_json::to_string(&profile)?);
     Ok(())
 }
 
