@@ -182,15 +182,17 @@ mod tests {
     }
 
     #[test]
-    fn one_packet_alone_is_never_dropped() {
+    fn with_one_packet_left_nothing_is_dropped() {
         let mut codel = codel();
         for now in 0..1_000 {
             let mut queue = Fifo::new();
-            queue.push(Queued {
-                entered: 0,
-                bytes: 1_000,
-                item: (),
-            });
+            for _ in 0..2 {
+                queue.push(Queued {
+                    entered: 0,
+                    bytes: 1_000,
+                    item: (),
+                });
+            }
             assert_eq!(codel.pop(now * MS, &mut queue).1, 0);
         }
     }
