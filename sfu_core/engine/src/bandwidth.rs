@@ -63,7 +63,7 @@ pub enum Kind {
 
 /// Names a cluster while its packets are on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProbeId(u8);
+pub struct ProbeId(pub(crate) u8);
 
 impl ProbeId {
     /// Few enough for three bits, with one left for "none".
