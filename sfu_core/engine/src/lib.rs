@@ -25,6 +25,7 @@ pub mod ice;
 pub mod ids;
 mod meter;
 mod outbox;
+pub mod pacer;
 pub mod packet;
 mod peer;
 pub mod publish;
