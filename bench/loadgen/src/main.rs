@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::event::SrtpProfile;
-use pysfu_load::media::{MediaHandle, MediaOptions, Source};
+use pysfu_load::media::{MediaHandle, MediaOptions, Recordings};
 use pysfu_load::plan::Codec;
 use pysfu_load::scenario::call::{Shape, Tracks};
 use pysfu_load::scenario::fanout::{self, Traffic};
+use pysfu_load::scenario::standard::{self, Choices, Letter, Standard};
 use pysfu_load::scenario::{ScenarioError, joins, memory};
 use pysfu_load::server::Watched;
 use pysfu_load::signaling::Server;
@@ -35,8 +36,7 @@ enum Command {
     Joins(Joins),
     /// Memory of the server per subscription
     Memory(Memory),
-    /// One of the standard scenarios: A audio mesh, B 720p to many, C simulcast with layer switches, D held viewers,
-    /// E B with 2 % loss at the receivers, F churn
+    /// One of the standard scenarios, with recorded media where they are there
     Scenario(Scenario),
 }
 
@@ -49,20 +49,28 @@ enum Cipher {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Recorded {
+enum Media {
     Vp8,
     H264,
     Opus,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Video {
+    Vp8,
+    H264,
+}
+
 /// What every command takes.
 #[derive(Args, Clone)]
 struct Common {
-    /// pysfu://host:port, janus+ws://host:port or relay://host:port
-    #[arg(long)]
+    /// pysfu://HOST:PORT (gRPC), livekit+ws://HOST:PORT?protocol=1 (or 0), whip+http://HOST:PORT, janus+ws://HOST:PORT or
+    /// relay://HOST:PORT; the first three take KEY:SECRET@ before the host, those of `pysfu serve --dev` if not given
+    #[arg(long, value_name = "URL")]
     server: String,
     #[arg(long, default_value = "load")]
     room: String,
+    /// The only SRTP profile that is offered
     #[arg(long, value_enum, default_value = "gcm")]
     cipher: Cipher,
     /// Address of the load engine's sockets
@@ -72,13 +80,13 @@ struct Common {
     #[arg(long)]
     cpu: Option<usize>,
     /// Process of the server, on this machine, whose CPU and memory are told
-    #[arg(long)]
+    #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
     /// The CPU that the server has to itself
-    #[arg(long)]
+    #[arg(long, value_name = "CPU")]
     server_cpu: Option<usize>,
     /// One received packet of so many is authenticated and its latency taken; 0: only the first of a stream
-    #[arg(long, default_value_t = 101)]
+    #[arg(long, default_value_t = 101, value_name = "PACKETS")]
     sample: u32,
     /// Latency up to the kernel's receive timestamp, not to the read
     #[arg(long)]
@@ -86,14 +94,17 @@ struct Common {
     /// UDP_GRO on receiving sockets
     #[arg(long)]
     receive_gro: bool,
-    /// Share of video packets that receivers treat as lost
-    #[arg(long, default_value_t = 0.0)]
+    /// SO_RCVBUF of each socket
+    #[arg(long, default_value_t = MediaOptions::default().receive_buffer, value_name = "BYTES")]
+    receive_buffer: u32,
+    /// Share of video packets, retransmissions among them, that receivers treat as lost: 0 to 1
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     receive_loss: f64,
-    /// Folder of `python -m bench.record`
-    #[arg(long)]
-    recordings: Option<PathBuf>,
+    /// What `make recordings` made
+    #[arg(long, default_value = "target/load", value_name = "FOLDER")]
+    recordings: PathBuf,
     /// Write the report here, not to standard output
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
@@ -112,13 +123,14 @@ struct Fanout {
     #[arg(long, value_name = "BYTESxPACKETS", default_value = "1150x5")]
     video: String,
     /// Synthetic audio of so many bytes of payload, not video
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", conflicts_with = "video")]
     audio: Option<u32>,
     /// Recorded media
-    #[arg(long, value_enum)]
-    recorded: Option<Recorded>,
-    /// Frames (audio: packets) per second of each publisher; of recorded media, times its own pace
-    #[arg(long, value_delimiter = ',', default_value = "30")]
+    #[arg(long, value_enum, value_name = "CODEC", conflicts_with_all = ["video", "audio"])]
+    recorded: Option<Media>,
+    /// Frames (audio: packets) per second of each publisher, one step each; of recorded media, times its own pace (default:
+    /// 30; of recorded media, 1)
+    #[arg(long, value_delimiter = ',', value_name = "RATES")]
     steps: Vec<f64>,
     /// Seconds before each measurement
     #[arg(long, default_value_t = 1.0)]
@@ -150,7 +162,7 @@ struct Memory {
     #[command(flatten)]
     common: Common,
     #[arg(long, value_enum, default_value = "vp8")]
-    kind: Recorded,
+    kind: Media,
     #[arg(long, default_value_t = 50)]
     viewers: u32,
     /// Publishers at each point
@@ -160,26 +172,39 @@ struct Memory {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "verbatim")]
-enum Letter {
+enum Name {
+    /// Audio of everyone to everyone: 30
     A,
+    /// One camera at 720p, at 1 and 2.5 Mb/s, to many: 100
     B,
+    /// Simulcast cameras of everyone to everyone, who all want another layer every 5 s: 10
     C,
+    /// B to viewers who hold: 3000
     D,
+    /// B to viewers who lose 2 %: 100
     E,
+    /// Viewers of a camera who come, 200 a second, and go after 2 s: 2000
     F,
 }
 
 #[derive(Args, Clone)]
 struct Scenario {
-    #[arg(value_enum)]
-    letter: Letter,
+    #[arg(value_enum, value_name = "NAME")]
+    name: Name,
     #[command(flatten)]
     common: Common,
-    /// Participants (A, C), viewers (B, D, E) or joins (F)
+    /// Participants (A, C), viewers (B, D, E) or joins (F), not as many as said above
     #[arg(long)]
     size: Option<u32>,
-    #[arg(long, default_value_t = 10.0)]
-    seconds: f64,
+    /// Of each measurement (default: 10; of C, 15)
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Of the camera
+    #[arg(long, value_enum, default_value = "vp8")]
+    codec: Video,
+    /// Synthetic media also where recordings are there
+    #[arg(long)]
+    synthetic: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -239,18 +264,27 @@ impl Common {
         }
     }
 
-    fn media(&self) -> Result<MediaHandle, Failure> {
+    fn media(&self, recordings: Option<Recordings>) -> Result<MediaHandle, Failure> {
         let options = MediaOptions {
             address: self.address,
             sample_every: self.sample,
             receive_loss: self.receive_loss,
             receive_gro: self.receive_gro,
+            receive_buffer: self.receive_buffer,
             kernel_timestamps: self.kernel_timestamps,
             cpu: self.cpu,
-            recordings: self.recordings.clone(),
+            recordings,
             ..MediaOptions::default()
         };
         MediaHandle::start(options).map_err(|error| Failure::Scenario(ScenarioError::Media(error)))
+    }
+
+    fn recordings(&self, codec: Codec, simulcast: bool) -> Recordings {
+        Recordings {
+            folder: self.recordings.clone(),
+            codec,
+            simulcast,
+        }
     }
 
     fn watched(&self) -> Option<Watched> {
@@ -277,7 +311,7 @@ impl Common {
 async fn run_fanout(options: Fanout) -> Result<Value, Failure> {
     let common = &options.common;
     let (codec, traffic) = match (options.recorded, options.audio) {
-        (Some(recorded), _) => (codec(recorded), Traffic::Recorded),
+        (Some(recorded), _) => (recorded.codec(), Traffic::Recorded),
         (None, Some(payload)) => (
             Codec::Opus,
             Traffic::Synthetic {
@@ -295,44 +329,40 @@ async fn run_fanout(options: Fanout) -> Result<Value, Failure> {
             (Codec::Vp8, traffic)
         }
     };
-    if traffic == Traffic::Recorded && common.recordings.is_none() {
-        return Err(Failure::Usage("--recorded needs --recordings FOLDER".to_owned()));
-    }
     let shape = Shape {
         publishers: options.publishers,
         subscribers: if options.mesh { 0 } else { options.subscribers },
         mesh: options.mesh,
         ..common.shape(codec)
     };
+    let recordings = (traffic == Traffic::Recorded).then(|| common.recordings(codec, false));
+    let steps = match (options.steps.is_empty(), traffic) {
+        (false, _) => options.steps,
+        (true, Traffic::Recorded) => vec![1.0],
+        (true, Traffic::Synthetic { .. }) => vec![30.0],
+    };
     let plan = fanout::Plan {
         shape,
         traffic,
-        steps: options.steps,
+        steps,
         warmup: Duration::from_secs_f64(options.warmup),
         time: Duration::from_secs_f64(options.seconds),
         search: options.search_saturation,
         watched: common.watched(),
         switch_every: None,
     };
-    let report = fanout::run(&common.server()?, &common.server, common.media()?, plan).await?;
+    let media = common.media(recordings)?;
+    let report = fanout::run(&common.server()?, &common.server, media, plan).await?;
     Ok(serde_json::to_value(report)?)
 }
 
-fn codec(recorded: Recorded) -> Codec {
-    match recorded {
-        Recorded::Vp8 => Codec::Vp8,
-        Recorded::H264 => Codec::H264,
-        Recorded::Opus => Codec::Opus,
-    }
-}
-
-/// 30 frames a second of five packets: 1.4 Mb/s.
-fn camera() -> Source {
-    Source::Synthetic {
-        packets_per_frame: 5,
-        payload: 1_150,
-        frames_per_second: 30.0,
-        keyframe_interval: Duration::from_secs(3),
+impl Media {
+    fn codec(self) -> Codec {
+        match self {
+            Self::Vp8 => Codec::Vp8,
+            Self::H264 => Codec::H264,
+            Self::Opus => Codec::Opus,
+        }
     }
 }
 
@@ -340,13 +370,13 @@ async fn run_joins(options: Joins) -> Result<Value, Failure> {
     let common = &options.common;
     let plan = joins::Plan {
         shape: common.shape(Codec::Vp8),
-        source: camera(),
+        source: joins::camera(),
         rate: options.rate,
         count: options.count,
         stay: options.stay.map(Duration::from_secs_f64),
         watched: common.watched(),
     };
-    let report = joins::run(&common.server()?, &common.server, common.media()?, plan).await?;
+    let report = joins::run(&common.server()?, &common.server, common.media(None)?, plan).await?;
     Ok(serde_json::to_value(report)?)
 }
 
@@ -359,86 +389,49 @@ async fn run_memory(options: Memory) -> Result<Value, Failure> {
         shape: Shape {
             publishers: options.publishers.iter().copied().max().unwrap_or(1),
             subscribers: options.viewers,
-            ..common.shape(codec(options.kind))
+            ..common.shape(options.kind.codec())
         },
         publishers: options.publishers,
         watched,
     };
-    let report = memory::run(&common.server()?, &common.server, common.media()?, plan).await?;
+    let report = memory::run(&common.server()?, &common.server, common.media(None)?, plan).await?;
     Ok(serde_json::to_value(report)?)
 }
 
 async fn run_scenario(options: Scenario) -> Result<Value, Failure> {
-    let mut common = options.common.clone();
-    let size = |default| options.size.unwrap_or(default);
-    let recorded = common.recordings.is_some();
-    let video = |rate| match recorded {
-        true => (Traffic::Recorded, 1.0),
-        false => {
-            let traffic = Traffic::Synthetic {
-                payload: 1_150,
-                packets_per_frame: 5,
-            };
-            (traffic, rate)
-        }
+    let letter = match options.name {
+        Name::A => Letter::A,
+        Name::B => Letter::B,
+        Name::C => Letter::C,
+        Name::D => Letter::D,
+        Name::E => Letter::E,
+        Name::F => Letter::F,
     };
-    if options.letter == Letter::F {
-        let joins = Joins {
-            common,
-            rate: 200.0,
-            count: size(2_000),
-            stay: Some(2.0),
-        };
-        return run_joins(joins).await;
+    let mut common = options.common;
+    if common.receive_loss == 0.0 {
+        common.receive_loss = letter.receive_loss();
     }
-    let (shape, (traffic, rate), switch_every) = match options.letter {
-        Letter::A => {
-            let shape = Shape {
-                publishers: size(30),
-                mesh: true,
-                ..common.shape(Codec::Opus)
-            };
-            let traffic = Traffic::Synthetic {
-                payload: 120,
-                packets_per_frame: 1,
-            };
-            (shape, (traffic, 50.0), None)
-        }
-        Letter::C => {
-            let mut shape = Shape {
-                publishers: size(10),
-                mesh: true,
-                ..common.shape(Codec::Vp8)
-            };
-            shape.tracks.simulcast = true;
-            (shape, video(30.0), Some(Duration::from_secs(5)))
-        }
-        letter => {
-            if letter == Letter::E {
-                common.receive_loss = 0.02;
-            }
-            let held = letter == Letter::D;
-            let shape = Shape {
-                subscribers: size(if held { 3_000 } else { 100 }),
-                paused: held,
-                ..common.shape(Codec::Vp8)
-            };
-            // 2.5 Mb/s, or as recorded.
-            (shape, video(54.0), None)
-        }
+    let codec = match options.codec {
+        Video::Vp8 => Codec::Vp8,
+        Video::H264 => Codec::H264,
     };
-    let plan = fanout::Plan {
-        shape,
-        traffic,
-        steps: vec![rate],
-        warmup: Duration::from_secs(2),
-        time: Duration::from_secs_f64(options.seconds),
-        search: false,
+    let recordings = common.recordings(letter.codec(codec), letter.simulcast());
+    let recorded = !options.synthetic && recordings.exist();
+    let choices = Choices {
+        room: common.room.clone(),
+        cipher: common.cipher(),
+        codec,
+        recorded,
+        size: options.size,
+        time: options.seconds.map(Duration::from_secs_f64),
         watched: common.watched(),
-        switch_every,
     };
-    let report = fanout::run(&common.server()?, &common.server, common.media()?, plan).await?;
-    Ok(serde_json::to_value(report)?)
+    let media = common.media(recorded.then_some(recordings))?;
+    let server = common.server()?;
+    Ok(match standard::plan(letter, choices) {
+        Standard::Fanout(plan) => serde_json::to_value(fanout::run(&server, &common.server, media, plan).await?)?,
+        Standard::Joins(plan) => serde_json::to_value(joins::run(&server, &common.server, media, plan).await?)?,
+    })
 }
 
 /// A socket per participant: as many files as the system allows.

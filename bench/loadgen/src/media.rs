@@ -9,20 +9,21 @@ mod receive;
 mod recording;
 mod send;
 mod socket;
+mod stamp;
 mod totals;
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::plan::{Codec, ConnectionId, ConnectionPlan, Kind, Local, Remote};
 use connection::Milestone;
-use driver::{Driver, Recordings, Request};
+use driver::{Driver, Request};
 use recording::Recording;
 pub use recording::RecordingError;
 use socket::Waker;
@@ -36,7 +37,7 @@ pub struct MediaOptions {
     pub sample_every: u32,
     /// How often a receiver sends transport-wide feedback; zero: never.
     pub feedback_interval: Duration,
-    /// Share of received video packets that a receiver treats as lost, so that it asks for them again.
+    /// Share of received video packets that a receiver treats as lost, retransmissions among them.
     pub receive_loss: f64,
     /// UDP_GRO on receiving sockets. Off in headline figures.
     pub receive_gro: bool,
@@ -44,8 +45,19 @@ pub struct MediaOptions {
     pub kernel_timestamps: bool,
     /// Run the media thread on this CPU.
     pub cpu: Option<usize>,
-    /// Folder with what `python -m bench.record` made; needed by [`Source::Recorded`].
-    pub recordings: Option<PathBuf>,
+    /// Asked of the kernel for each socket, bytes: what a stalled read leaves waiting must fit.
+    pub receive_buffer: u32,
+    /// What [`Source::Recorded`] replays.
+    pub recordings: Option<Recordings>,
+}
+
+/// Files of `python -m bench.record`: those of one codec.
+#[derive(Clone, Debug)]
+pub struct Recordings {
+    pub folder: PathBuf,
+    pub codec: Codec,
+    /// One per layer of simulcast, or the one for a single layer.
+    pub simulcast: bool,
 }
 
 impl Default for MediaOptions {
@@ -58,10 +70,14 @@ impl Default for MediaOptions {
             receive_gro: false,
             kernel_timestamps: false,
             cpu: None,
+            receive_buffer: 4 * 1024 * 1024,
             recordings: None,
         }
     }
 }
+
+/// Of simulcast, at most.
+pub const LAYERS: usize = 3;
 
 /// What every publication of a kind sends from now on.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,14 +108,15 @@ pub struct Progress {
 }
 
 /// Sums over all connections since the last [`MediaHandle::take`].
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Counts {
     pub seconds: f64,
     pub published: KindCounts,
     pub received_audio: KindCounts,
     pub received_video: KindCounts,
-    /// Retransmissions received (RFC 4588), not in the above.
+    /// Retransmissions received (RFC 4588), not in the above, and those of them that filled a hole.
     pub received_rtx: u64,
+    pub repaired: u64,
     /// Holes in the sequence numbers of a stream that nothing has filled yet; one that is filled later is taken off then.
     pub lost_audio: u64,
     pub lost_video: u64,
@@ -115,7 +132,9 @@ pub struct Counts {
     pub authentication_failed: u64,
     /// Streams (connection, SSRC) that received something.
     pub streams: u64,
-    /// Milliseconds from the publisher's send call to arrival, of the sampled packets: sorted quantiles.
+    /// Of the packets whose latency was taken, by layer of simulcast, lowest first.
+    pub sampled_layers: [u64; LAYERS],
+    /// Milliseconds from the publisher's send call to arrival, of the sampled packets; null when there were none.
     pub latency_ms: Latency,
     /// CPU seconds that the media thread used.
     pub media_cpu_seconds: f64,
@@ -127,13 +146,13 @@ pub struct Counts {
     pub sent_late: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct KindCounts {
     pub packets: u64,
     pub bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Latency {
     pub samples: u64,
     pub p50: f64,
@@ -165,8 +184,8 @@ pub struct MediaHandle {
 impl MediaHandle {
     pub fn start(options: MediaOptions) -> Result<Self, MediaError> {
         let recordings = match &options.recordings {
-            Some(folder) => read_recordings(folder)?,
-            None => Recordings(Vec::new()),
+            Some(recordings) => recordings.read()?,
+            None => Vec::new(),
         };
         let (requests, receiver) = channel();
         let waker = Arc::new(Waker::new()?);
@@ -240,20 +259,27 @@ fn ended() -> MediaError {
     MediaError::Ended("it does not answer".to_owned())
 }
 
-/// Layers of simulcast, and (as the last one) the single layer, of each codec; Opus.
-fn read_recordings(folder: &Path) -> Result<Recordings, RecordingError> {
-    let mut all = Vec::new();
-    for (codec, name) in [(Codec::Vp8, "vp8"), (Codec::H264, "h264")] {
-        for layer in 0..3 {
-            let path = folder.join(format!("{name}-{layer}.ivf"));
-            all.push((codec, layer, Recording::read(&path, codec)?));
-        }
-        let single = folder.join(format!("{name}-single.ivf"));
-        all.push((codec, usize::MAX, Recording::read(&single, codec)?));
+impl Recordings {
+    /// Whether all the files are there.
+    pub fn exist(&self) -> bool {
+        self.paths().all(|path| path.is_file())
     }
-    let audio = Recording::read(&folder.join("opus.ivf"), Codec::Opus)?;
-    all.push((Codec::Opus, 0, audio));
-    Ok(Recordings(all))
+
+    fn read(&self) -> Result<Vec<Recording>, RecordingError> {
+        self.paths().map(|path| Recording::read(&path, self.codec)).collect()
+    }
+
+    /// Lowest layer first.
+    fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        let names: &[&str] = match (self.codec, self.simulcast) {
+            (Codec::Opus, _) => &["opus"],
+            (Codec::Vp8, true) => &["vp8-0", "vp8-1", "vp8-2"],
+            (Codec::Vp8, false) => &["vp8-single"],
+            (Codec::H264, true) => &["h264-0", "h264-1", "h264-2"],
+            (Codec::H264, false) => &["h264-single"],
+        };
+        names.iter().map(|name| self.folder.join(format!("{name}.ivf")))
+    }
 }
 
 /// ns since 1970.

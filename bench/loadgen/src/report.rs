@@ -8,46 +8,50 @@ use crate::server::Usage;
 /// Shares of a core above which there is no time left.
 const LOAD_SATURATED: f64 = 0.92;
 const SERVER_SATURATED: f64 = 0.95;
-/// Share of all drops that may not be the server's: it is read some milliseconds before the counts of the host.
-const OTHERS_DROPS: f64 = 0.05;
+/// Share of the published packets that may be sent late.
+const MOST_LATE: f64 = 0.001;
 
-/// One rate, held for a while.
+/// One rate, held for a while. What there is nothing to tell of is null.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
-    /// Frames per second of each publisher (audio: packets).
+    /// Frames per second of each publisher (audio: packets); of recorded media, times their own pace.
     pub rate: f64,
     pub seconds: f64,
-    /// Packets per second that the server should have sent: published times receivers.
-    pub offered_pps: f64,
+    /// Packets per second that the server should have sent: published times receivers. Null when that depends on the
+    /// layers that the server chooses.
+    pub offered_pps: Option<f64>,
+    /// In the first place or as a retransmission.
     pub delivered_pps: f64,
     pub delivered_mbps: f64,
     /// Share of the packets of a stream that never came, by holes in the numbers.
     pub loss: f64,
     /// Share of the offered packets that were not delivered, streams that got nothing included.
-    pub shortfall: f64,
+    pub shortfall: Option<f64>,
     pub latency_ms: Latency,
     pub server: Option<ServerCost>,
-    /// CPU microseconds of the load engine's media thread per received packet.
-    pub load_us_per_packet: f64,
+    /// CPU microseconds of the load engine's media thread per delivered packet.
+    pub load_us_per_packet: Option<f64>,
     /// Share of a core that the media thread used.
     pub load_busy: f64,
-    /// Datagrams that the kernel dropped at full sockets which are not the server's, so most likely the load engine's.
+    /// Datagrams that the kernel dropped because a socket of the load engine was full.
     pub load_drops: u64,
     /// Who could not do more: "load" when it had no time, sent late or let its sockets overflow; "server" when a thread
     /// or the CPU of it had no time, or its sockets overflowed; else "none".
     pub bottleneck: &'static str,
+    /// Why it is "load": "cpu", "drops", "late".
+    pub load_limits: Vec<&'static str>,
     pub counts: Counts,
 }
 
-/// CPU microseconds per delivered packet.
+/// CPU microseconds per delivered packet, null when there was none.
 #[derive(Clone, Debug, Serialize)]
 pub struct ServerCost {
     /// Of the server's process, all threads.
-    pub process_us: f64,
+    pub process_us: Option<f64>,
     /// Of the CPU that the server runs on: everything but idle, interrupts included.
     pub cpu_us: Option<f64>,
-    pub user_us: f64,
-    pub system_us: f64,
+    pub user_us: Option<f64>,
+    pub system_us: Option<f64>,
     /// Share of a core that the process used, all threads: above 1 with several workers.
     pub busy: f64,
     /// Share of a core, at most 1, of its busiest thread or of the CPU that it has to itself, whichever is higher.
@@ -67,20 +71,25 @@ pub struct ThreadCost {
 }
 
 impl Step {
-    pub fn new(rate: f64, fanout: f64, counts: Counts, usage: Option<&Usage>) -> Self {
+    /// `fanout`: packets that the server should send for each published one, if that is known.
+    pub fn new(rate: f64, fanout: Option<f64>, counts: Counts, usage: Option<&Usage>) -> Self {
         let seconds = counts.seconds.max(1e-9);
-        let received = counts.received_audio.packets + counts.received_video.packets;
+        let delivered = counts.received_audio.packets + counts.received_video.packets + counts.repaired;
         let bytes = counts.received_audio.bytes + counts.received_video.bytes;
         let lost = counts.lost_audio + counts.lost_video;
-        let offered = counts.published.packets as f64 * fanout;
-        let packets = received.max(1) as f64;
+        let published = counts.published.packets as f64;
+        let offered = fanout.map(|fanout| published * fanout);
         let load_busy = counts.media_cpu_seconds / seconds;
-        let late = counts.sent_late as f64 > 0.001 * counts.published.packets as f64;
-        let server = usage.map(|usage| usage.per_packet(packets, seconds));
+        let server = usage.map(|usage| usage.per_packet(delivered, seconds));
         let server_drops = server.as_ref().map_or(0, |server| server.receive_drops);
-        let load_drops = counts.receive_buffer_errors.saturating_sub(server_drops);
-        let overflowed = load_drops as f64 > OTHERS_DROPS * counts.receive_buffer_errors as f64;
-        let bottleneck = if load_busy > LOAD_SATURATED || overflowed || late {
+        let load_drops = counts.receive_buffer_errors;
+        let limits = [
+            ("cpu", load_busy > LOAD_SATURATED),
+            ("drops", load_drops > 0),
+            ("late", counts.sent_late as f64 > MOST_LATE * published),
+        ];
+        let load_limits: Vec<_> = limits.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+        let bottleneck = if !load_limits.is_empty() {
             "load"
         } else if server.as_ref().is_some_and(|server| server.busiest > SERVER_SATURATED) || server_drops > 0 {
             "server"
@@ -90,17 +99,18 @@ impl Step {
         Self {
             rate,
             seconds,
-            offered_pps: offered / seconds,
-            delivered_pps: received as f64 / seconds,
+            offered_pps: offered.map(|offered| offered / seconds),
+            delivered_pps: delivered as f64 / seconds,
             delivered_mbps: bytes as f64 * 8.0 / seconds / 1e6,
-            loss: lost as f64 / (received + lost).max(1) as f64,
-            shortfall: (1.0 - received as f64 / offered.max(1.0)).max(0.0),
+            loss: lost as f64 / (delivered + lost).max(1) as f64,
+            shortfall: offered.map(|offered| (offered - delivered as f64).max(0.0) / offered.max(1.0)),
             latency_ms: counts.latency_ms,
             server,
-            load_us_per_packet: counts.media_cpu_seconds * 1e6 / packets,
+            load_us_per_packet: per(counts.media_cpu_seconds * 1e6, delivered),
             load_busy,
             load_drops,
             bottleneck,
+            load_limits,
             counts,
         }
     }
@@ -108,7 +118,7 @@ impl Step {
     /// Delivered in full: what "sustained" means in a search for saturation. Two frames may be on their way at the end.
     pub fn is_whole(&self) -> bool {
         let on_the_way = 2.0 / (self.rate * self.seconds).max(1.0);
-        self.loss <= 0.001 && self.shortfall <= 0.005 + on_the_way
+        self.loss <= 0.001 && self.shortfall.is_none_or(|shortfall| shortfall <= 0.005 + on_the_way)
     }
 }
 
@@ -121,7 +131,8 @@ pub struct FanoutReport {
     /// Receivers of each published packet.
     pub fanout: f64,
     pub cipher: &'static str,
-    pub join_failures: Vec<String>,
+    /// "recorded" or "synthetic".
+    pub media: &'static str,
     pub steps: Vec<Step>,
     /// The highest rate that was delivered whole, when it was searched for.
     pub saturation: Option<Step>,
@@ -133,7 +144,7 @@ pub struct JoinsReport {
     pub server: String,
     pub rate: f64,
     pub joins: usize,
-    /// From the first to the last join's first media.
+    /// From the beginning of the first join to the last one's first media.
     pub seconds: f64,
     pub failed: usize,
     /// Distinct reasons, at most ten.
@@ -143,7 +154,7 @@ pub struct JoinsReport {
     pub first_media_ms: Quantiles,
     /// All of them, in order of joining.
     pub first_media_each_ms: Vec<f64>,
-    /// Of a cheap RPC asked all the while.
+    /// Of a cheap RPC asked all the while, where the adapter has one.
     pub rpc_ms: Option<Quantiles>,
     /// CPU seconds of the server and of the load engine, both its threads.
     pub server_cpu_seconds: Option<f64>,
@@ -192,6 +203,11 @@ pub struct MemoryPoint {
     pub pss_kb: u64,
 }
 
+/// Nothing when there were no packets.
+pub(crate) fn per(value: f64, packets: u64) -> Option<f64> {
+    (packets > 0).then(|| value / packets as f64)
+}
+
 /// Least-squares slope of (x, y).
 pub fn slope(points: &[(f64, f64)]) -> f64 {
     let count = points.len().max(1) as f64;
@@ -228,11 +244,27 @@ mod tests {
         counts.published.packets = 10;
         counts.received_video.packets = 990;
         counts.lost_video = 10;
-        let step = Step::new(1.0, 100.0, counts.clone(), None);
+        let step = Step::new(1.0, Some(100.0), counts.clone(), None);
         assert_eq!((step.bottleneck, step.loss, step.is_whole()), ("none", 0.01, false));
-        assert!((step.shortfall - 0.01).abs() < 1e-9);
+        assert!((step.shortfall.unwrap() - 0.01).abs() < 1e-9);
+        counts.repaired = 10;
+        counts.lost_video = 0;
+        assert!(Step::new(1.0, Some(100.0), counts.clone(), None).is_whole());
+        let limits = |counts: &Counts| {
+            let step = Step::new(1.0, Some(100.0), counts.clone(), None);
+            (step.bottleneck, step.load_limits)
+        };
         counts.receive_buffer_errors = 1;
-        assert_eq!(Step::new(1.0, 100.0, counts, None).bottleneck, "load");
+        assert_eq!(limits(&counts), ("load", vec!["drops"]));
+        (counts.media_cpu_seconds, counts.sent_late) = (0.95, 1);
+        assert_eq!(limits(&counts), ("load", vec!["cpu", "drops", "late"]));
+    }
+
+    #[test]
+    fn without_packets_there_is_no_cost_of_one() {
+        let step = Step::new(1.0, None, Counts::default(), Some(&Usage::dropping(0)));
+        assert_eq!((step.load_us_per_packet, step.shortfall), (None, None));
+        assert_eq!(step.server.unwrap().process_us, None);
     }
 
     #[test]
@@ -242,16 +274,15 @@ mod tests {
             receive_buffer_errors,
             ..Counts::default()
         };
-        let step = |dropped, at_server| {
+        let step = |here, at_server| {
             let usage = Usage::dropping(at_server);
-            let step = Step::new(1.0, 1.0, counts(dropped), Some(&usage));
+            let step = Step::new(1.0, Some(1.0), counts(here), Some(&usage));
             (step.bottleneck, step.load_drops)
         };
         assert_eq!(step(0, 0), ("none", 0));
         assert_eq!(step(1, 0), ("load", 1));
-        assert_eq!(step(1_000, 1_000), ("server", 0));
-        // Read a little earlier.
-        assert_eq!(step(1_000, 980), ("server", 20));
-        assert_eq!(step(1_000, 500), ("load", 500));
+        assert_eq!(step(0, 1_000), ("server", 0));
+        // Who loses packets itself cannot tell what the server could do.
+        assert_eq!(step(1, 1_000), ("load", 1));
     }
 }

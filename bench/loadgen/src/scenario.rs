@@ -4,6 +4,7 @@ pub mod call;
 pub mod fanout;
 pub mod joins;
 pub mod memory;
+pub mod standard;
 
 use engine::event::SrtpProfile;
 
@@ -18,6 +19,8 @@ pub enum ScenarioError {
     Media(#[from] MediaError),
     #[error("{0} of {1} participants could not join: {2}")]
     Joins(usize, usize, String),
+    #[error("only {0} of {1} subscriptions have media")]
+    Subscriptions(u64, u32),
     #[error("nothing was delivered")]
     Nothing,
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::Instant;
 
-use crate::report::{ServerCost, ThreadCost};
+use crate::report::{ServerCost, ThreadCost, per};
 
 /// A server on this machine.
 #[derive(Clone, Copy, Debug)]
@@ -154,13 +154,13 @@ impl Usage {
     }
 
     /// `elapsed` in seconds.
-    pub fn per_packet(&self, packets: f64, elapsed: f64) -> ServerCost {
-        let process_us = self.seconds * 1e6 / packets;
+    pub fn per_packet(&self, packets: u64, elapsed: f64) -> ServerCost {
+        let process_us = per(self.seconds * 1e6, packets);
         ServerCost {
             process_us,
-            cpu_us: self.busy_share.map(|share| share * elapsed * 1e6 / packets),
-            user_us: process_us * self.user_share,
-            system_us: process_us * (1.0 - self.user_share),
+            cpu_us: self.busy_share.and_then(|share| per(share * elapsed * 1e6, packets)),
+            user_us: process_us.map(|us| us * self.user_share),
+            system_us: process_us.map(|us| us * (1.0 - self.user_share)),
             busy: self.seconds / elapsed,
             busiest: self.busiest(elapsed),
             receive_drops: self.receive_drops,
@@ -238,9 +238,9 @@ mod tests {
             pss_kb: 0,
             receive_drops: 0,
         };
-        let cost = usage.per_packet(1.0, 1.0);
+        let cost = usage.per_packet(1, 1.0);
         assert_eq!((cost.busy, cost.busiest), (1.2, 0.6));
         usage.busy_share = Some(0.99);
-        assert_eq!(usage.per_packet(1.0, 1.0).busiest, 0.99);
+        assert_eq!(usage.per_packet(1, 1.0).busiest, 0.99);
     }
 }

@@ -131,6 +131,8 @@ pub struct Join {
 /// Seconds from the beginning of signaling.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timing {
+    /// The connection that media is expected on was opened: what media tells is counted from here.
+    pub opened: f64,
     /// The server let the participant in.
     pub joined: f64,
     /// Its description was applied: ICE begins.

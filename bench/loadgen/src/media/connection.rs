@@ -13,8 +13,9 @@ use super::dtls::{Dtls, DtlsError, Identity};
 use super::ice::{Ice, Outcome};
 use super::receive::{Arrival, Arrivals, Stream};
 use super::recording::Recording;
-use super::send::{LayerSender, MAGIC, Outline, STAMP};
+use super::send::{LayerSender, Outline};
 use super::socket::Outgoing;
+use super::stamp::Stamp;
 use super::totals::Totals;
 use super::{MediaOptions, Progress, Source};
 use crate::plan::{ConnectionPlan, Extensions, Kind, Remote, Security, SendFormat};
@@ -30,6 +31,8 @@ const PICTURE_LOSS_SPACING: u64 = 500_000;
 const CONNECT_TIMEOUT: u64 = 30_000_000;
 /// Report blocks per report (RFC 3550 section 6.4.1).
 const MAX_BLOCKS: usize = 31;
+/// Of the second byte of RTP (RFC 3550 section 5.1): the last packet of a frame.
+const MARKER: u8 = 0x80;
 /// Seconds from 1900 to 1970.
 const NTP_OFFSET: u64 = 2_208_988_800;
 
@@ -269,11 +272,11 @@ impl Connection {
         let seq = u16::from_be_bytes([s0, s1]);
         let timestamp = u32::from_be_bytes([t0, t1, t2, t3]);
         let ssrc = u32::from_be_bytes([r0, r1, r2, r3]);
-        if let Some(repaired) = format.rtx_of {
-            return self.on_retransmission(turn, repaired, datagram);
-        }
         if format.kind == Kind::Video && turn.options.receive_loss > 0.0 && turn.chance() < turn.options.receive_loss {
             return;
+        }
+        if let Some(repaired) = format.rtx_of {
+            return self.on_retransmission(turn, repaired, datagram);
         }
         let known = self.streams.get(self.last).is_some_and(|stream| stream.ssrc == ssrc);
         if !known {
@@ -308,20 +311,28 @@ impl Connection {
         let every = turn.options.sample_every;
         if stream.unsampled > every.max(1) - 1 && (every > 0 || stream.unsampled == u32::MAX) {
             stream.unsampled = 0;
+            let stamped = self.sample(turn, at, datagram);
+            if let Some(stream) = self.streams.get_mut(self.last) {
+                stream.awaits_stamp = !stamped;
+            }
+        } else if stream.awaits_stamp && second & MARKER != 0 {
+            stream.awaits_stamp = false;
             self.sample(turn, at, datagram);
         }
     }
 
-    /// Authenticates a packet and takes its latency.
-    fn sample(&mut self, turn: &mut Turn<'_>, at: u64, datagram: &mut [u8]) {
-        let Ok(header) = Header::parse(datagram) else { return };
+    /// Authenticates a packet and takes its latency, if it has a stamp. Of recorded frames only the last packet has.
+    fn sample(&mut self, turn: &mut Turn<'_>, at: u64, datagram: &mut [u8]) -> bool {
+        let Ok(header) = Header::parse(datagram) else {
+            return false;
+        };
         let len = match &mut self.receiver {
             None => datagram.len(),
             Some(receiver) => match receiver.unprotect_rtp(datagram, header.len) {
                 Ok(unprotected) => unprotected.len,
                 Err(_) => {
                     turn.totals.authentication_failed += 1;
-                    return;
+                    return false;
                 }
             },
         };
@@ -330,17 +341,20 @@ impl Connection {
             self.progress.first_media = Some(self.since(turn.now));
             self.tell();
         }
-        let stamp = len.checked_sub(STAMP).and_then(|start| datagram.get(start..len));
-        if let Some(stamp) = stamp
-            && let (Some(magic), Some(time)) = (stamp.first_chunk(), stamp.last_chunk())
-            && u32::from_be_bytes(*magic) == MAGIC
-        {
-            turn.totals.on_latency(at.saturating_sub(u64::from_be_bytes(*time)));
+        let stamp = datagram.get(header.len..len).and_then(Stamp::of);
+        if let Some(stamp) = stamp {
+            turn.totals.on_latency(at.saturating_sub(stamp.sent), stamp.layer);
         }
+        stamp.is_some()
     }
 
     fn on_retransmission(&mut self, turn: &mut Turn<'_>, repaired: u8, datagram: &mut [u8]) {
         let Ok(header) = Header::parse(datagram) else { return };
+        if let Some(id) = self.extensions.transport_cc
+            && let Some(number) = extension(&header, datagram, id).and_then(<[u8]>::first_chunk)
+        {
+            self.arrivals.on_packet(u16::from_be_bytes(*number), turn.now);
+        }
         let len = match &mut self.receiver {
             None => datagram.len(),
             Some(receiver) => match receiver.unprotect_rtp(datagram, header.len) {
@@ -366,7 +380,8 @@ impl Connection {
             .iter_mut()
             .find(|stream| stream.payload_type == repaired && mid.is_none_or(|mid| mid == stream.mid));
         if let Some(stream) = stream {
-            stream.on_packet(u16::from_be_bytes(*original), header.timestamp, turn.now, 0);
+            let arrival = stream.on_packet(u16::from_be_bytes(*original), header.timestamp, turn.now, 0);
+            turn.totals.repaired += u64::from(arrival != Arrival::Duplicate);
         }
     }
 

@@ -13,7 +13,7 @@ use super::recording::Recording;
 use super::socket::{self, BATCH, Outgoing, Poller, Receiver, Waker};
 use super::totals::{Standing, Totals};
 use super::{Counts, MediaError, MediaOptions, Progress, Source, wall_clock};
-use crate::plan::{Codec, ConnectionId, ConnectionPlan, Kind, Local, Remote};
+use crate::plan::{ConnectionId, ConnectionPlan, Kind, Local, Remote};
 use tokio::sync::oneshot;
 
 /// Sleep without timers.
@@ -54,7 +54,8 @@ pub(super) struct Driver {
     totals: Totals,
     /// Datagrams that sockets dropped that are closed by now.
     drops: u64,
-    recordings: Recordings,
+    /// By layer, lowest first.
+    recordings: Vec<Recording>,
     epoch: Instant,
     /// By id; `None` once closed.
     connections: Vec<Option<Box<Connection>>>,
@@ -65,33 +66,12 @@ pub(super) struct Driver {
     random: u64,
 }
 
-/// By codec and layer, lowest first.
-pub(super) struct Recordings(pub(super) Vec<(Codec, usize, Recording)>);
-
-impl Recordings {
-    fn of(&self, codec: Codec, layer: usize, layers: usize) -> Option<&Recording> {
-        // A single layer is the best one recorded for that.
-        let wanted = if layers == 1 && codec != Codec::Opus {
-            usize::MAX
-        } else {
-            layer
-        };
-        let find = |wanted: usize| {
-            self.0
-                .iter()
-                .find(|(c, l, _)| *c == codec && *l == wanted)
-                .map(|(_, _, r)| r)
-        };
-        find(wanted).or_else(|| find(layer))
-    }
-}
-
 impl Driver {
     pub(super) fn new(
         options: MediaOptions,
         requests: Requests<Request>,
         waker: Arc<Waker>,
-        recordings: Recordings,
+        recordings: Vec<Recording>,
     ) -> Result<Self, MediaError> {
         let poller = Poller::new()?;
         poller.add(&*waker, WAKE)?;
@@ -249,13 +229,6 @@ impl Driver {
         let Some(mut connection) = self.connections.get_mut(id as usize).and_then(Option::take) else {
             return;
         };
-        let layers = connection
-            .plan
-            .publications
-            .iter()
-            .map(|publication| publication.layers.len())
-            .max()
-            .unwrap_or(1);
         let wanted = connection
             .layers
             .get(index as usize)
@@ -267,7 +240,7 @@ impl Driver {
                 Kind::Audio => self.audio.clone(),
                 Kind::Video => self.video.clone(),
             };
-            let recording = self.recordings.of(codec, place, layers);
+            let recording = self.recordings.get(place);
             let mut turn = Turn {
                 now: now / 1_000,
                 wall: wall_clock(),
@@ -352,7 +325,7 @@ impl Driver {
     fn open(&mut self, plan: ConnectionPlan) -> Result<Local, MediaError> {
         let id = self.connections.len() as u32;
         let address = SocketAddr::new(self.options.address, 0);
-        let socket = socket::bind(address, self.options.receive_gro, self.options.kernel_timestamps)?;
+        let socket = socket::bind(address, &self.options)?;
         let candidate = socket.local_addr()?;
         self.poller.add(&socket, id.into())?;
         let (ufrag, pwd) = (self.word(8), self.word(24));
@@ -393,8 +366,8 @@ impl Driver {
     }
 
     fn set_source(&mut self, kind: Kind, source: Source) {
-        if matches!(source, Source::Recorded { .. }) && self.recordings.0.is_empty() {
-            eprintln!("pysfu-load: recorded media are wanted but no folder of recordings was given: nothing is sent");
+        if matches!(source, Source::Recorded { .. }) && self.recordings.is_empty() {
+            eprintln!("pysfu-load: recorded media are wanted but there are no recordings: nothing is sent");
         }
         match kind {
             Kind::Audio => self.audio = source,

@@ -27,6 +27,8 @@ pub(super) struct Stream {
     pub(super) payload_type: u8,
     /// Packets since the last sampled one.
     pub(super) unsampled: u32,
+    /// The last sample had no stamp: the next packet that ends a frame is to be sampled, too.
+    pub(super) awaits_stamp: bool,
     /// Where the transport-wide number was in the last packet.
     pub(super) number_at: usize,
     highest: u64,
@@ -65,6 +67,7 @@ impl Stream {
             mid: name,
             payload_type,
             unsampled: u32::MAX,
+            awaits_stamp: false,
             number_at: 0,
             highest,
             first: highest + 1,

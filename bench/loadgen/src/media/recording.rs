@@ -2,9 +2,13 @@
 //!
 //! `python -m bench.record` makes the files. IVF: a header of 32 bytes with a four-letter code and the time base, then
 //! frames of 4 bytes length, 8 bytes time and content, all little-endian. Opus packets are kept in the same container.
+//!
+//! The sender puts a stamp behind the last payload of each frame. Decoders of VP8 and H.264 have all macroblocks by then and
+//! do not look at it; in an Opus packet it is padding.
 
 use std::path::Path;
 
+use super::stamp;
 use crate::plan::Codec;
 
 /// Bytes of payload per packet, the stamp not counted.
@@ -26,7 +30,7 @@ pub(super) struct Recording {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
-    #[error("{0}: {1}; `python -m bench.record` makes the recordings")]
+    #[error("{0}: {1}; `make recordings` makes the recordings")]
     Io(String, std::io::Error),
     #[error("{0} is no IVF file of {1}")]
     Format(String, &'static str),
@@ -65,7 +69,7 @@ impl Recording {
                 keyframe: is_keyframe(codec, content),
                 ticks: (step * u64::from(clock_rate) * u64::from(scale) / u64::from(rate)) as u32,
                 payloads: match codec {
-                    Codec::Opus => vec![content.to_vec()],
+                    Codec::Opus => vec![opus(content)?],
                     Codec::Vp8 => vp8(content),
                     Codec::H264 => h264(content),
                 },
@@ -91,6 +95,14 @@ fn is_keyframe(codec: Codec, content: &[u8]) -> bool {
         Codec::Vp8 => content.first().is_some_and(|first| first & 1 == 0),
         Codec::H264 => nal_units(content).any(|unit| unit.first().is_some_and(|first| first & 0x1f == 5)),
     }
+}
+
+/// A packet of one frame (code 0) as one of code 3 whose padding is the stamp, which the sender appends (RFC 6716 section
+/// 3.2.5: decoders accept any value there).
+fn opus(content: &[u8]) -> Option<Vec<u8>> {
+    const ONE_PADDED_FRAME: u8 = 0x41;
+    let (&toc, frame) = content.split_first()?;
+    (toc & 3 == 0).then(|| [&[toc | 3, ONE_PADDED_FRAME, stamp::LEN as u8], frame].concat())
 }
 
 /// Descriptor with a 15-bit picture id, which the sender fills in, before each part.
@@ -193,6 +205,14 @@ mod tests {
         assert_eq!((frame.payloads[2][1], frame.payloads[3][1]), (0x85, 0x45));
         let bytes: usize = frame.payloads[2..].iter().map(|payload| payload.len() - 2).sum();
         assert_eq!(bytes, 2_000);
+    }
+
+    #[test]
+    fn opus_packets_are_padded_with_the_stamp() {
+        let file = ivf(b"OPUS", &[&[0x78, 1, 2]]);
+        let recording = Recording::parse(&file, Codec::Opus, "OPUS").unwrap();
+        assert_eq!(recording.frames[0].payloads, [[0x7b, 0x41, 18, 1, 2]]);
+        assert!(Recording::parse(&ivf(b"OPUS", &[&[0x79, 1, 2]]), Codec::Opus, "OPUS").is_none());
     }
 
     #[test]

@@ -5,13 +5,11 @@ use wire::rtp;
 
 use super::Source;
 use super::recording::Recording;
+use super::stamp::{self, Stamp};
 use crate::plan::{Codec, Extensions, Layer, SendFormat};
 
 /// Packets kept for retransmission: a power of two.
 const KEPT: usize = 512;
-/// Bytes at the end of each payload: magic, number, time of sending (ns since 1970).
-pub(super) const STAMP: usize = 16;
-pub(super) const MAGIC: u32 = 0x7073_6675;
 
 /// A packet that was sent, for retransmission.
 #[derive(Clone, Default)]
@@ -188,21 +186,27 @@ impl LayerSender {
             self.format.payload_type,
             outline,
         )?;
-        let payload = match frame.recorded {
-            None => self.synthetic(out.get_mut(header..)?, frame, index)?,
+        let mut payload = match frame.recorded {
+            None => self.synthetic(out.get_mut(header..)?, frame, index)? - stamp::LEN,
             Some(position) => {
                 let payload = recording?.frames.get(position)?.payloads.get(index)?;
                 let room = out.get_mut(header..)?;
-                let len = payload.len() + STAMP;
                 room.get_mut(..payload.len())?.copy_from_slice(payload);
                 self.renumber(room);
-                len
+                payload.len()
             }
         };
-        let stamp = out.get_mut(header + payload - STAMP..header + payload)?;
-        stamp[..4].copy_from_slice(&MAGIC.to_be_bytes());
-        stamp[4..8].copy_from_slice(&self.number.to_be_bytes());
-        stamp[8..].copy_from_slice(&outline.wall.to_be_bytes());
+        // Decoders take no notice of what follows the last byte that they need of a frame, in the middle they would.
+        if last || frame.recorded.is_none() {
+            let stamp = Stamp {
+                layer: self.place as u8,
+                number: self.number,
+                sent: outline.wall,
+            };
+            let room = out.get_mut(header + payload..)?;
+            room.get_mut(..stamp::LEN)?.copy_from_slice(&stamp.bytes());
+            payload += stamp::LEN;
+        }
         self.number = self.number.wrapping_add(1);
         self.sequence += 1;
         self.packets = self.packets.wrapping_add(1);
@@ -324,7 +328,7 @@ impl LayerSender {
                 }
             }
         };
-        let size = frame.payload.max(len + STAMP);
+        let size = frame.payload.max(len + stamp::LEN);
         let payload = out.get_mut(..size)?;
         payload[..len].copy_from_slice(&head[..len]);
         payload[len..].fill(index as u8);

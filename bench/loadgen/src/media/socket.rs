@@ -5,8 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// Asked of the kernel for every socket; what a stalled read leaves waiting must fit.
-const RECEIVE_BUFFER: libc::c_int = 4 * 1024 * 1024;
+use super::MediaOptions;
+
 pub(super) const BATCH: usize = 32;
 /// What a coalesced read may hold (UDP_GRO).
 const SLOT_GRO: usize = 65_536 + 1_088;
@@ -37,15 +37,16 @@ fn set(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc:
 }
 
 /// A non-blocking socket on a port that the kernel picks.
-pub(super) fn bind(address: SocketAddr, gro: bool, timestamps: bool) -> io::Result<UdpSocket> {
+pub(super) fn bind(address: SocketAddr, options: &MediaOptions) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
-    set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        .or_else(|_| set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER))?;
-    if gro {
+    let buffer = libc::c_int::try_from(options.receive_buffer).unwrap_or(libc::c_int::MAX);
+    set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, buffer)
+        .or_else(|_| set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUF, buffer))?;
+    if options.receive_gro {
         set(&socket, libc::SOL_UDP, libc::UDP_GRO, 1)?;
     }
-    if timestamps {
+    if options.kernel_timestamps {
         set(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
     }
     Ok(socket)
@@ -338,8 +339,12 @@ mod tests {
     #[test]
     fn what_a_full_socket_drops_is_its_own() {
         let local = "127.0.0.1:0".parse().unwrap();
-        let (full, other) = (bind(local, false, false).unwrap(), bind(local, false, false).unwrap());
-        set(&full, libc::SOL_SOCKET, libc::SO_RCVBUF, 1).unwrap();
+        let small = MediaOptions {
+            receive_buffer: 1,
+            ..MediaOptions::default()
+        };
+        let full = bind(local, &small).unwrap();
+        let other = bind(local, &MediaOptions::default()).unwrap();
         let from = UdpSocket::bind(local).unwrap();
         for _ in 0..100 {
             from.send_to(&[0; 1_200], full.local_addr().unwrap()).unwrap();
@@ -357,7 +362,12 @@ mod tests {
     #[test]
     fn a_batch_is_sent_whole_and_read_with_the_time_of_arrival() {
         let local = "127.0.0.1:0".parse().unwrap();
-        let (from, to) = (bind(local, false, false).unwrap(), bind(local, false, true).unwrap());
+        let stamped = MediaOptions {
+            kernel_timestamps: true,
+            ..MediaOptions::default()
+        };
+        let from = bind(local, &MediaOptions::default()).unwrap();
+        let to = bind(local, &stamped).unwrap();
         from.connect(to.local_addr().unwrap()).unwrap();
         let mut outgoing = Outgoing::new();
         for len in 1..=20_usize {

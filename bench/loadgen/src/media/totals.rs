@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use hdrhistogram::Histogram;
 
-use super::{Counts, KindCounts, Latency};
+use super::{Counts, KindCounts, LAYERS, Latency};
 use crate::plan::Kind;
 
 /// Latencies are kept in microseconds, up to a minute, with three digits.
@@ -34,7 +34,9 @@ pub(super) struct Totals {
     lost_audio: u64,
     lost_video: u64,
     latency: Histogram<u64>,
+    sampled_layers: [u64; LAYERS],
     sent_late: u64,
+    pub(super) repaired: u64,
     pub(super) received_rtx: u64,
     pub(super) duplicates: u64,
     pub(super) unexpected: u64,
@@ -59,7 +61,9 @@ impl Totals {
             lost_audio: 0,
             lost_video: 0,
             latency: Histogram::new_with_bounds(1, MAX_LATENCY, 3).ok()?,
+            sampled_layers: [0; LAYERS],
             sent_late: 0,
+            repaired: 0,
             received_rtx: 0,
             duplicates: 0,
             unexpected: 0,
@@ -83,9 +87,12 @@ impl Totals {
         *all_lost += lost;
     }
 
-    /// `ns` from sending to arrival.
-    pub(super) fn on_latency(&mut self, ns: u64) {
+    /// `ns` from sending to arrival, of a packet of that layer.
+    pub(super) fn on_latency(&mut self, ns: u64, layer: u8) {
         self.latency.saturating_record((ns / 1_000).max(1));
+        if let Some(count) = self.sampled_layers.get_mut(usize::from(layer)) {
+            *count += 1;
+        }
     }
 
     pub(super) fn on_published(&mut self, _: Kind, bytes: usize, late: bool) {
@@ -97,13 +104,22 @@ impl Totals {
     /// Holes that are open now count as lost now, and those that were open at the beginning no more: a packet that comes
     /// later is one less in the next counts. Otherwise the loss of a slow stream would be told seconds after it happened.
     pub(super) fn counts(&self, now: &Standing) -> Counts {
-        let quantile = |q: f64| self.latency.value_at_quantile(q) as f64 / 1_000.0;
+        // Nothing sampled is no latency, not one of zero.
+        let ms = |us: u64| {
+            if self.latency.is_empty() {
+                f64::NAN
+            } else {
+                us as f64 / 1_000.0
+            }
+        };
+        let quantile = |q: f64| ms(self.latency.value_at_quantile(q));
         Counts {
             seconds: self.begun.elapsed().as_secs_f64(),
             published: self.published,
             received_audio: self.received_audio,
             received_video: self.received_video,
             received_rtx: self.received_rtx,
+            repaired: self.repaired,
             lost_audio: (self.lost_audio + now.holes_audio).saturating_sub(self.before.holes_audio),
             lost_video: (self.lost_video + now.holes_video).saturating_sub(self.before.holes_video),
             duplicates: self.duplicates,
@@ -115,13 +131,14 @@ impl Totals {
             authenticated: self.authenticated,
             authentication_failed: self.authentication_failed,
             streams: now.streams,
+            sampled_layers: self.sampled_layers,
             latency_ms: Latency {
                 samples: self.latency.len(),
                 p50: quantile(0.5),
                 p90: quantile(0.9),
                 p99: quantile(0.99),
                 p999: quantile(0.999),
-                max: self.latency.max() as f64 / 1_000.0,
+                max: ms(self.latency.max()),
             },
             media_cpu_seconds: cpu_seconds(libc::CLOCK_THREAD_CPUTIME_ID) - self.media_cpu,
             process_cpu_seconds: cpu_seconds(libc::CLOCK_PROCESS_CPUTIME_ID) - self.process_cpu,
@@ -169,10 +186,11 @@ mod tests {
     fn latencies_keep_three_digits() {
         let mut totals = Totals::new(Standing::default()).unwrap();
         for micros in 1..=10_000_u64 {
-            totals.on_latency(micros * 1_000);
+            totals.on_latency(micros * 1_000, 1);
         }
-        let latency = totals.counts(&Standing::default()).latency_ms;
-        assert_eq!(latency.samples, 10_000);
+        let counts = totals.counts(&Standing::default());
+        let latency = counts.latency_ms;
+        assert_eq!((latency.samples, counts.sampled_layers), (10_000, [0, 10_000, 0]));
         for (told, exact) in [
             (latency.p50, 5.0),
             (latency.p99, 9.9),
@@ -181,5 +199,7 @@ mod tests {
         ] {
             assert!((told / exact - 1.0).abs() < 2e-3, "{told} is not {exact}");
         }
+        let none = Totals::new(Standing::default()).unwrap().counts(&Standing::default());
+        assert!(none.latency_ms.p50.is_nan());
     }
 }

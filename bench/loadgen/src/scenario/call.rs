@@ -31,13 +31,17 @@ pub struct Shape {
     pub subscribers: u32,
     /// Everyone who publishes also receives all others.
     pub mesh: bool,
+    /// Subscriptions are made but held: nobody receives anything.
     pub paused: bool,
     pub cipher: SrtpProfile,
 }
 
 impl Shape {
-    /// Receivers of each published packet.
+    /// Receivers of each published frame.
     pub fn fanout(&self) -> f64 {
+        if self.paused {
+            return 0.0;
+        }
         let others = if self.mesh {
             self.publishers.saturating_sub(1)
         } else {
@@ -89,6 +93,15 @@ impl Shape {
     }
 }
 
+impl Tracks {
+    pub fn layers(&self) -> u32 {
+        match self.simulcast && self.codec != Codec::Opus {
+            true => 3,
+            false => 1,
+        }
+    }
+}
+
 fn publication(index: u32, tracks: Tracks) -> Publication {
     let base = 0x0100_0000 + index * 16;
     let layer = |place: u32, rid: Option<&str>, (width, height, bitrate)| Layer {
@@ -116,6 +129,8 @@ fn publication(index: u32, tracks: Tracks) -> Publication {
 }
 
 /// Joins all of them, a few at a time, and waits until their transports are connected.
+///
+/// `what` they are is told, "publishers" for instance.
 pub async fn join_all(
     adapter: &Rc<Adapter>,
     media: &MediaHandle,

@@ -33,6 +33,16 @@ pub struct Plan {
     pub watched: Option<Watched>,
 }
 
+/// 30 frames a second of five packets: 1.4 Mb/s.
+pub fn camera() -> Source {
+    Source::Synthetic {
+        packets_per_frame: 5,
+        payload: 1_150,
+        frames_per_second: 30.0,
+        keyframe_interval: Duration::from_secs(3),
+    }
+}
+
 /// Milliseconds from the beginning of signaling.
 struct Joined {
     joined: f64,
@@ -40,8 +50,13 @@ struct Joined {
     first_media: f64,
 }
 
-/// Of the participant with this index.
-type Outcome = (u32, Result<(Joined, Session), SignalingError>);
+struct Outcome {
+    index: u32,
+    /// With the session of who stays to the end.
+    result: Result<(Joined, Option<Session>), SignalingError>,
+    /// When it had media, or failed.
+    at: Instant,
+}
 
 pub async fn run(server: &Server, name: &str, media: MediaHandle, plan: Plan) -> Result<JoinsReport, ScenarioError> {
     let mut progress = Progress::default();
@@ -67,20 +82,24 @@ pub async fn run(server: &Server, name: &str, media: MediaHandle, plan: Plan) ->
         })
     });
     let begun = Instant::now();
+    let mut end = begun;
     let mut running: JoinSet<Outcome> = JoinSet::new();
     let mut done: Vec<(u32, Joined)> = Vec::new();
     let mut staying: Vec<Session> = Vec::new();
     let mut reasons = BTreeSet::new();
     let mut failed = 0;
-    let mut take = |outcome: Outcome, staying: &mut Vec<Session>| match outcome {
-        (index, Ok((joined, session))) => {
-            done.push((index, joined));
-            staying.push(session);
-        }
-        (_, Err(error)) => {
-            failed += 1;
-            if reasons.len() < MAX_REASONS {
-                reasons.insert(error.to_string());
+    let mut take = |outcome: Outcome| {
+        end = end.max(outcome.at);
+        match outcome.result {
+            Ok((joined, session)) => {
+                done.push((outcome.index, joined));
+                staying.extend(session);
+            }
+            Err(error) => {
+                failed += 1;
+                if reasons.len() < MAX_REASONS {
+                    reasons.insert(error.to_string());
+                }
             }
         }
     };
@@ -89,32 +108,37 @@ pub async fn run(server: &Server, name: &str, media: MediaHandle, plan: Plan) ->
         sleep_until(at.into()).await;
         let (adapter, media, join, stay) = (Rc::clone(&adapter), media.clone(), shape.subscriber(index), plan.stay);
         running.spawn_local(async move {
-            let outcome = tokio::time::timeout(PATIENCE, one(&adapter, &media, join)).await;
-            let outcome = outcome.unwrap_or(Err(SignalingError::Timeout(PATIENCE)));
-            if let Some(stay) = stay {
-                sleep(stay).await;
-            }
-            (index, outcome)
+            let result = tokio::time::timeout(PATIENCE, one(&adapter, &media, join)).await;
+            let result = result.unwrap_or(Err(SignalingError::Timeout(PATIENCE)));
+            let at = Instant::now();
+            let result = match (result, stay) {
+                (Ok((joined, session)), Some(stay)) => {
+                    sleep(stay).await;
+                    drop(session);
+                    Ok((joined, None))
+                }
+                (result, _) => result.map(|(joined, session)| (joined, Some(session))),
+            };
+            Outcome { index, result, at }
         });
         while let Some(Ok(outcome)) = running.try_join_next() {
-            take(outcome, &mut staying);
-            if plan.stay.is_some() {
-                staying.clear();
-            }
+            take(outcome);
         }
         progress.tell(&format!("{} of {} began to join", index + 1, plan.count));
     }
     while let Some(outcome) = running.join_next().await {
         if let Ok(outcome) = outcome {
-            take(outcome, &mut staying);
+            take(outcome);
         }
+        progress.tell(&format!("waiting for {} of {}", running.len(), plan.count));
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = (end - begun).as_secs_f64();
     let usage = before.map(|(watched, before)| watched.since(&before));
     if let Some(asking) = asking {
         asking.abort();
     }
     let counts = media.take().await?;
+    drop(staying);
     done.sort_by_key(|(index, _)| *index);
     let all = |pick: fn(&Joined) -> f64| done.iter().map(|(_, joined)| pick(joined)).collect::<Vec<_>>();
     let first_media = all(|joined| joined.first_media);
@@ -134,20 +158,29 @@ pub async fn run(server: &Server, name: &str, media: MediaHandle, plan: Plan) ->
         server_cpu_seconds: usage.map(|usage| usage.seconds),
         load_cpu_seconds: counts.process_cpu_seconds,
     };
-    progress.line(&format!(
-        "{} joins in {:.1} s, {} failed; joined p50 {:.0} ms, first media p50 {:.0} p99 {:.0} ms; RPC p99 {:.0} ms; \
-         server {:.1} s of CPU, load {:.1} s",
-        report.joins,
-        report.seconds,
-        report.failed,
-        report.joined_ms.p50,
-        report.first_media_ms.p50,
-        report.first_media_ms.p99,
-        report.rpc_ms.map_or(f64::NAN, |rpc| rpc.p99),
-        report.server_cpu_seconds.unwrap_or(f64::NAN),
-        report.load_cpu_seconds
-    ));
+    progress.line(&summary(&report));
     Ok(report)
+}
+
+/// A line for whoever watches.
+fn summary(report: &JoinsReport) -> String {
+    let mut parts = vec![
+        format!("{} joins in {:.1} s", report.joins, report.seconds),
+        format!("{} failed", report.failed),
+    ];
+    if report.joins > 0 {
+        parts.push(format!("joined p50 {:.0} ms", report.joined_ms.p50));
+        let first = report.first_media_ms;
+        parts.push(format!("first media p50 {:.0} p99 {:.0} ms", first.p50, first.p99));
+    }
+    if let Some(rpc) = report.rpc_ms {
+        parts.push(format!("RPC p99 {:.0} ms", rpc.p99));
+    }
+    if let Some(seconds) = report.server_cpu_seconds {
+        parts.push(format!("server {seconds:.1} s of CPU"));
+    }
+    parts.push(format!("load {:.1} s of CPU", report.load_cpu_seconds));
+    parts.join(", ")
 }
 
 async fn one(
@@ -162,10 +195,11 @@ async fn one(
     let progress = media.first_media(connection).await?;
     match (progress.dtls_connected, progress.first_media) {
         (Some(connected), Some(first_media)) => {
+            let opened = session.timing.opened;
             let joined = Joined {
                 joined: session.timing.joined * 1e3,
-                connected: connected * 1e3,
-                first_media: first_media * 1e3,
+                connected: (opened + connected) * 1e3,
+                first_media: (opened + first_media) * 1e3,
             };
             Ok((joined, session))
         }

@@ -3,8 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::sleep;
-
 use super::ScenarioError;
 use super::call::{Shape, join_all};
 use crate::media::{MediaHandle, Source};
@@ -51,15 +49,11 @@ pub async fn run(server: &Server, name: &str, media: MediaHandle, plan: Plan) ->
             keyframe_interval: Duration::from_secs(1),
         };
         media.set_source(shape.tracks.codec.kind(), source);
-        progress.tell(&format!("filling {subscriptions} subscriptions"));
-        sleep(Duration::from_secs_f64(RING / pps)).await;
+        let filling = format!("filling {subscriptions} subscriptions");
+        progress.sleep(&filling, Duration::from_secs_f64(RING / pps)).await;
         let counts = media.take().await?;
         if counts.streams < u64::from(subscriptions) {
-            progress.line(&format!(
-                "only {} of {subscriptions} subscriptions have media",
-                counts.streams
-            ));
-            return Err(ScenarioError::Nothing);
+            return Err(ScenarioError::Subscriptions(counts.streams, subscriptions));
         }
         let point = MemoryPoint {
             subscriptions,

@@ -76,7 +76,7 @@ impl LiveKit {
             }
             Layout::Split => format!("/rtc?protocol={CLIENT_PROTOCOL}&auto_subscribe={}", u8::from(receives)),
         };
-        let mut socket = Socket::connect(&format!("ws://{}{path}&access_token={token}", self.address)).await?;
+        let mut socket = Socket::connect(&self.address, &format!("{path}&access_token={token}")).await?;
         let mut timing = Timing::default();
         while !client.is_complete() {
             let response = socket.next().await?;
@@ -94,7 +94,9 @@ impl LiveKit {
             client.subscriber.as_ref(),
             client.publisher.as_ref().map(|(side, _)| side),
         ];
-        let connections = sides.into_iter().flatten().map(|side| side.local.id).collect();
+        let sides: Vec<&Side> = sides.into_iter().flatten().collect();
+        timing.opened = sides.first().map_or(0.0, |side| (side.opened - begun).as_secs_f64());
+        let connections = sides.iter().map(|side| side.local.id).collect();
         let (session, orders) = Session::new(connections, timing);
         tokio::task::spawn_local(attend(client, socket, orders));
         Ok(session)
@@ -141,13 +143,18 @@ async fn attend(mut client: Client, mut socket: Socket, mut orders: UnboundedRec
 
 /// One transport, from this side and (once it has described itself) from the server's.
 struct Side {
+    opened: Instant,
     local: Local,
     remote: Option<Description>,
 }
 
 impl Side {
     fn new(local: Local) -> Self {
-        Self { local, remote: None }
+        Self {
+            opened: Instant::now(),
+            local,
+            remote: None,
+        }
     }
 }
 
@@ -463,15 +470,15 @@ struct Socket {
 }
 
 impl Socket {
-    async fn connect(url: &str) -> Result<Self, SignalingError> {
-        match tokio_tungstenite::connect_async(url).await {
+    async fn connect(address: &str, path: &str) -> Result<Self, SignalingError> {
+        match tokio_tungstenite::connect_async(format!("ws://{address}{path}")).await {
             Ok((inner, _)) => Ok(Self { inner }),
             Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
                 let body = response.body().as_deref().unwrap_or_default();
                 let text = String::from_utf8_lossy(&body[..body.len().min(500)]).into_owned();
                 Err(SignalingError::Refused(format!("{} {text}", response.status())))
             }
-            Err(error) => Err(SignalingError::Unreachable(error.to_string())),
+            Err(error) => Err(SignalingError::Unreachable(format!("{address}: {error}"))),
         }
     }
 

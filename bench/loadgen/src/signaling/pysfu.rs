@@ -43,7 +43,8 @@ impl Pysfu {
         let mut channels = Vec::new();
         for _ in 0..CHANNELS {
             let channel = endpoint.connect().await;
-            channels.push(channel.map_err(|error| SignalingError::Unreachable(format!("{address}: {error}")))?);
+            channels
+                .push(channel.map_err(|error| SignalingError::Unreachable(format!("{address}: {}", root(&error))))?);
         }
         Ok(Self {
             channels,
@@ -144,6 +145,13 @@ impl Probe {
         let _ = RoomServiceClient::new(self.channel.clone()).get_room(call).await;
         begun.elapsed()
     }
+}
+
+/// The error at the end of the chain: those above it say no more than that there was one.
+fn root(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .last()
+        .map_or_else(String::new, ToString::to_string)
 }
 
 fn request(id: u64, message: Ask) -> proto::SessionRequest {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use super::transports::Transports;
 use super::{Join, Session, SignalingError, Subscribe, Timing};
 use crate::media::MediaHandle;
 use crate::plan::{
@@ -48,7 +49,8 @@ impl Relay {
 
     pub(super) async fn join(&self, media: &MediaHandle, join: Join) -> Result<Session, SignalingError> {
         let begun = Instant::now();
-        let local = media
+        let mut transports = Transports::new(media);
+        let local = transports
             .open(ConnectionPlan {
                 participant: join.index,
                 publications: join.publish.clone(),
@@ -74,7 +76,7 @@ impl Relay {
             receive_key: hex(&keys.receive_key),
             receive_salt: hex(&keys.receive_salt),
         };
-        let unreachable = |error: std::io::Error| SignalingError::Unreachable(error.to_string());
+        let unreachable = |error: std::io::Error| SignalingError::Unreachable(format!("{}: {error}", self.address));
         let protocol = |error: serde_json::Error| SignalingError::Protocol(error.to_string());
         let mut stream = BufReader::new(TcpStream::connect(&self.address).await.map_err(unreachable)?);
         let mut line = serde_json::to_string(&announcement).map_err(protocol)?;
@@ -97,7 +99,7 @@ impl Relay {
             kind: if codec == Codec::Opus { Kind::Audio } else { Kind::Video },
             rtx_of: None,
         });
-        media.set_remote(
+        transports.set_remote(
             local.id,
             Remote {
                 security: Security::Fixed(answer.crypto.then_some(keys)),
@@ -120,14 +122,13 @@ impl Relay {
             Timing {
                 joined: now,
                 answered: now,
+                ..Timing::default()
             },
         );
-        let media = media.clone();
         tokio::task::spawn_local(async move {
             // The relay knows no orders but leaving, which closing the connection is.
             while orders.recv().await.is_some_and(|order| order != super::Control::Leave) {}
-            drop(stream);
-            media.close(local.id);
+            drop((stream, transports));
         });
         Ok(session)
     }

@@ -68,6 +68,7 @@ impl Whip {
         let timing = Timing {
             joined: answered,
             answered,
+            ..Timing::default()
         };
         let (session, mut orders) = Session::new(vec![local.id], timing);
         let server = Self::new(&self.address, &self.credentials);
@@ -87,7 +88,8 @@ impl Whip {
         token: &str,
         body: String,
     ) -> Result<(StatusCode, Option<String>, String), SignalingError> {
-        let unreachable = |error: &dyn std::error::Error| SignalingError::Unreachable(error.to_string());
+        let unreachable =
+            |error: &dyn std::error::Error| SignalingError::Unreachable(format!("{}: {error}", self.address));
         let stream = TcpStream::connect(&self.address)
             .await
             .map_err(|error| unreachable(&error))?;
