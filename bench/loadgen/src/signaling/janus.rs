@@ -11,9 +11,10 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::transports::Transports;
 use super::{Control, Join, Session, SignalingError, Subscribe, Timing};
 use crate::media::MediaHandle;
-use crate::plan::{ConnectionId, ConnectionPlan, Publication};
+use crate::plan::{ConnectionPlan, Publication};
 use crate::sdp::{Answering, Description, Receiving, answer, offer};
 
 /// Janus forgets sessions that say nothing for a minute.
@@ -36,6 +37,7 @@ impl Janus {
         let begun = Instant::now();
         let mut link = Link::open(&self.address).await?;
         let room = room_number(&join.room);
+        let mut transports = Transports::new(media);
         let mut connections = Vec::new();
         let mut timing = Timing::default();
         let plan = |publications: &[Publication]| ConnectionPlan {
@@ -46,13 +48,14 @@ impl Janus {
         if !join.publish.is_empty() {
             let handle = link.attach().await?;
             link.create_room(handle, room).await?;
-            let local = media.open(plan(&join.publish)).await?;
+            timing.opened = begun.elapsed().as_secs_f64();
+            let local = transports.open(plan(&join.publish)).await?;
             let body =
                 json!({"request": "joinandconfigure", "ptype": "publisher", "room": room, "display": join.identity});
             let jsep = json!({"type": "offer", "sdp": offer(&local, Receiving::default())});
             let sdp = link.negotiate(handle, body, Some(jsep)).await?;
             timing.joined = begun.elapsed().as_secs_f64();
-            media.set_remote(local.id, Description::parse(&sdp)?.remote(&local)?);
+            transports.set_remote(local.id, Description::parse(&sdp)?.remote(&local)?);
             connections.push(local.id);
         }
         if join.subscribe != Subscribe::None {
@@ -62,20 +65,21 @@ impl Janus {
             let body = json!({"request": "join", "ptype": "subscriber", "room": room, "streams": streams});
             let sdp = link.negotiate(handle, body, None).await?;
             timing.joined = begun.elapsed().as_secs_f64();
-            let local = media.open(plan(&[])).await?;
+            timing.opened = begun.elapsed().as_secs_f64();
+            let local = transports.open(plan(&[])).await?;
             let description = Description::parse(&sdp)?;
             let jsep = json!({"type": "answer", "sdp": answer(&local, &description, |section| match section.kind {
                 Some(_) => Answering::Receive,
                 None => Answering::Refuse,
             })});
-            media.set_remote(local.id, description.remote(&local)?);
+            transports.set_remote(local.id, description.remote(&local)?);
             link.start(handle, jsep, join.paused).await?;
             connections.insert(0, local.id);
         }
         timing.answered = begun.elapsed().as_secs_f64();
-        let (session, mut orders) = Session::new(connections.clone(), timing);
-        let media = media.clone();
+        let (session, mut orders) = Session::new(connections, timing);
         tokio::task::spawn_local(async move {
+            let mut keep_alive = tokio::time::interval(KEEP_ALIVE);
             loop {
                 tokio::select! {
                     order = orders.recv() => match order {
@@ -83,7 +87,7 @@ impl Janus {
                         // Layers of simulcast and pauses are not part of any comparison.
                         Some(_) => {}
                     },
-                    () = tokio::time::sleep(KEEP_ALIVE) => {
+                    _ = keep_alive.tick() => {
                         if link.keep_alive().await.is_err() {
                             break;
                         }
@@ -95,15 +99,9 @@ impl Janus {
                     }
                 }
             }
-            close(&media, &connections);
+            drop(transports);
         });
         Ok(session)
-    }
-}
-
-fn close(media: &MediaHandle, connections: &[ConnectionId]) {
-    for &connection in connections {
-        media.close(connection);
     }
 }
 
