@@ -40,7 +40,7 @@ const SENT_AUDIO: usize = 64;
 /// A newcomer is sent at most so many packets at once to catch up with the others.
 const MAX_CATCH_UP: usize = 256;
 /// A packet is sent again at most once per round trip, and never more often than this, milliseconds.
-const MIN_RESEND: u32 = 10;
+const MIN_RESEND: u16 = 10;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,7 +228,7 @@ impl Subscription {
                 self.bytes += bytes as u64;
                 self.meter.add(bytes, now);
                 self.reports.on_sent(now, packet.payload().len());
-                self.sent.insert(outgoing);
+                self.sent.insert(&outgoing);
                 Forwarded::Sent
             }
             None => Forwarded::Dropped,
@@ -244,7 +244,7 @@ impl Subscription {
         track: &Track,
         egress: &mut Egress<'_>,
     ) {
-        let spacing = MIN_RESEND.max(self.reports.reception.rtt_ms as u32);
+        let spacing = MIN_RESEND.max(self.reports.reception.rtt_ms as u16);
         let rate = self.meter.bits_per_second(now);
         for sequence in sequences {
             self.nacks += 1;
@@ -252,20 +252,17 @@ impl Subscription {
             if !egress.has_room() {
                 return;
             }
-            let Some(sent) = self.sent.again(sequence, (now / 1_000) as u32, spacing) else {
+            let Some(sent) = self.sent.again(sequence, now / 1_000, spacing) else {
                 continue;
             };
-            let Some(packet) = track
-                .layers
-                .get(usize::from(sent.layer))
-                .and_then(|l| l.ring.get(sent.source))
-            else {
+            let ring = track.layers.get(sent.layer()).map(|layer| &layer.ring);
+            let Some(packet) = ring.and_then(|ring| ring.get(sent.source(ring.end()))) else {
                 continue;
             };
             let rtx = self
                 .payloads
                 .iter()
-                .find(|m| m.to.0 == sent.payload_type)
+                .find(|m| m.to.0 == sent.payload_type())
                 .and_then(|m| m.rtx);
             let Some(payload_type) = rtx else { continue };
             if !self.budget.take(now, rate, packet.payload().len()) {
@@ -282,7 +279,7 @@ impl Subscription {
             let body = Body {
                 original: Some(sequence),
                 payload: packet.payload(),
-                vp8: packet.facts.ids.as_ref().map(|meta| (meta, sent.vp8)),
+                vp8: packet.facts.ids.as_ref().map(|meta| (meta, sent.vp8())),
             };
             if let Ok(len) = egress.write(head, &mut self.rtx_header, packet, body) {
                 self.rtx_sequence += 1;
@@ -426,7 +423,6 @@ impl Subscription {
             vp8,
             layer: packet.layer,
             payload_type: map.to.0,
-            ..Sent::default()
         })
     }
 
