@@ -11,6 +11,7 @@
 pub mod burst;
 mod decoder;
 mod encoder;
+mod masks;
 mod mutable;
 pub mod opus_red;
 mod parity;

@@ -1,7 +1,8 @@
 //! How a path loses: the share of packets, and how many in a row, from transport-wide feedback.
 
-/// Length of one part of the window and their number: 10 s in all. Longer is steadier, shorter follows a path that changes sooner.
-const PART: u64 = 1_000_000;
+/// Length of one part of the window, microseconds, and their number: 30 s in all, so that bursts are seen that come every ten
+/// seconds. Longer is steadier, shorter follows a path that changes sooner.
+const PART: u64 = 3_000_000;
 const PARTS: usize = 10;
 /// Packets before anything is said.
 const MIN_PACKETS: u32 = 100;
@@ -96,10 +97,10 @@ mod tests {
             let mut bursts = Bursts::new(0);
             let mut seen = Vec::new();
             // 300 packets per second; the estimate at the end of each window.
-            for packet in 0..300 * 300_u64 {
+            for packet in 0..600 * 300_u64 {
                 let now = packet * 3_333;
                 bursts.on_packet(now, !path.loses());
-                if packet % 3_000 == 2_999 {
+                if packet % 9_000 == 8_999 {
                     seen.push(bursts.loss(now));
                 }
             }
@@ -125,8 +126,8 @@ mod tests {
                 burst: 1.0
             }
         );
-        assert_eq!(bursts.loss(9_999_999).share, 0.49);
-        assert_eq!(bursts.loss(10_000_000), Loss::NONE);
+        assert_eq!(bursts.loss(29_999_999).share, 0.49);
+        assert_eq!(bursts.loss(30_000_000), Loss::NONE);
         assert_eq!(bursts.loss(u64::MAX), Loss::NONE);
     }
 }

@@ -1,10 +1,7 @@
 //! Makes repair packets for the packets of one subscription, as they are sent.
 //!
-//! Packets are gathered in groups of some frames. Each is added to one of [`BUCKETS`] parities in turn; when the group
-//! ends and its size is known, the buckets are merged into as many repair packets as the budget allows: with `k` of them the
-//! `i`-th packet is covered by repair `i mod k`. So any `k` packets lost in a row are recovered, for they fall on different
-//! repairs. Random masks as in libwebrtc's tables do no better at losses in a row, which is how paths with a
-//! long round trip lose, and need the size of the group before its first packet.
+//! Packets are gathered in groups of some frames, each in one of [`BUCKETS`] parities in turn; when the group ends and its
+//! size is known, the buckets are merged into as many repairs as the budget allows, by [`masks`](super::masks).
 
 use std::collections::VecDeque;
 
@@ -12,15 +9,17 @@ use arrayvec::ArrayVec;
 use wire::rtp::{FIXED_HEADER, Header};
 use wire::{fec::WriteError, flexfec, red, ulpfec};
 
+use super::masks::covering;
 use super::parity::{MAX_BITS, Parity, Pool};
 use super::{Format, Protection};
 use crate::command::ExtensionIds;
 
-/// Divisible by every number of repairs that a group may have.
-const BUCKETS: usize = 12;
-const REPAIRS: [usize; 6] = [12, 6, 4, 3, 2, 1];
+/// Packets of one bucket are covered alike. More tells more of them apart and costs memory, 1.4 KB each.
+const BUCKETS: usize = 24;
+/// Repairs of one group at most.
+const MAX_REPAIRS: usize = 24;
 /// Repairs that wait to be sent. They do so for a fraction of a second.
-const MAX_READY: usize = 24;
+const MAX_READY: usize = 48;
 /// A group is ended after so many times the frames it should have, though no repair can be afforded.
 const PATIENCE: u32 = 3;
 /// Budget that may be kept or owed, in packets. More keeps the redundancy exact over keyframes and makes it burst.
@@ -143,7 +142,7 @@ impl Encoder {
         } else if let Some(group) = &mut self.group {
             group.frame = Some(header.timestamp);
         }
-        let full = |group: &Group| group.packets as f32 * plan.share >= BUCKETS as f32;
+        let full = |group: &Group| group.packets as f32 * plan.share >= MAX_REPAIRS as f32;
         if self.group.as_ref().is_some_and(full) {
             self.end_group(now, pool);
         } else if header.marker && self.group.is_some() {
@@ -243,22 +242,25 @@ impl Encoder {
         let Some(group) = self.group else { return };
         let plan = if group.keyframe { self.keyframe } else { self.delta };
         let longest = group.longest as f32;
-        let affordable = ((self.credit / longest).round().max(0.0) as usize).min(group.packets as usize);
-        let count = REPAIRS.into_iter().find(|&count| count <= affordable);
-        let Some(count) = count.filter(|_| !plan.is_none()) else {
+        let affordable = (self.credit / longest).round().max(0.0) as usize;
+        let count = affordable.min(group.packets as usize).min(MAX_REPAIRS);
+        if count == 0 || plan.is_none() {
             self.credit = self.credit.min(MAX_KEPT * longest);
             self.drop_group(pool);
             return;
-        };
-        self.group = None;
-        let (kept, merged) = self.buckets.split_at_mut(count);
-        for (index, bucket) in merged.iter_mut().enumerate() {
-            if let (Some(bucket), Some(Some(into))) = (bucket.take(), kept.get_mut(index % count)) {
-                into.merge(&bucket);
-                pool.give(bucket);
-            }
         }
-        for (parity, index) in kept.iter_mut().filter_map(Option::take).zip(0..) {
+        self.group = None;
+        let mut repairs: ArrayVec<Box<Parity>, MAX_REPAIRS> = (0..count).map(|_| pool.take(group.base)).collect();
+        for (index, bucket) in self.buckets.iter_mut().enumerate() {
+            let Some(bucket) = bucket.take() else { continue };
+            for repair in covering(index, count, group.packets as usize) {
+                if let Some(repair) = repairs.get_mut(repair) {
+                    repair.merge(&bucket);
+                }
+            }
+            pool.give(bucket);
+        }
+        for (parity, index) in repairs.into_iter().filter(|parity| parity.mask != 0).zip(0..) {
             if self.ready.len() == MAX_READY
                 && let Some(oldest) = self.ready.pop_front()
             {
