@@ -42,29 +42,40 @@ build: $(STAMPS)/native $(STAMPS)/web ## Build the core, the Python package and 
 run: build ## Build, then start a server with development keys on this machine
 	$(BIN)/pysfu serve --dev
 
-# Browsers and what else the tests drive; installed only when missing.
-TEST_PROGRAMS := chromium firefox-esr ip valgrind
-.PHONY: test-programs
-test-programs:
-	@missing=0; for program in $(TEST_PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
-	if [ $$missing = 1 ]; then \
-	  [ "$$(id -u)" = 0 ] || { echo "as root: apt-get install chromium firefox-esr iproute2 valgrind" >&2; exit 1; }; \
+# Debian packages, installed only when the check fails: $(call debian,CHECK,PACKAGES).
+define debian
+	@if ! { $(1); } >/dev/null 2>&1; then \
+	  [ "$$(id -u)" = 0 ] || { echo "as root: apt-get install $(2)" >&2; exit 1; }; \
 	  export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get update -q && apt-get install -q -y --no-install-recommends chromium firefox-esr iproute2 valgrind; \
+	  apt-get update -q && apt-get install -q -y --no-install-recommends $(2); \
 	fi
+endef
+
+.PHONY: test-programs openssl bench-programs
+# Browsers and what else the tests drive.
+test-programs:
+	$(call debian,command -v chromium && command -v firefox-esr && command -v ip && command -v valgrind,chromium firefox-esr iproute2 valgrind)
+
+# The load engine's DTLS.
+openssl:
+	$(call debian,pkg-config --exists openssl,libssl-dev pkg-config)
+
+# The peers that the side-by-side measures.
+bench-programs: openssl
+	$(call debian,command -v janus && command -v ip,janus iproute2)
 
 test: test-rust test-web test-python ## Run every test, installing the browsers they need
 
-test-rust:
+test-rust: openssl
 	cargo test --workspace --locked
 
-test-python: build test-programs
+test-python: build test-programs openssl
 	$(BIN)/python -m pytest
 
 test-web: $(STAMPS)/npm
 	cd web && npm test
 
-lint: build ## Check formats, types and lints; warnings are errors
+lint: build openssl ## Check formats, types and lints; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(BIN)/ruff check .
@@ -77,19 +88,11 @@ lint: build ## Check formats, types and lints; warnings are errors
 protos: $(STAMPS)/venv ## Regenerate pysfu/v1 from the protos
 	$(BIN)/python protos/generate.py
 
-bench: build ## Run the microbenchmarks
+bench: build openssl ## Run the quick benchmarks (5 minutes)
 	$(BIN)/python -m pytest bench --benchmark-only
 
-# The peers that the side-by-side measures.
-.PHONY: bench-programs bench-forward
-bench-programs:
-	@if ! command -v janus >/dev/null; then \
-	  [ "$$(id -u)" = 0 ] || { echo "as root: apt-get install janus" >&2; exit 1; }; \
-	  export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get update -q && apt-get install -q -y --no-install-recommends janus; \
-	fi
-
 # FORWARD=--quick proves in two minutes that it works; --wait waits until nothing else uses the CPUs.
+.PHONY: bench-forward
 bench-forward: build bench-programs ## Measure forwarding beside the bare relay and peers (25 minutes, nothing else running)
 	$(BIN)/python -m bench.forward $(FORWARD)
 
