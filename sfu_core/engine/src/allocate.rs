@@ -36,8 +36,8 @@ const MARGIN: f64 = 0.15;
 const SLIM_MARGIN: f64 = 0.03;
 /// Microseconds. Longer is steadier, shorter uses the last 15 % of a steady path sooner.
 const PATIENCE: u64 = 3_000_000;
-/// A total that failed is tried again before its time when the budget exceeds it by this much. More heeds failures longer, less
-/// returns sooner after a drop.
+/// A budget that exceeds the total that failed last by this much ends all waiting: the path has recovered. More heeds
+/// failures longer, less returns sooner after a drop.
 const CHANGED: f64 = 0.5;
 /// Steps up that are told as aims of probes.
 const STEPS: usize = 3;
@@ -181,8 +181,11 @@ pub struct Scratch {
 /// Decides for one subscriber. `decisions` is cleared and filled, one per candidate.
 pub fn allocate(request: &Request<'_>, scratch: &mut Scratch, decisions: &mut Vec<Decision>) -> Summary {
     let costs = Costs::new(request);
-    scratch.read_menus(request);
-    let standing = scratch.choose(request, costs.video_budget(request.budget));
+    let budget = costs.video_budget(request.budget);
+    let last_failed = request.standing.total.last_failed();
+    let has_recovered = last_failed.is_some_and(|failed| spared(budget, CHANGED) >= failed);
+    scratch.read_menus(request, has_recovered);
+    let standing = scratch.choose(request, budget, has_recovered);
     decisions.clear();
     let mut summary = Summary {
         standing,
@@ -198,7 +201,7 @@ pub fn allocate(request: &Request<'_>, scratch: &mut Scratch, decisions: &mut Ve
     }
     summary.total = costs.estimate_for(summary.video);
     summary.desired = costs.estimate_for(desired);
-    summary.over_budget = summary.video > costs.video_budget(request.budget);
+    summary.over_budget = summary.video > budget;
     scratch.tell_steps(&costs, &mut summary);
     summary
 }
@@ -234,19 +237,20 @@ fn spared(budget: u64, margin: f64) -> u64 {
 }
 
 impl Scratch {
-    fn read_menus(&mut self, request: &Request<'_>) {
+    fn read_menus(&mut self, request: &Request<'_>, has_recovered: bool) {
         self.choices.clear();
         self.menus.clear();
         for candidate in request.candidates {
             let range = candidate.layers.start as usize..candidate.layers.end as usize;
             let layers = request.layers.get(range).unwrap_or_default();
-            let menu = Menu::read(request.now, candidate, layers, &mut self.choices);
+            let failed = candidate.hysteresis.failed(request.now).filter(|_| !has_recovered);
+            let menu = Menu::read(candidate, failed, layers, &mut self.choices);
             self.menus.push(menu);
         }
     }
 
     /// Leaves the choice of each menu in `stay`.
-    fn choose(&mut self, request: &Request<'_>, budget: u64) -> Standing {
+    fn choose(&mut self, request: &Request<'_>, budget: u64, has_recovered: bool) -> Standing {
         let now = request.now;
         // First nobody rises: what stays, and what must fall now.
         self.limits.clear();
@@ -269,14 +273,8 @@ impl Scratch {
         if places.all(|(&chosen, &limit)| chosen + 1 == limit) {
             return settled(total);
         }
-        let ceiling = total.failed(now).map_or(u64::MAX, |failed| {
-            // With far more room than when it failed, it may be tried before its time.
-            if spared(budget, CHANGED) >= failed {
-                u64::MAX
-            } else {
-                spared(failed, SLIM_MARGIN)
-            }
-        });
+        let failed = total.failed(now).filter(|_| !has_recovered);
+        let ceiling = failed.map_or(u64::MAX, |failed| spared(failed, SLIM_MARGIN));
         if self.rises(ceiling.min(spared(budget, MARGIN)), staying) {
             std::mem::swap(&mut self.stay, &mut self.rise);
             return settled(total.rose(now));

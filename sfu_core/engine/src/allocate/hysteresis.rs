@@ -52,6 +52,11 @@ impl<T: Copy + PartialEq> Backoff<T> {
         self.failed.filter(|_| now < self.until)
     }
 
+    /// What failed last, however long ago.
+    pub(super) fn last_failed(self) -> Option<T> {
+        self.failed
+    }
+
     pub(super) fn rose(self, now: u64) -> Self {
         Self {
             rose: Some(now),

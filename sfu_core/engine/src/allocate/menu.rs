@@ -38,7 +38,13 @@ pub(super) struct Menu {
 }
 
 impl Menu {
-    pub(super) fn read(now: u64, candidate: &Candidate, layers: &[Layer], choices: &mut Vec<Choice>) -> Self {
+    /// `failed`: a layer that may not be taken now.
+    pub(super) fn read(
+        candidate: &Candidate,
+        failed: Option<LayerId>,
+        layers: &[Layer],
+        choices: &mut Vec<Choice>,
+    ) -> Self {
         let start = choices.len();
         let best = layers.iter().map(pixels).fold(1.0, f32::max);
         let scale = Scale::new(candidate, best);
@@ -69,7 +75,6 @@ impl Menu {
         }
         let layered = &choices[lowest..];
         let worth = candidate.current.map(|current| worth_of_staying(current, layered));
-        let failed = candidate.hysteresis.failed(now);
         let failed = failed
             .and_then(|failed| find(failed, layered))
             .map(|choice| choice.value);

@@ -13,8 +13,6 @@ const CLOSE: f64 = 0.005;
 const WORK: usize = 60_000;
 /// Choices that are fixed by trying at most.
 const MAX_PINNED: usize = 3;
-/// Leftovers given away in at most so many parts.
-const MAX_FILLS: usize = 8;
 
 #[derive(Default)]
 pub(super) struct Solver {
@@ -73,7 +71,6 @@ impl Solver {
         if begin + gain < bound * (1.0 - CLOSE) && self.edges.len() * choices.len() <= WORK {
             self.try_choices(input, budget, chosen);
         }
-        give_leftovers(input, budget, chosen);
         input.value(chosen)
     }
 
@@ -186,28 +183,5 @@ impl Input<'_> {
 
     fn cost(&self, chosen: &[u32]) -> u64 {
         chosen.iter().map(|&choice| self.choices[choice as usize].cost).sum()
-    }
-}
-
-/// Choices below the hull may fit where the next on it does not.
-fn give_leftovers(input: Input<'_>, budget: u64, chosen: &mut [u32]) {
-    let mut left = budget.saturating_sub(input.cost(chosen));
-    for _ in 0..MAX_FILLS {
-        let mut best: Option<(f64, usize, u32, u64)> = None;
-        for (menu, (&now, &limit)) in chosen.iter().zip(input.limits).enumerate() {
-            for choice in now + 1..limit {
-                let cost = input.choices[choice as usize].cost - input.choices[now as usize].cost;
-                if cost > left {
-                    break;
-                }
-                let gain = input.worth(menu, choice) - input.worth(menu, now);
-                if best.is_none_or(|best| gain > best.0) {
-                    best = Some((gain, menu, choice, cost));
-                }
-            }
-        }
-        let Some((_, menu, choice, cost)) = best else { return };
-        chosen[menu] = choice;
-        left -= cost;
     }
 }

@@ -434,6 +434,18 @@ fn media_take_the_place_of_padding() {
 }
 
 #[test]
+fn audio_that_waited_is_not_counted_in_a_cluster() {
+    let mut world = World::new(300_000);
+    while world.pacer.admit(0, 200, Class::Audio) == Admit::SendNow {}
+    world.offer(Class::Audio, (1, 0), 200, false);
+    assert_eq!(world.pacer.len(), 1);
+    world.pacer.probe(0, probe(1e6, 6_000, 5));
+    world.advance(S);
+    let padding: u32 = world.padding.iter().map(|&(_, bytes)| bytes).sum();
+    assert_eq!((padding, world.sent.len(), world.sent[0].probe), (6_000, 1, None));
+}
+
+#[test]
 fn clusters_follow_each_other_and_are_bounded() {
     let mut world = World::new(300_000);
     let taken = (0..10).filter(|_| world.pacer.probe(0, probe(1e6, 6_000, 5))).count();

@@ -94,6 +94,23 @@ fn a_path_that_returns_is_used_at_once() {
 }
 
 #[test]
+fn a_path_that_has_grown_ends_the_wait_of_what_failed() {
+    for tracks in [1, 4] {
+        let mut subscriber = settled(tracks, 500_000 * tracks as u64);
+        for second in [20, 30, 40] {
+            // Up, and down again a second later.
+            subscriber.run((second, second + 1), || 1_400_000 * tracks as u64);
+            subscriber.run((second + 1, second + 8), || 500_000 * tracks as u64);
+        }
+        let before = subscriber.targets();
+        subscriber.decide(48 * S, 1_400_000 * tracks as u64);
+        assert_eq!(subscriber.targets(), before, "it failed thrice");
+        subscriber.decide(48 * S + 100_000, 2_400_000 * tracks as u64);
+        assert_eq!(subscriber.targets(), vec![Some(id(2, 2)); tracks]);
+    }
+}
+
+#[test]
 fn a_newcomer_gets_its_picture_at_once_and_others_make_room() {
     let mut subscriber = settled(2, 150_000);
     assert_eq!(subscriber.targets(), [Some(id(0, 0)); 2]);
