@@ -19,6 +19,7 @@
     reason = "a panic is how a body tells what does not hold"
 )]
 
+mod fec;
 pub mod input;
 mod media;
 pub mod mutate;
@@ -54,6 +55,12 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("round_trip_ccfb", round_trip::ccfb),
     ("round_trip_remb", round_trip::remb),
     ("round_trip_stun", round_trip::stun),
+    ("ulpfec", fec::ulpfec),
+    ("flexfec", fec::flexfec),
+    ("round_trip_fec", fec::round_trip),
+    ("fec_decoder", fec::decoder),
+    ("fec_encoder", fec::encoder),
+    ("opus_red", fec::opus),
 ];
 
 /// Runs the body of that name.

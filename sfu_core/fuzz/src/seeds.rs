@@ -27,6 +27,15 @@ pub fn seeds() -> Vec<Vec<u8>> {
         hex("000210000330aabb"),
         // Dependency descriptors in the form of their target: two templates and two targets, then a frame.
         hex("0f c5000180a11eb85345009409fc059c c70002"),
+        // ULPFEC of two packets; with a second level; flexfec-03 with the short and the long mask.
+        hex("1000fffe000000000004000dc000bfdc030515860708a3aaaaaaaa"),
+        hex("00e0000800000005014a 0003f000010203 000230000908"),
+        hex("10e00506010203040100000000000007fffed001aabbccddee"),
+        hex("10e005060102030401000000000000070001 400040000000a000000000000000 aabb"),
+        // A decoder: media, then a repair of it and another.
+        hex("010b 11 80600005000000000000000 7aabbccdd 00 18 00e000040000000001000000000000070004e000aabbccdd0011"),
+        // An encoder: half the budget, frames of three packets, one of which is lost.
+        hex("0100050000000000 ff0200 0644 0542 0643 01 0644 0642 0543"),
     ];
     seeds.extend([audio(), redundant(), request(), response()]);
     seeds.extend(compounds());

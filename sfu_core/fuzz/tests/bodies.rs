@@ -52,7 +52,7 @@ type Accepts = fn(&[u8]) -> bool;
 #[test]
 fn every_parser_accepts_a_seed() {
     let seeds = seeds();
-    let accepted: [(&str, Accepts); 9] = [
+    let accepted: [(&str, Accepts); 11] = [
         ("rtp", |data| {
             wire::rtp::Header::parse(data).is_ok_and(|header| header.extensions(data).count() > 0)
         }),
@@ -80,6 +80,12 @@ fn every_parser_accepts_a_seed() {
         }),
         ("red", |data| {
             wire::red::Redundant::parse(data).is_ok_and(|found| found.blocks().count() > 0)
+        }),
+        ("ulpfec", |data| {
+            wire::ulpfec::Packet::parse(data).is_ok_and(|found| found.higher().count() > 0)
+        }),
+        ("flexfec", |data| {
+            wire::flexfec::Packet::parse(data).is_ok_and(|found| found.mask >> 46 != 0)
         }),
     ];
     for (name, accepts) in accepted {
