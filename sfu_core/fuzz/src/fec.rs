@@ -93,7 +93,7 @@ pub(crate) fn decoder(data: &[u8]) {
     while !input.is_empty() {
         let operation = input.u8();
         let some = input.some();
-        if operation % 2 == 0 {
+        if operation & 1 == 0 {
             decoder.handle_repair(some);
         } else {
             let (header, payload) = some.split_at(some.len().min(12 + usize::from(operation) % 32));

@@ -88,18 +88,18 @@ impl Bursts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fec::tests::path::GilbertElliott;
+    use crate::fec::tests::path::Losses;
 
     #[test]
     fn finds_share_and_burst_of_a_path() {
         for (share, burst) in [(0.01, 1.0), (0.02, 2.0), (0.05, 5.0), (0.1, 3.0), (0.3, 1.5)] {
-            let mut path = GilbertElliott::new(7, share, burst);
+            let mut path = Losses::new(7, share, burst);
             let mut bursts = Bursts::new(0);
             let mut seen = Vec::new();
             // 300 packets per second; the estimate at the end of each window.
             for packet in 0..600 * 300_u64 {
                 let now = packet * 3_333;
-                bursts.on_packet(now, !path.loses());
+                bursts.on_packet(now, !path.next());
                 if packet % 9_000 == 8_999 {
                     seen.push(bursts.loss(now));
                 }

@@ -125,6 +125,10 @@ impl Decoder {
         }
         if self.window.is_empty() {
             self.window = vec![Slot::default(); WINDOW as usize].into_boxed_slice();
+            self.waiting.reserve(MAX_WAITING);
+            self.spare.reserve(MAX_WAITING + 1);
+            self.recovered.reserve(MAX_RECOVERED);
+            self.out.reserve(MAX_PACKET);
         }
         let base = self.number(base);
         if self.highest == 0 {

@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use wire::rtp::{FIXED_HEADER, Header};
 use wire::{fec::WriteError, flexfec, red, ulpfec};
 
-use super::masks::covering;
+use super::masks::{covering, fitting};
 use super::parity::{MAX_BITS, Parity, Pool};
 use super::{Format, Protection};
 use crate::command::ExtensionIds;
@@ -243,7 +243,8 @@ impl Encoder {
         let plan = if group.keyframe { self.keyframe } else { self.delta };
         let longest = group.longest as f32;
         let affordable = (self.credit / longest).round().max(0.0) as usize;
-        let count = affordable.min(group.packets as usize).min(MAX_REPAIRS);
+        let packets = group.packets as usize;
+        let count = fitting(affordable.min(packets).min(MAX_REPAIRS), packets, BUCKETS);
         if count == 0 || plan.is_none() {
             self.credit = self.credit.min(MAX_KEPT * longest);
             self.drop_group(pool);
@@ -253,7 +254,7 @@ impl Encoder {
         let mut repairs: ArrayVec<Box<Parity>, MAX_REPAIRS> = (0..count).map(|_| pool.take(group.base)).collect();
         for (index, bucket) in self.buckets.iter_mut().enumerate() {
             let Some(bucket) = bucket.take() else { continue };
-            for repair in covering(index, count, group.packets as usize) {
+            for repair in covering(index, count, packets) {
                 if let Some(repair) = repairs.get_mut(repair) {
                     repair.merge(&bucket);
                 }

@@ -13,6 +13,13 @@
 /// From so many packets per repair each is in one alone. Higher favours scattered losses, lower bursts.
 const SPARSE: usize = 6;
 
+/// The number of repairs, at most `repairs`, for so many packets in `buckets`: where packets take turns, the turns of
+/// buckets must be theirs.
+pub(super) fn fitting(repairs: usize, packets: usize, buckets: usize) -> usize {
+    let fits = |repairs: &usize| packets < SPARSE * repairs || buckets.is_multiple_of(*repairs);
+    (1..=repairs).rev().find(fits).unwrap_or(0)
+}
+
 /// Up to two of the `repairs`, for the packet of this index of so many. A number out of range is the ground.
 pub(super) fn covering(index: usize, repairs: usize, packets: usize) -> [usize; 2] {
     if packets >= SPARSE * repairs {
@@ -71,6 +78,13 @@ mod tests {
             }
         }
         assert!(10 * failed < bursts, "{failed} of {bursts}");
+    }
+
+    #[test]
+    fn turns_of_packets_are_turns_of_buckets() {
+        for (repairs, packets, expected) in [(0, 10, 0), (1, 40, 1), (4, 40, 4), (5, 29, 5), (5, 30, 4), (7, 48, 6)] {
+            assert_eq!(fitting(repairs, packets, 24), expected, "{repairs} {packets}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::fec::tests::path::GilbertElliott;
+use crate::fec::tests::path::Losses;
 
 fn loss(share: f32, burst: f32) -> Loss {
     Loss { share, burst }
@@ -81,7 +81,7 @@ fn is_bounded() {
 fn concealed(seed: u64, share: f64, burst: f64) -> (f64, f64) {
     const PACKETS: u32 = 15_000;
     let distances = distances(loss(share as f32, burst as f32));
-    let mut path = GilbertElliott::new(seed, share, burst);
+    let mut path = Losses::new(seed, share, burst);
     let mut played = vec![false; PACKETS as usize];
     let (mut octets, mut out) = (0, [0; 1_500]);
     let frame = |index: u32| vec![index as u8; 80];
@@ -99,7 +99,7 @@ fn concealed(seed: u64, share: f64, burst: f64) -> (f64, f64) {
         let former = former.iter().map(|(time, frame)| (*time, &frame[..]));
         let len = add(&mut out, primary, time, former).unwrap();
         octets += len;
-        if path.loses() {
+        if path.next() {
             continue;
         }
         let packet = Redundant::parse(&out[..len]).unwrap();
