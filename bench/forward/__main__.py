@@ -15,6 +15,8 @@ from bench.forward.measure import LOAD_CPU, SERVER_CPU, Session, available_peers
 from bench.forward.plan import FULL, QUICK
 from bench.forward.progress import Progress, clock
 
+# Every step of the last run, before it is reduced.
+RAW = servers.ROOT / "build" / "bench" / "forward-raw.json"
 RESULTS = servers.ROOT / "bench" / "results"
 
 
@@ -61,6 +63,8 @@ def main() -> int:
         progress.line("interrupted: nothing is written")
         return 130
     about["minutes"] = (time.monotonic() - begun) / 60
+    RAW.parent.mkdir(parents=True, exist_ok=True)
+    RAW.write_text(json.dumps({"raw": session.raw, "about": about}))
     result = results.summarise(session.raw, about)
     _write(result, options.out)
     progress.line(

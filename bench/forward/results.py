@@ -314,6 +314,10 @@ def _missing(step: Step) -> float:
     return max(float(step["loss"]), float(step["shortfall"]) - most_missing(step), 0.0)
 
 
+def _rounded(value: float | None, digits: int) -> float | None:
+    return round(value, digits) if value is not None else None
+
+
 def _curves(raw: Mapping[str, Any], media: Media) -> dict[str, list[dict[str, Any]]]:
     """Every step of every server with a ladder: what plots are drawn from."""
     curves: dict[str, list[dict[str, Any]]] = {}
@@ -327,9 +331,9 @@ def _curves(raw: Mapping[str, Any], media: Media) -> dict[str, list[dict[str, An
                 "offered_pps": round(step["offered_pps"]),
                 "delivered_pps": round(step["delivered_pps"]),
                 "loss": round(_missing(step), 6),
-                **{name: round(step["latency_ms"][name], 3) for name in ("p50", "p99", "p999")},
-                "cpu_us": round(step["server"]["cpu_us"], 4) if step["server"]["cpu_us"] is not None else None,
-                "process_us": round(step["server"]["process_us"], 4),
+                **{name: _rounded(step["latency_ms"][name], 3) for name in ("p50", "p99", "p999")},
+                "cpu_us": _rounded(step["server"]["cpu_us"], 4),
+                "process_us": _rounded(step["server"]["process_us"], 4),
                 "load_busy": round(step["load_busy"], 4),
                 "bottleneck": step["bottleneck"],
             }
