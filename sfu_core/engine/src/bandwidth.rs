@@ -12,6 +12,7 @@ mod limited;
 mod loss;
 mod probe;
 mod rate;
+mod standing;
 mod step;
 mod streams;
 mod trendline;
@@ -19,7 +20,7 @@ mod trendline;
 pub use rate::State;
 use wire::rtcp::{ccfb, twcc};
 
-use acknowledged::Acknowledged;
+use acknowledged::{Acknowledged, BRIEF, STEADY};
 use contention::Contention;
 use feedback::{Clock, Verdict};
 use grouping::Grouping;
@@ -28,21 +29,30 @@ use limited::Limited;
 use loss::Losses;
 use probe::{Prober, Situation};
 use rate::{Rate, Signal};
+use standing::Standing;
 use streams::Streams;
 use trendline::{Trendline, Usage};
 
-/// With packets unanswered for this long beyond the usual, the target falls, microseconds. Shorter gives way sooner
-/// when the path is dead, longer bears feedback lost or late.
-const SILENCE: u64 = 700_000;
+/// With packets unanswered for so many usual gaps between feedback and this long, the target falls, microseconds. Shorter
+/// gives way sooner when the path is dead, longer bears feedback lost or late.
+const SILENT_GAPS: f64 = 4.0;
+const SILENCE: u64 = 150_000;
 /// And falls again so often, to this share.
-const SILENCE_STEP: u64 = 400_000;
-const SILENCE_FACTOR: f64 = 0.75;
+const SILENCE_STEP: u64 = 100_000;
+const SILENCE_FACTOR: f64 = 0.8;
+/// After a silence shorter than this the path is taken to be what it was, microseconds.
+const SHORT_SILENCE: u64 = 1_500_000;
+/// The target taken up again, as a share of the one before.
+const AFTER_SILENCE: f64 = 0.85;
 /// REMB counts while there was no feedback on packets for so long, microseconds.
 const FEEDBACK_LASTS: u64 = 5_000_000;
 /// Repair never takes more of the target than this share away from media.
 const MOST_REPAIR: f64 = 0.5;
 /// Metrics of one RFC 8888 report that are looked at.
 const MOST_METRICS: usize = 4_096;
+
+/// A queue of so many milliseconds is small.
+const SMALL_QUEUE: f64 = 20.0;
 
 /// Bits per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -130,6 +140,7 @@ pub struct Bandwidth {
     trendline: Trendline,
     acknowledged: Acknowledged,
     contention: Contention,
+    standing: Standing,
     losses: Losses,
     rate: Rate,
     limited: Limited,
@@ -143,7 +154,12 @@ pub struct Bandwidth {
     loop_delay: Option<f64>,
     told_at: Option<u64>,
     unanswered_since: Option<u64>,
-    before_silence: Option<f64>,
+    /// Nothing was under way when that began.
+    is_resumed: bool,
+    /// Microseconds between feedback, smoothed.
+    gap: f64,
+    /// Target before a silence, and when it began.
+    before_silence: Option<(u64, f64)>,
     refused: u64,
     scratch: Vec<(u64, Option<i64>)>,
 }
@@ -179,6 +195,7 @@ impl Bandwidth {
             trendline: Trendline::new(),
             acknowledged: Acknowledged::new(),
             contention: Contention::default(),
+            standing: Standing::default(),
             losses: Losses::new(),
             rate: Rate::new(now, limits.start),
             limited: Limited::new(now),
@@ -190,6 +207,8 @@ impl Bandwidth {
             loop_delay: None,
             told_at: None,
             unanswered_since: None,
+            is_resumed: true,
+            gap: 100_000.0,
             before_silence: None,
             refused: 0,
             scratch: Vec::new(),
@@ -301,6 +320,7 @@ impl Bandwidth {
             queue: self.trendline.queue(),
             round_trip: self.loop_delay(),
             is_contended: self.contention.is_contended(),
+            is_volatile: self.rate.is_volatile(),
         };
         self.prober.poll(now, situation)
     }
@@ -313,7 +333,7 @@ impl Bandwidth {
             state: self.rate.state,
             loss: self.losses.recent(),
             round_trip: self.round_trip.or(self.loop_delay.map(|delay| delay as u64)),
-            acknowledged: self.acknowledged.rate(),
+            acknowledged: self.acknowledged_rate(0.0),
             is_limited: self.limited.is_limited(),
             queue: self.trendline.queue(),
             is_contended: self.contention.is_contended(),
@@ -332,7 +352,10 @@ impl Bandwidth {
 
     fn target(&self) -> f64 {
         let remb = self.remb.filter(|_| self.told_at.is_none()).unwrap_or(f64::INFINITY);
-        let loss = self.losses.limit().unwrap_or(f64::INFINITY);
+        let loss = [self.losses.limit(), self.losses.trial()]
+            .into_iter()
+            .flatten()
+            .fold(f64::INFINITY, f64::min);
         self.rate
             .target()
             .min(loss)
@@ -387,8 +410,19 @@ impl Bandwidth {
 
     fn on_feedback(&mut self, now: u64, batch: Batch) {
         let Some((sent, number)) = batch.newest else { return };
+        let before_silence = self.before_silence.take();
+        if let Some(told) = self.told_at {
+            self.gap += 0.1 * ((now.saturating_sub(told) as f64).min(500_000.0) - self.gap);
+        }
         self.told_at = Some(now);
         self.unanswered_since = None;
+        if let Some((since, target)) = before_silence {
+            if now.saturating_sub(since) < SHORT_SILENCE {
+                self.rate.restore(target * AFTER_SILENCE);
+            } else {
+                self.prober.aim_at(target);
+            }
+        }
         let delay = now.saturating_sub(sent) as f64;
         self.loop_delay = Some(
             self.loop_delay
@@ -397,22 +431,34 @@ impl Bandwidth {
         self.look_at_sent(now);
 
         let is_contended = self.contention.is_contended();
+        if !is_contended
+            && let Some(acknowledged) = self.acknowledged.rate(BRIEF, true)
+            && self.standing.is_path(
+                now,
+                self.trendline.queue(),
+                self.trendline.standing(),
+                acknowledged,
+                self.limited.is_limited(),
+            )
+        {
+            self.trendline.rebase();
+        }
         let usage = self.trendline.usage(is_contended);
         let (queue, noise) = (self.trendline.queue(), self.trendline.noise());
         self.contention.update(now, queue, noise, self.rate.target());
         self.trendline.hold_base(self.contention.is_contended());
         self.losses.update(queue, self.rate.target());
-        if usage == Usage::Over {
+        if matches!(usage, Usage::Over | Usage::Standing) {
             self.prober.on_congestion();
         }
         let inherent = self.losses.inherent().min(0.5);
-        self.rate.update(
+        let is_revoked = self.rate.update(
             now,
             Signal {
                 usage,
                 queue,
                 noise,
-                acknowledged: self.acknowledged.rate().map(|rate| rate / (1.0 - inherent)),
+                acknowledged: self.acknowledged_rate(queue).map(|rate| rate / (1.0 - inherent)),
                 sent,
                 is_limited: self.limited.is_limited(),
                 is_contended: self.contention.is_contended(),
@@ -420,15 +466,15 @@ impl Bandwidth {
                 round_trip: self.loop_delay(),
             },
         );
+        if is_revoked {
+            self.prober.on_revoked(now);
+        }
         if let Some(proven) = self.prober.result(now, number) {
-            self.rate.raise(proven);
+            self.rate.raise(now, proven, self.limited.is_lasting(now));
         }
         self.rate.cap(self.limits.max);
         if let Some(limit) = self.losses.limit() {
             self.rate.cap(limit);
-        }
-        if let Some(before) = self.before_silence.take() {
-            self.prober.aim_at(before);
         }
     }
 
@@ -443,6 +489,7 @@ impl Bandwidth {
         let (bytes, repair) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.sent_repair));
         if bytes > 0 && self.unanswered_since.is_none() {
             self.unanswered_since = Some(now);
+            self.is_resumed = self.told_at.is_none_or(|told| now.saturating_sub(told) > SILENCE);
         }
         let target = self.target();
         self.limited.update(now, bytes, repair, target);
@@ -455,15 +502,27 @@ impl Bandwidth {
         if self.remb.is_some() && self.told_at.is_none() {
             return;
         }
-        if now.saturating_sub(since) > SILENCE + 2 * self.loop_delay() {
-            self.before_silence.get_or_insert(self.target());
+        if now.saturating_sub(since) > self.patience() {
+            self.before_silence.get_or_insert((now, self.target()));
             self.rate.cap((self.target() * SILENCE_FACTOR).max(self.limits.min));
             self.unanswered_since = Some(since + SILENCE_STEP);
         }
     }
 
+    /// Microseconds that packets may go unanswered: the way there and back too where nothing was under way before.
+    fn patience(&self) -> u64 {
+        SILENCE + (SILENT_GAPS * self.gap) as u64 + if self.is_resumed { 2 * self.loop_delay() } else { 0 }
+    }
+
     fn has_feedback(&self, now: u64) -> bool {
         self.told_at.is_some_and(|at| now.saturating_sub(at) < FEEDBACK_LASTS)
+    }
+
+    /// A small queue leaves time to measure well.
+    fn acknowledged_rate(&self, queue: f64) -> Option<f64> {
+        let span = if queue < SMALL_QUEUE { STEADY } else { BRIEF };
+        self.acknowledged
+            .rate(span, self.trendline.has_stepped(span as u64 + 100_000))
     }
 
     fn loop_delay(&self) -> u64 {

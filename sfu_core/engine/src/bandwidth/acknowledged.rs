@@ -4,7 +4,8 @@
 const BUCKET: i64 = 20_000;
 const BUCKETS: usize = 64;
 /// The rate is that of the last arrivals, for so long, microseconds. Longer is smoother, and later after a drop.
-const SPAN: i64 = 300_000;
+pub(super) const BRIEF: i64 = 300_000;
+pub(super) const STEADY: i64 = 700_000;
 /// At few packets it looks back up to this far, to see [`ENOUGH`] of them.
 const LONGEST_SPAN: i64 = 1_200_000;
 const ENOUGH: u32 = 15;
@@ -22,6 +23,8 @@ struct Bucket {
 pub(super) struct Acknowledged {
     buckets: [Bucket; BUCKETS],
     newest: usize,
+    /// Bytes to count with the next arrival.
+    unreported: u32,
 }
 
 impl Acknowledged {
@@ -29,12 +32,13 @@ impl Acknowledged {
         Self {
             buckets: [Bucket::default(); BUCKETS],
             newest: 0,
+            unreported: 0,
         }
     }
 
     pub(super) fn push(&mut self, sent: u64, arrival: i64, bytes: u32) {
         let open = &mut self.buckets[self.newest];
-        if open.packets > 0 && arrival < open.first_arrival.saturating_add(BUCKET) {
+        if self.unreported == 0 && open.packets > 0 && arrival < open.first_arrival.saturating_add(BUCKET) {
             open.bytes = open.bytes.saturating_add(bytes);
             open.packets += 1;
             open.last_arrival = open.last_arrival.max(arrival);
@@ -42,7 +46,7 @@ impl Acknowledged {
         } else {
             self.newest = (self.newest + 1) % BUCKETS;
             self.buckets[self.newest] = Bucket {
-                bytes,
+                bytes: bytes.saturating_add(std::mem::take(&mut self.unreported)),
                 packets: 1,
                 first_arrival: arrival,
                 last_arrival: arrival,
@@ -51,17 +55,14 @@ impl Acknowledged {
         }
     }
 
-    /// Bytes that probably arrived shortly before the next ones, although the feedback on them was lost.
+    /// Bytes that probably arrived between the last and the next ones, although the feedback on them was lost.
     pub(super) fn push_unreported(&mut self, bytes: u64) {
-        let open = &mut self.buckets[self.newest];
-        if open.packets > 0 {
-            open.bytes = open.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        }
+        self.unreported = self.unreported.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     /// Bits per second; `None` before there is enough to tell. It never exceeds the rate at which the same packets were
-    /// sent, whatever the receiver says of their arrival.
-    pub(super) fn rate(&self) -> Option<f64> {
+    /// sent, whatever the receiver says of their arrival. `by_sending`: arrivals were shifted by a change of path.
+    pub(super) fn rate(&self, over: i64, by_sending: bool) -> Option<f64> {
         let newest = self.buckets[self.newest];
         let (mut bytes, mut packets) = (0_u64, 0);
         let mut rate = None;
@@ -72,15 +73,16 @@ impl Acknowledged {
                 break;
             }
             // The time from the end of one bucket to the end of another is that of what came between them.
-            let span = newest.last_arrival.saturating_sub(bucket.last_arrival);
-            let span = span.max(newest.last_sent.saturating_sub(bucket.last_sent) as i64);
+            let arriving = newest.last_arrival.saturating_sub(bucket.last_arrival);
+            let sending = newest.last_sent.saturating_sub(bucket.last_sent) as i64;
+            let span = if by_sending { sending } else { sending.max(arriving) };
             if span > LONGEST_SPAN {
                 break;
             }
-            if span >= SPAN / 2 {
+            if span >= over / 2 {
                 rate = Some(bytes as f64 * 8e6 / span as f64);
             }
-            if span >= SPAN && packets >= ENOUGH {
+            if span >= over && packets >= ENOUGH {
                 break;
             }
             bytes += u64::from(bucket.bytes);
@@ -104,7 +106,7 @@ mod tests {
         for (sent, arrival, bytes) in packets {
             acknowledged.push(sent, arrival, bytes);
         }
-        acknowledged.rate()
+        acknowledged.rate(BRIEF, false)
     }
 
     fn is_near(rate: Option<f64>, expected: f64, tolerance: f64) -> bool {

@@ -6,6 +6,9 @@ const SMOOTHING: f64 = 0.4;
 const ENTER: f64 = 0.75;
 const LEAVE: f64 = 0.88;
 
+/// Limited for less than this may be a pause, or the ramp of a start, microseconds.
+const LASTING: u64 = 1_500_000;
+
 #[derive(Debug)]
 pub(super) struct Limited {
     updated: u64,
@@ -14,6 +17,8 @@ pub(super) struct Limited {
     /// Bits per second of repair alone (RTX and FEC).
     repair: f64,
     is_limited: bool,
+    /// When that last changed.
+    since: u64,
 }
 
 impl Limited {
@@ -23,6 +28,7 @@ impl Limited {
             rate: 0.0,
             repair: 0.0,
             is_limited: true,
+            since: now,
         }
     }
 
@@ -35,11 +41,20 @@ impl Limited {
         self.rate = self.rate * decay + bytes as f64 * 8.0 / SMOOTHING;
         self.repair = self.repair * decay + repair as f64 * 8.0 / SMOOTHING;
         let share = if self.is_limited { LEAVE } else { ENTER };
-        self.is_limited = self.rate < share * target;
+        let is_limited = self.rate < share * target;
+        if is_limited != self.is_limited {
+            self.is_limited = is_limited;
+            self.since = now;
+        }
     }
 
     pub(super) fn is_limited(&self) -> bool {
         self.is_limited
+    }
+
+    /// Whether that is so for long enough to be no chance.
+    pub(super) fn is_lasting(&self, now: u64) -> bool {
+        self.is_limited && now.saturating_sub(self.since) > LASTING
     }
 
     pub(super) fn repair_rate(&self) -> f64 {

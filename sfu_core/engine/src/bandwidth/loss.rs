@@ -18,6 +18,13 @@ const DOUBT: f64 = 4.0;
 const DOUBT_BESIDE_QUEUE: f64 = 1.0;
 /// A queue of so many milliseconds is one that could overflow.
 const QUEUE: f64 = 30.0;
+/// Loss beyond this that is thought the path's own is put to the test: the rate falls to this share for so many
+/// observations, and if losses do not fall with it they are.
+const SUSPICIOUS: f64 = 0.04;
+const TRIAL: f64 = 0.75;
+const TRIAL_LASTS: u32 = 2;
+/// Observations between tests. Fewer see a change of path sooner, more cost less of the rate.
+const BETWEEN_TRIALS: u32 = 50;
 /// Growth of the limit per observation in which loss is back at what is inherent.
 const GROWTH: f64 = 1.06;
 
@@ -39,6 +46,10 @@ pub(super) struct Losses {
     inherent: f64,
     limit: Option<f64>,
     recent: f64,
+    /// Observations since the last test began.
+    since_trial: u32,
+    /// Rate of that test.
+    trial: f64,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +72,8 @@ impl Losses {
             inherent: 0.0,
             limit: None,
             recent: 0.0,
+            since_trial: BETWEEN_TRIALS,
+            trial: 0.0,
         }
     }
 
@@ -103,12 +116,18 @@ impl Losses {
         self.observations[self.newest] = observation;
         let share = observation.lost / observation.packets;
         self.recent += 0.3 * (share - self.recent);
+        self.since_trial = self.since_trial.saturating_add(1);
         self.decide(observation, target);
     }
 
     /// Bits per second that losses allow; `None` while they say nothing.
     pub(super) fn limit(&self) -> Option<f64> {
         self.limit
+    }
+
+    /// A lower rate for a short test of whether losses depend on it.
+    pub(super) fn trial(&self) -> Option<f64> {
+        (self.since_trial < TRIAL_LASTS).then_some(self.trial)
     }
 
     /// Share of packets that the path loses at any rate.
@@ -157,6 +176,10 @@ impl Losses {
             (None, Some(limit)) => Some(limit * GROWTH).filter(|&limit| limit < target),
             (found, _) => found,
         };
+        if self.limit.is_none() && self.inherent > SUSPICIOUS && self.since_trial >= BETWEEN_TRIALS {
+            self.since_trial = 0;
+            self.trial = target.min(last.rate) * TRIAL;
+        }
     }
 
     /// Logarithm of the likelihood of all observations if what exceeds `limit` is lost, at the inherent loss that

@@ -3,8 +3,8 @@
 use super::{Demand, Probe, ProbeId};
 
 /// Time a cluster lasts at least. Longer measures better and queues more when there is no room.
-const DURATION: u64 = 15_000;
-const FEWEST_BYTES: u32 = 5_000;
+const DURATION: u64 = 20_000;
+const FEWEST_BYTES: u32 = 2_500;
 const FEWEST_PACKETS: u32 = 5;
 /// The first probe of a path that nothing is known of, as a multiple of the start.
 const FIRST: f64 = 4.0;
@@ -18,9 +18,15 @@ const MARGIN: f64 = 1.15;
 /// Microseconds between probes that find nothing: the first, and the longest. Shorter finds capacity sooner and
 /// disturbs more.
 const SHORTEST_WAIT: u64 = 1_000_000;
-const LONGEST_WAIT: u64 = 5_000_000;
-/// No probe so soon after congestion, microseconds.
+const LONGEST_WAIT: u64 = 4_000_000;
+/// A sender that does not use its target waits longer each time that a grant ended in congestion.
+const FIRST_IDLE_WAIT: u64 = 3_000_000;
+const LONGEST_IDLE_WAIT: u64 = 48_000_000;
+/// No probe so soon after congestion, microseconds; sooner where the capacity keeps changing.
 const CALM: u64 = 2_000_000;
+const CALM_VOLATILE: u64 = 600_000;
+/// Where congestion began is known for so long, microseconds: probes there find nothing and disturb.
+const FORGOTTEN: u64 = 4_000_000;
 /// No probe into a queue of so many milliseconds.
 const QUEUE: f64 = 15.0;
 /// A cluster whose end is not told of after so much time and a round trip has failed, microseconds.
@@ -40,6 +46,10 @@ pub(super) struct Prober {
     follow_up: Option<f64>,
     next_at: u64,
     wait: u64,
+    idle_wait: u64,
+    idle_until: u64,
+    /// The last cluster found the path full, and was sent again.
+    is_repeated: bool,
 }
 
 /// What the rest knows, when a probe is considered.
@@ -55,6 +65,7 @@ pub(super) struct Situation {
     pub(super) queue: f64,
     pub(super) round_trip: u64,
     pub(super) is_contended: bool,
+    pub(super) is_volatile: bool,
 }
 
 #[derive(Debug)]
@@ -88,6 +99,9 @@ impl Prober {
             follow_up: Some(start * FIRST),
             next_at: now,
             wait: SHORTEST_WAIT,
+            idle_wait: FIRST_IDLE_WAIT,
+            idle_until: now,
+            is_repeated: false,
         }
     }
 
@@ -102,10 +116,12 @@ impl Prober {
         if situation.queue > QUEUE || situation.is_contended {
             return None;
         }
+        let calm = if situation.is_volatile { CALM_VOLATILE } else { CALM };
+        let idle_until = if situation.is_limited { self.idle_until } else { 0 };
         let useful = situation.demand.most.min(situation.most);
         let rate = match self.follow_up.take() {
             Some(rate) => rate,
-            None if now < self.next_at || situation.calm_for < CALM => return None,
+            None if now < self.next_at.max(idle_until) || situation.calm_for < calm => return None,
             None => self.aim(situation)?,
         }
         .min(useful * MARGIN);
@@ -161,10 +177,12 @@ impl Prober {
         let ordered = cluster.rate;
         self.cluster = None;
         if arrived < FULL * sent {
-            // Found where it ends.
+            // Found where it ends, unless a few packets were held up: a second cluster tells.
             self.next_at = now + self.wait;
+            self.follow_up = Some(ordered).filter(|_| !std::mem::replace(&mut self.is_repeated, true));
             return Some(arrived * USED);
         }
+        self.is_repeated = false;
         let proven = sent.min(arrived).min(ordered);
         self.wait = SHORTEST_WAIT;
         self.next_at = now;
@@ -175,7 +193,12 @@ impl Prober {
     /// Congestion: what was planned before it is void.
     pub(super) fn on_congestion(&mut self) {
         self.follow_up = None;
-        self.wait = SHORTEST_WAIT;
+    }
+
+    /// What the last probes granted led to congestion as soon as it was used.
+    pub(super) fn on_revoked(&mut self, now: u64) {
+        self.idle_wait = (self.idle_wait * 2).min(LONGEST_IDLE_WAIT);
+        self.idle_until = now + self.idle_wait;
     }
 
     /// The path carried this rate before it fell silent.
@@ -186,9 +209,12 @@ impl Prober {
     fn aim(&mut self, situation: Situation) -> Option<f64> {
         let Situation { target, demand, .. } = situation;
         let is_wanting = target < demand.most.min(situation.most);
-        if !is_wanting || (situation.is_near_capacity && !situation.is_limited) {
+        let is_known = situation.is_near_capacity && situation.calm_for < FORGOTTEN;
+        if !is_wanting || (is_known && !situation.is_limited) {
             return None;
         }
+        // The next one comes by itself.
+        self.is_repeated = true;
         self.wait = (self.wait * 3 / 2).min(LONGEST_WAIT);
         self.next_at = u64::MAX;
         if situation.is_limited {

@@ -11,14 +11,30 @@ const MOST_GROWTH: f64 = 0.45;
 /// Additive growth near the capacity, bits per second and second: this times the square root of the rate (60 kb/s
 /// per second at 1 Mb/s). More makes competing flows equal sooner and the rate less steady.
 const ADDITIVE: f64 = 60.0;
+/// Seconds without overuse that double it: a memory that nothing confirms fades, as in CUBIC (RFC 9438 section 4.2).
+const CONVEX: f64 = 4.0;
 /// Milliseconds of queue at which growth ends.
 const GROWTH_QUEUE: f64 = 25.0;
 /// A decrease empties the queue it met in about this many milliseconds; shorter dips deeper.
 const DRAIN: f64 = 350.0;
-const DEEPEST_DRAIN: f64 = 0.7;
-const LIGHTEST_DRAIN: f64 = 0.93;
+const DEEPEST_DRAIN: f64 = 0.5;
+const LIGHTEST_DRAIN: f64 = 0.95;
+/// A queue that does not grow is drained more gently up to this length, milliseconds: it may be none of ours.
+const STANDING_LONG: f64 = 100.0;
+const STANDING_DRAIN: f64 = 0.91;
 /// Share of the rate met at overuse that is taken up again once the queue is empty.
-const RESUME: f64 = 0.96;
+const RESUME: f64 = 0.97;
+/// On a path whose capacity differs by this factor (as a logarithm) from one congestion to the next, growth starts here.
+const VOLATILE: f64 = 0.3;
+/// One difference counts no more than this: a single drop does not make a path volatile.
+const MOST_DIFFERENCE: f64 = 0.8;
+const VOLATILE_GROWTH: f64 = 0.30;
+/// Congestion so soon after a sender with little to send was granted more is blamed on the grant, microseconds.
+const GRANT_ON_TRIAL: u64 = 6_000_000;
+/// Such a sender, if it was granted nothing of late, first loses only what it does not use, and more if it comes to
+/// that again within this time, microseconds. Longer makes others give way first.
+const TOLERANCE: u64 = 2_500_000;
+const TOLERATED_QUEUE: f64 = 80.0;
 /// The target exceeds what arrives by this factor and this much at most, so that an idle sender earns nothing.
 const AHEAD: f64 = 1.35;
 const AHEAD_BITS: f64 = 20_000.0;
@@ -60,6 +76,13 @@ pub(super) struct Rate {
     overused_at: u64,
     updated: u64,
     resume: Option<f64>,
+    /// How much capacity differs from one congestion to the next, as a logarithm.
+    volatility: f64,
+    /// Logarithm of what it usually is.
+    usual: Option<f64>,
+    /// When a limited sender was granted more, and what it had.
+    grant: Option<(u64, f64)>,
+    tolerated_at: Option<u64>,
 }
 
 impl Rate {
@@ -72,6 +95,10 @@ impl Rate {
             overused_at: now,
             updated: now,
             resume: None,
+            volatility: 0.0,
+            usual: None,
+            grant: None,
+            tolerated_at: None,
         }
     }
 
@@ -84,23 +111,38 @@ impl Rate {
         now.saturating_sub(self.overused_at)
     }
 
-    /// Whether the target is where congestion began of late.
-    pub(super) fn is_near_capacity(&self) -> bool {
-        self.memory.is_some_and(|(mean, variance)| {
-            let band = (3.0 * variance.sqrt()).clamp(0.08, 0.25);
-            (self.target / mean - 1.0).abs() < band
-        })
+    /// Whether the path's capacity keeps changing.
+    pub(super) fn is_volatile(&self) -> bool {
+        self.volatility > VOLATILE
     }
 
-    /// A probe arrived at this rate, or another limit was lifted to it.
-    pub(super) fn raise(&mut self, rate: f64) {
-        if rate > self.target {
-            self.target = rate;
-            self.resume = None;
-            if self.memory.is_some_and(|(mean, _)| rate > mean * 1.1) {
-                self.memory = None;
-            }
+    /// Whether the target is where congestion began of late.
+    pub(super) fn is_near_capacity(&self) -> bool {
+        !self.is_volatile()
+            && self.memory.is_some_and(|(mean, variance)| {
+                let band = (3.0 * variance.sqrt()).clamp(0.08, 0.25);
+                (self.target / mean - 1.0).abs() < band
+            })
+    }
+
+    /// A probe arrived at this rate.
+    pub(super) fn raise(&mut self, now: u64, rate: f64, is_limited: bool) {
+        if rate <= self.target {
+            return;
         }
+        if is_limited {
+            self.grant = Some((now, self.target));
+        }
+        self.target = rate;
+        self.resume = None;
+        if self.memory.is_some_and(|(mean, _)| rate > mean * 1.1) {
+            self.memory = None;
+        }
+    }
+
+    /// A limit that held for a moment is gone.
+    pub(super) fn restore(&mut self, rate: f64) {
+        self.target = self.target.max(rate);
     }
 
     /// Another limit holds: growth begins from there.
@@ -108,12 +150,13 @@ impl Rate {
         self.target = self.target.min(rate);
     }
 
-    pub(super) fn update(&mut self, now: u64, signal: Signal) {
+    /// Whether what a probe granted was taken back.
+    pub(super) fn update(&mut self, now: u64, signal: Signal) -> bool {
         let passed = (now.saturating_sub(self.updated) as f64 / 1e6).min(1.0);
         self.updated = now;
         match signal.usage {
             _ if signal.is_contended => self.contend(now, passed, signal),
-            Usage::Over => self.decrease(now, signal),
+            Usage::Over | Usage::Standing => return self.decrease(now, signal),
             Usage::Under => {
                 self.state = State::Hold;
                 self.resume_when_empty(now, signal);
@@ -124,9 +167,10 @@ impl Rate {
                 self.increase(now, passed, signal);
             }
         }
+        false
     }
 
-    fn decrease(&mut self, now: u64, signal: Signal) {
+    fn decrease(&mut self, now: u64, signal: Signal) -> bool {
         self.overused_at = now;
         self.state = State::Decrease;
         let Some(acknowledged) = signal.acknowledged else {
@@ -135,9 +179,17 @@ impl Rate {
                 self.target *= 0.5;
                 self.decreased_at = now;
             }
-            return;
+            return false;
         };
-        let drain = (1.0 - signal.queue / DRAIN).clamp(DEEPEST_DRAIN, LIGHTEST_DRAIN);
+        if self.take_back(now) {
+            return true;
+        }
+        if self.spare(now, signal, acknowledged) {
+            return false;
+        }
+        let is_mild = signal.usage == Usage::Standing && signal.queue < STANDING_LONG;
+        let deepest = if is_mild { STANDING_DRAIN } else { DEEPEST_DRAIN };
+        let drain = (1.0 - signal.queue / DRAIN).clamp(deepest, LIGHTEST_DRAIN);
         let lower = acknowledged * drain;
         let is_fresh = signal.sent > self.decreased_at;
         if is_fresh {
@@ -156,6 +208,41 @@ impl Rate {
                 self.decreased_at = now;
             }
         }
+        false
+    }
+
+    fn take_back(&mut self, now: u64) -> bool {
+        let Some((_, before)) = self
+            .grant
+            .take()
+            .filter(|(at, _)| now.saturating_sub(*at) < GRANT_ON_TRIAL)
+        else {
+            return false;
+        };
+        self.target = self.target.min(before);
+        self.decreased_at = now;
+        true
+    }
+
+    /// A sender that uses less than its target seldom caused the congestion that it sees.
+    fn spare(&mut self, now: u64, signal: Signal, acknowledged: f64) -> bool {
+        if !signal.is_limited || signal.queue > TOLERATED_QUEUE {
+            return false;
+        }
+        if signal.usage == Usage::Standing {
+            return true;
+        }
+        let is_again = self
+            .tolerated_at
+            .is_some_and(|at| (signal.round_trip..TOLERANCE).contains(&now.saturating_sub(at)));
+        if is_again {
+            return false;
+        }
+        if self.tolerated_at.is_none_or(|at| now.saturating_sub(at) >= TOLERANCE) {
+            self.tolerated_at = Some(now);
+        }
+        self.target = self.target.min((acknowledged * 1.1).max(self.target * 0.85));
+        true
     }
 
     fn resume_when_empty(&mut self, now: u64, signal: Signal) {
@@ -183,11 +270,12 @@ impl Rate {
             self.memory = None;
         }
         let room = (1.0 - (signal.queue - signal.noise).max(0.0) / GROWTH_QUEUE).clamp(0.0, 1.0);
+        let calm = self.calm_for(now) as f64 / 1e6;
         let growth = if self.is_near_capacity() {
-            ADDITIVE * self.target.sqrt() * passed
+            ADDITIVE * self.target.sqrt() * passed * (1.0 + (calm / CONVEX).powi(2))
         } else {
-            let calm = self.calm_for(now) as f64 / 1e6;
-            let rate = (GROWTH + GROWTH_GAIN * calm).min(MOST_GROWTH);
+            let least = if self.is_volatile() { VOLATILE_GROWTH } else { GROWTH };
+            let rate = (least + GROWTH_GAIN * calm).min(MOST_GROWTH);
             self.target * ((1.0 + rate).powf(passed) - 1.0)
         };
         let ceiling = acknowledged * AHEAD + AHEAD_BITS;
@@ -220,6 +308,11 @@ impl Rate {
     }
 
     fn remember(&mut self, rate: f64) {
+        let logarithm = rate.max(1.0).ln();
+        let usual = self.usual.get_or_insert(logarithm);
+        let error = logarithm - *usual;
+        *usual += 0.25 * error;
+        self.volatility += 0.15 * (error.abs().min(MOST_DIFFERENCE) - self.volatility);
         self.memory = Some(match self.memory {
             Some((mean, variance)) if (rate / mean - 1.0).abs() < 0.3 => {
                 let error = rate / mean - 1.0;

@@ -8,6 +8,8 @@ const LEAST: i64 = 12_000;
 /// Groups and time after which a jump that stayed is a step. More is surer, and later to see a queue that filled at once.
 const GROUPS: u32 = 5;
 const LASTING: u64 = 120_000;
+/// After a jump that was none the next ones are none either for so long, microseconds.
+const DISTRUST: u64 = 600_000;
 /// Groups further apart than this were sent with nothing between them to tell a jump from a ramp, microseconds.
 const LONGEST_GAP: u64 = 250_000;
 
@@ -17,6 +19,9 @@ pub(super) struct Steps {
     /// Sum of all steps.
     shift: i64,
     suspect: Option<Suspect>,
+    /// When the last step that was not revoked began.
+    stepped: Option<u64>,
+    distrusted_until: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,21 +48,24 @@ impl Steps {
         if let Some(suspect) = &mut self.suspect {
             suspect.groups += 1;
             let moved = sample.delay - suspect.level;
-            if moved.abs() > suspect.amount / 3 {
+            if moved.abs() > suspect.amount / 2 {
                 revoked = Some(Revoked {
                     amount: suspect.amount,
                     since: suspect.since,
                 });
                 self.shift -= suspect.amount;
                 self.suspect = None;
+                self.stepped = None;
+                self.distrusted_until = sample.sent + DISTRUST;
             } else if suspect.groups >= GROUPS && sample.sent.saturating_sub(suspect.since) >= LASTING {
                 self.suspect = None;
             }
         } else if let Some(last) = self.last {
             let jump = sample.delay - last.delay;
             let gap = sample.sent.saturating_sub(last.sent);
-            if jump >= LEAST && gap <= LONGEST_GAP {
+            if jump >= LEAST && gap <= LONGEST_GAP && sample.sent >= self.distrusted_until {
                 self.shift += jump;
+                self.stepped = Some(sample.sent);
                 self.suspect = Some(Suspect {
                     amount: jump,
                     since: sample.sent,
@@ -68,6 +76,12 @@ impl Steps {
         }
         self.last = Some(sample);
         (sample.delay - self.shift, revoked)
+    }
+
+    /// Whether there was a step, or what may be one, in the `span` before the newest sample.
+    pub(super) fn has_stepped(&self, span: u64) -> bool {
+        let newest = self.last.map_or(0, |last| last.sent);
+        self.stepped.is_some_and(|at| newest.saturating_sub(at) < span)
     }
 
     /// Whether a jump is held back now.

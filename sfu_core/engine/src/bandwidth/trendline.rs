@@ -33,8 +33,10 @@ const BASE_SECONDS: usize = 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Usage {
     Normal,
-    /// A queue grows, or stands.
+    /// A queue grows.
     Over,
+    /// It does not grow, and stands too long.
+    Standing,
     /// A queue drains.
     Under,
 }
@@ -114,12 +116,14 @@ impl Trendline {
         if self.steps.is_suspicious() {
             return Usage::Normal;
         }
-        let stands = self.queue() > STANDING + NOISE_BEFORE * self.noise && line.rise > -LEAST_RISE;
+        let stands = self.queue() > self.standing() && line.rise > -LEAST_RISE;
         let grows = line.rise > threshold && self.queue() > LEAST_RISE && line.is_rising_still;
         if line.rise < -threshold {
             Usage::Under
-        } else if grows || (stands && !tolerant) {
+        } else if grows {
             Usage::Over
+        } else if stands && !tolerant {
+            Usage::Standing
         } else {
             Usage::Normal
         }
@@ -137,6 +141,24 @@ impl Trendline {
         match recent {
             Some(recent) if base < i64::MAX => (recent - base).max(0) as f64 / 1e3,
             _ => 0.0,
+        }
+    }
+
+    /// Whether the path's delay changed within the last `span` microseconds.
+    pub(super) fn has_stepped(&self, span: u64) -> bool {
+        self.steps.has_stepped(span)
+    }
+
+    /// Milliseconds of queue that are too much even if it does not grow.
+    pub(super) fn standing(&self) -> f64 {
+        STANDING + NOISE_BEFORE * self.noise
+    }
+
+    /// What was taken for a queue is the path: it counts from the delay of now.
+    pub(super) fn rebase(&mut self) {
+        let queue = (self.queue() * 1e3) as i64;
+        for least in self.base.iter_mut().filter(|least| **least < i64::MAX) {
+            *least += queue;
         }
     }
 
