@@ -91,6 +91,14 @@ protos: $(STAMPS)/venv ## Regenerate pysfu/v1 from the protos
 bench: build openssl ## Run the quick benchmarks (5 minutes)
 	$(BIN)/python -m pytest bench --benchmark-only
 
+# With these, `pysfu-load scenario` sends what real encoders made.
+RECORDINGS := target/load/opus.ivf
+.PHONY: recordings
+recordings: $(RECORDINGS) ## Make the recordings that the load engine replays
+
+$(RECORDINGS): bench/record.py | $(STAMPS)/venv
+	$(BIN)/python -m bench.record --out $(@D)
+
 # FORWARD=--quick proves in two minutes that it works; --wait waits until nothing else uses the CPUs.
 .PHONY: bench-forward
 bench-forward: build bench-programs ## Measure forwarding beside the bare relay and peers (25 minutes, nothing else running)

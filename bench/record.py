@@ -1,16 +1,17 @@
-"""Makes the recordings that `pysfu-load` replays: `python -m bench.record --out target/load`.
+"""Makes the recordings that `pysfu-load` replays: `python -m bench.record --out target/load`, or `make recordings`.
 
-A moving picture by libvpx (VP8) and x264 (H.264, constrained baseline) in three simulcast layers and one single layer, and
-speech-like sound by libopus. Everything is computed from a fixed seed; only the encoders' versions make a difference.
+A moving picture by libvpx (VP8) and x264 (H.264, constrained baseline) in three simulcast layers and one single layer,
+and speech-like sound by libopus. Everything is computed from a fixed seed; only the encoders' versions make a
+difference.
 
-The container is IVF for all of them (Opus under the code `OPUS`, a packet per frame): 32 bytes of header, then frames of
-4 bytes length, 8 bytes time and content, little-endian.
+The container is IVF for all of them (Opus under the code `OPUS`, a packet per frame): 32 bytes of header, then frames
+of 4 bytes length, 8 bytes time and content, little-endian.
 """
 
 import argparse
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -94,19 +95,21 @@ def moving_picture(width: int, height: int) -> Iterator[NDArray[np.uint8]]:
     motion for an encoder to spend its bits on, the same at every size.
     """
     random = np.random.default_rng(1)
-    texture = random.normal(0, 1, (45, 80, 3))
-    y, x = np.mgrid[0:height, 0:width]
+    texture = (110 + 28 * random.normal(0, 1, (45, 80, 3))).astype(np.float32)
+    # Another part of it in each frame.
+    noise = random.normal(0, 2.5, (height + 64, width + 64, 1)).astype(np.float32)
+    x, y = (np.arange(count, dtype=np.float32) / count for count in (width, height))
     for index in range(SECONDS * FRAME_RATE):
         phase = 2 * np.pi * index / (SECONDS * FRAME_RATE)
-        rows = np.floor(y * 45 / height + 6 * np.sin(phase)).astype(np.intp) % 45
-        columns = np.floor(x * 80 / width + 9 * np.cos(phase)).astype(np.intp) % 80
-        frame = 110 + 28 * texture[rows, columns]
-        distance = np.hypot(
-            x / width - 0.5 - 0.3 * np.cos(3 * phase), (y / height - 0.5) * 0.56 - 0.12 * np.sin(3 * phase)
-        )
-        face = np.clip(1 - distance / 0.12, 0, 1)[..., None]
-        frame += face * (np.array([225.0, 180.0, 150.0]) - frame)
-        frame += random.normal(0, 2.5, (height, width, 1))
+        rows = np.floor(y * 45 + 6 * np.sin(phase)).astype(np.intp) % 45
+        columns = np.floor(x * 80 + 9 * np.cos(phase)).astype(np.intp) % 80
+        frame = texture[rows[:, None], columns]
+        across = (x - 0.5 - 0.3 * np.cos(3 * phase)) ** 2
+        down = ((y - 0.5) * 0.56 - 0.12 * np.sin(3 * phase)) ** 2
+        face = np.clip(1 - np.sqrt(down[:, None] + across) / 0.12, 0, 1).astype(np.float32)[..., None]
+        frame += face * (np.array([225, 180, 150], np.float32) - frame)
+        top, left = random.integers(0, 64, 2)
+        frame += noise[top : top + height, left : left + width]
         yield np.clip(frame, 0, 255).astype(np.uint8)
 
 
@@ -138,30 +141,54 @@ def speech() -> NDArray[np.float32]:
         )
         voiced = np.convolve(source[start:end], response)[: end - start]
         out[start:end] = (voiced + random.normal(0, 0.01, end - start)) * np.hanning(end - start)
-    return (0.5 * out / np.abs(out).max()).astype(np.float32)
+    sound: NDArray[np.float32] = (0.5 * out / np.abs(out).max()).astype(np.float32)
+    return sound
 
 
-def record_video(folder: Path, codec: str, picture: Picture) -> tuple[Path, float]:
-    """Encodes the moving picture. Returns the file and its bits per second."""
-    encoder, code, options = VIDEO_ENCODERS[codec]
-    context = VideoCodecContext.create(encoder, "w")
-    context.width, context.height, context.pix_fmt = picture.width, picture.height, "yuv420p"
-    context.time_base, context.framerate = Fraction(1, FRAME_RATE), Fraction(FRAME_RATE)
-    context.bit_rate = picture.bitrate
-    # One keyframe at the beginning, none where the encoder would see a cut.
-    context.gop_size = 10 * SECONDS * FRAME_RATE
-    context.thread_count = 1
-    context.options = {**options, "maxrate": str(picture.bitrate), "bufsize": str(picture.bitrate // 2)}
-    path = folder / f"{codec}-{picture.name}.ivf"
-    file = Ivf(path, code, (picture.width, picture.height), FRAME_RATE)
-    for time, pixels in enumerate(moving_picture(picture.width, picture.height)):
-        frame = VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
-        frame.pts, frame.time_base = time, context.time_base
-        for packet in context.encode(frame):
-            file.add(bytes(packet))
-    for packet in context.encode(None):
-        file.add(bytes(packet))
-    return path, file.save() * 8 / SECONDS
+class VideoRecorder:
+    """Encodes one picture into a file."""
+
+    def __init__(self, folder: Path, codec: str, picture: Picture) -> None:
+        encoder, code, options = VIDEO_ENCODERS[codec]
+        context = VideoCodecContext.create(encoder, "w")
+        assert isinstance(context, VideoCodecContext)
+        context.width, context.height, context.pix_fmt = picture.width, picture.height, "yuv420p"
+        context.time_base, context.framerate = Fraction(1, FRAME_RATE), Fraction(FRAME_RATE)
+        context.bit_rate = picture.bitrate
+        # One keyframe at the beginning, none where the encoder would see a cut.
+        context.gop_size = 10 * SECONDS * FRAME_RATE
+        context.thread_count = 1
+        context.options = {**options, "maxrate": str(picture.bitrate), "bufsize": str(picture.bitrate // 2)}
+        self.path = folder / f"{codec}-{picture.name}.ivf"
+        self._context = context
+        self._file = Ivf(self.path, code, (picture.width, picture.height), FRAME_RATE)
+
+    def add(self, time: int, frame: VideoFrame) -> None:
+        """The frame with this number."""
+        frame.pts, frame.time_base = time, self._context.time_base
+        self._encode(frame)
+
+    def save(self) -> tuple[Path, float]:
+        """Writes the file. Returns it and its bits per second."""
+        self._encode(None)
+        return self.path, self._file.save() * 8 / SECONDS
+
+    def _encode(self, frame: VideoFrame | None) -> None:
+        for packet in self._context.encode(frame):
+            self._file.add(bytes(packet))
+
+
+def record_video(folder: Path, pictures: Sequence[Picture] = PICTURES) -> Iterator[tuple[Path, float]]:
+    """Encodes the moving picture as each of `pictures`, by each codec. Yields the files with their bits per second."""
+    for size in sorted({(picture.width, picture.height) for picture in pictures}):
+        alike = [picture for picture in pictures if (picture.width, picture.height) == size]
+        recorders = [VideoRecorder(folder, codec, picture) for codec in VIDEO_ENCODERS for picture in alike]
+        for time, pixels in enumerate(moving_picture(*size)):
+            frame = VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+            for recorder in recorders:
+                recorder.add(time, frame)
+        for recorder in recorders:
+            yield recorder.save()
 
 
 def record_audio(folder: Path) -> tuple[Path, float]:
@@ -183,9 +210,7 @@ def record_audio(folder: Path) -> tuple[Path, float]:
 def record(folder: Path) -> Iterator[tuple[Path, float]]:
     """Makes all recordings in `folder`, which is made too: each file with its bits per second as it is ready."""
     folder.mkdir(parents=True, exist_ok=True)
-    for codec in VIDEO_ENCODERS:
-        for picture in PICTURES:
-            yield record_video(folder, codec, picture)
+    yield from record_video(folder)
     yield record_audio(folder)
 
 

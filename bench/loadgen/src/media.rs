@@ -33,7 +33,7 @@ pub struct MediaOptions {
     /// Address that sockets are bound to and that candidates show.
     pub address: IpAddr,
     /// One received packet of so many, per stream, is authenticated, decrypted and its latency taken. A prime avoids
-    /// hitting the same place in every frame. 0: none.
+    /// hitting the same place in every frame. 0: only the first.
     pub sample_every: u32,
     /// How often a receiver sends transport-wide feedback; zero: never.
     pub feedback_interval: Duration,

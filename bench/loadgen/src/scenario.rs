@@ -6,6 +6,8 @@ pub mod joins;
 pub mod memory;
 pub mod standard;
 
+use std::time::Duration;
+
 use engine::event::SrtpProfile;
 
 use crate::media::MediaError;
@@ -21,6 +23,8 @@ pub enum ScenarioError {
     Joins(usize, usize, String),
     #[error("only {0} of {1} subscriptions have media")]
     Subscriptions(u64, u32),
+    #[error("a receiver had no media {0:?} after everyone had joined")]
+    NoMedia(Duration),
     #[error("nothing was delivered")]
     Nothing,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use crate::report::{ServerCost, ThreadCost, per};
@@ -42,6 +43,10 @@ pub struct Usage {
 }
 
 impl Watched {
+    pub fn is_there(&self) -> bool {
+        Path::new(&format!("/proc/{}", self.pid)).exists()
+    }
+
     pub fn read(&self) -> Reading {
         let mut reading = Reading::default();
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid))
@@ -121,7 +126,8 @@ impl Watched {
             .filter(|thread| thread.seconds > 0.001)
             .collect();
         threads.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        let (user, system) = (now.user - before.user, now.system - before.system);
+        let user = now.user.saturating_sub(before.user);
+        let system = now.system.saturating_sub(before.system);
         Usage {
             seconds: threads.iter().map(|thread| thread.seconds).sum(),
             user_share: user as f64 / (user + system).max(1) as f64,

@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use engine::event::SrtpProfile;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::media::{MediaError, MediaHandle};
 use crate::plan::{ConnectionId, Publication};
@@ -123,7 +123,7 @@ pub struct Join {
     pub identity: String,
     pub publish: Vec<Publication>,
     pub subscribe: Subscribe,
-    /// Subscriptions are made but held: nothing is sent until they are resumed.
+    /// Subscriptions are made but held: nothing is sent.
     pub paused: bool,
     pub cipher: SrtpProfile,
 }
@@ -139,15 +139,11 @@ pub struct Timing {
     pub answered: f64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// Size shown, in pixels: which layer is wanted of everything received.
-    Wanted {
-        width: u32,
-        height: u32,
-    },
-    Pause(bool),
-    Leave,
+/// Size shown, in pixels: which layer is wanted of everything received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub width: u32,
+    pub height: u32,
 }
 
 /// A participant in a room. Dropping it leaves.
@@ -156,27 +152,23 @@ pub struct Session {
     /// The first is the one that media is expected on.
     pub connections: Vec<ConnectionId>,
     pub timing: Timing,
-    control: UnboundedSender<Control>,
+    wanted: UnboundedSender<Wanted>,
 }
 
 impl Session {
-    /// The receiver goes to the task that owns the server's connection.
-    fn new(connections: Vec<ConnectionId>, timing: Timing) -> (Self, tokio::sync::mpsc::UnboundedReceiver<Control>) {
-        let (control, orders) = unbounded_channel();
+    /// The receiver goes to the task that owns the server's connection. When it ends, the participant leaves.
+    fn new(connections: Vec<ConnectionId>, timing: Timing) -> (Self, UnboundedReceiver<Wanted>) {
+        let (wanted, orders) = unbounded_channel();
         let session = Self {
             connections,
             timing,
-            control,
+            wanted,
         };
         (session, orders)
     }
 
-    pub fn set_wanted(&self, width: u32, height: u32) {
-        let _ = self.control.send(Control::Wanted { width, height });
-    }
-
-    pub fn pause(&self, paused: bool) {
-        let _ = self.control.send(Control::Pause(paused));
+    pub fn set_wanted(&self, wanted: Wanted) {
+        let _ = self.wanted.send(wanted);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::plan::Codec;
 use crate::progress::Progress;
 use crate::report::{FanoutReport, Step};
 use crate::server::Watched;
-use crate::signaling::{Adapter, Server, Session};
+use crate::signaling::{Adapter, Server, Session, Wanted};
 
 /// Rate at which everyone is waited for, per second.
 const WARM_RATE: f64 = 20.0;
@@ -106,7 +106,7 @@ pub async fn run(server: &Server, name: &str, media: MediaHandle, plan: Plan) ->
         for session in receivers {
             if let Some(&connection) = session.connections.first() {
                 let first = tokio::time::timeout(FIRST_MEDIA, media.first_media(connection)).await;
-                first.map_err(|_| ScenarioError::Nothing)??;
+                first.map_err(|_| ScenarioError::NoMedia(FIRST_MEDIA))??;
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::transports::Transports;
-use super::{Control, Join, Session, SignalingError, Subscribe, Timing};
+use super::{Join, Session, SignalingError, Subscribe, Timing};
 use crate::media::MediaHandle;
 use crate::plan::{ConnectionPlan, Publication};
 use crate::sdp::{Answering, Description, Receiving, answer, offer};
@@ -82,11 +82,12 @@ impl Janus {
             let mut keep_alive = tokio::time::interval(KEEP_ALIVE);
             loop {
                 tokio::select! {
-                    order = orders.recv() => match order {
-                        Some(Control::Leave) | None => break,
-                        // Layers of simulcast and pauses are not part of any comparison.
-                        Some(_) => {}
-                    },
+                    // Layers of simulcast are not part of any comparison.
+                    wanted = orders.recv() => {
+                        if wanted.is_none() {
+                            break;
+                        }
+                    }
                     _ = keep_alive.tick() => {
                         if link.keep_alive().await.is_err() {
                             break;

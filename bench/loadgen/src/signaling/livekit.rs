@@ -2,29 +2,27 @@
 //! offer. Protocol 0: one connection to publish (the client offers), one to subscribe (the server offers).
 
 mod messages;
+mod socket;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
-use futures_util::{SinkExt, StreamExt};
 use prost::Message as _;
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use self::messages::{
     AddTrack, ClientInfo, ConnectionSettings, JoinRequest, JoinResponse, Leave, Participant, Ping, Request, Response,
-    SessionDescription, SignalRequest, SignalResponse, SimulcastCodec, Target, TrackSource, TrackType,
+    SessionDescription, SimulcastCodec, Target, TrackSource, TrackType,
     UpdateTrackSettings, VideoLayer, WrappedJoinRequest,
 };
+use self::socket::Socket;
 use super::sections::Sections;
 use super::token::Credentials;
 use super::transports::Transports;
-use super::{Control, Join, Session, SignalingError, Subscribe, Timing};
+use super::{Join, Session, SignalingError, Subscribe, Timing, Wanted};
 use crate::media::MediaHandle;
 use crate::plan::{Codec, ConnectionPlan, Kind, Local, Publication};
 use crate::sdp::{Answering, Description, Receiving, answer};
@@ -104,7 +102,7 @@ impl LiveKit {
 }
 
 /// Lives as long as the session.
-async fn attend(mut client: Client, mut socket: Socket, mut orders: UnboundedReceiver<Control>) {
+async fn attend(mut client: Client, mut socket: Socket, mut orders: UnboundedReceiver<Wanted>) {
     let mut ping = tokio::time::interval(client.ping_interval);
     loop {
         tokio::select! {
@@ -118,15 +116,11 @@ async fn attend(mut client: Client, mut socket: Socket, mut orders: UnboundedRec
                 _ => break,
             },
             order = orders.recv() => match order {
-                Some(Control::Wanted { width, height }) => {
-                    client.size = (width, height);
+                Some(wanted) => {
+                    client.wanted = wanted;
                     client.update_settings(client.tracks.clone());
                 }
-                Some(Control::Pause(paused)) => {
-                    client.join.paused = paused;
-                    client.update_settings(client.tracks.clone());
-                }
-                Some(Control::Leave) | None => {
+                None => {
                     client.tell(Request::Leave(Leave { can_reconnect: false, reason: CLIENT_INITIATED }));
                     let _ = socket.send_all(&mut client.outgoing).await;
                     break;
@@ -138,7 +132,7 @@ async fn attend(mut client: Client, mut socket: Socket, mut orders: UnboundedRec
             break;
         }
     }
-    let _ = socket.inner.close(None).await;
+    socket.close().await;
 }
 
 /// One transport, from this side and (once it has described itself) from the server's.
@@ -177,7 +171,7 @@ struct Client {
     tracks: Vec<String>,
     /// Tracks that the server has not registered yet: they must be before they are offered.
     unpublished: Vec<String>,
-    size: (u32, u32),
+    wanted: Wanted,
     outgoing: VecDeque<Request>,
 }
 
@@ -197,7 +191,7 @@ impl Client {
             sid: String::new(),
             tracks: Vec::new(),
             unpublished,
-            size: (0, 0),
+            wanted: Wanted::default(),
             outgoing: VecDeque::new(),
         }
     }
@@ -382,7 +376,7 @@ impl Client {
                 new.push(track.sid.clone());
             }
         }
-        if self.join.paused || self.size != (0, 0) {
+        if self.join.paused || self.wanted != Wanted::default() {
             self.update_settings(new);
         }
     }
@@ -395,8 +389,8 @@ impl Client {
             track_sids,
             disabled: self.join.paused,
             quality: 2,
-            width: self.size.0,
-            height: self.size.1,
+            width: self.wanted.width,
+            height: self.wanted.height,
         }));
     }
 
@@ -462,49 +456,4 @@ fn add_track(publication: &Publication) -> AddTrack {
 fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |time| time.as_millis() as i64)
-}
-
-/// Messages in binary WebSocket frames.
-struct Socket {
-    inner: WebSocketStream<MaybeTlsStream<TcpStream>>,
-}
-
-impl Socket {
-    async fn connect(address: &str, path: &str) -> Result<Self, SignalingError> {
-        match tokio_tungstenite::connect_async(format!("ws://{address}{path}")).await {
-            Ok((inner, _)) => Ok(Self { inner }),
-            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
-                let body = response.body().as_deref().unwrap_or_default();
-                let text = String::from_utf8_lossy(&body[..body.len().min(500)]).into_owned();
-                Err(SignalingError::Refused(format!("{} {text}", response.status())))
-            }
-            Err(error) => Err(SignalingError::Unreachable(format!("{address}: {error}"))),
-        }
-    }
-
-    /// The next message that means something to us; `None`: the socket was closed.
-    async fn next(&mut self) -> Result<Option<Response>, SignalingError> {
-        loop {
-            let frame = match self.inner.next().await {
-                None | Some(Ok(Message::Close(_))) => return Ok(None),
-                Some(Ok(Message::Binary(frame))) => frame,
-                Some(Ok(_)) => continue,
-                Some(Err(error)) => return Err(SignalingError::Unreachable(error.to_string())),
-            };
-            let response =
-                SignalResponse::decode(frame).map_err(|error| SignalingError::Protocol(error.to_string()))?;
-            if response.message.is_some() {
-                return Ok(response.message);
-            }
-        }
-    }
-
-    async fn send_all(&mut self, requests: &mut VecDeque<Request>) -> Result<(), SignalingError> {
-        while let Some(request) = requests.pop_front() {
-            let request = SignalRequest { message: Some(request) };
-            let sent = self.inner.send(Message::binary(request.encode_to_vec())).await;
-            sent.map_err(|error| SignalingError::Unreachable(error.to_string()))?;
-        }
-        Ok(())
-    }
 }

@@ -16,7 +16,7 @@ use self::proto::signaling_service_client::SignalingServiceClient;
 use super::sections::Sections;
 use super::token::Credentials;
 use super::transports::Transports;
-use super::{Control, Join, Session, SignalingError, Subscribe, Timing};
+use super::{Join, Session, SignalingError, Subscribe, Timing, Wanted};
 use crate::media::MediaHandle;
 use crate::plan::{Codec, ConnectionPlan, Kind, Local};
 use crate::sdp::{Description, Receiving};
@@ -250,10 +250,10 @@ async fn attend(
     mut negotiation: Negotiation,
     asks: Sender<proto::SessionRequest>,
     mut answers: Streaming<proto::SessionResponse>,
-    mut orders: UnboundedReceiver<Control>,
-    mut paused: bool,
+    mut orders: UnboundedReceiver<Wanted>,
+    paused: bool,
 ) {
-    let mut size = (0, 0);
+    let mut wanted = Wanted::default();
     let mut tracks: Vec<String> = Vec::new();
     let mut id = 2;
     loop {
@@ -262,7 +262,7 @@ async fn attend(
                 Ok(Some(told)) => match told.message {
                     Some(Told::TrackSubscribed(subscribed)) => {
                         tracks.push(subscribed.track_id.clone());
-                        if !paused && size == (0, 0) { Vec::new() } else { vec![subscribed.track_id] }
+                        if !paused && wanted == Wanted::default() { Vec::new() } else { vec![subscribed.track_id] }
                     }
                     Some(Told::Left(_)) | None => break,
                     Some(told) => {
@@ -277,16 +277,14 @@ async fn attend(
                 _ => break,
             },
             order = orders.recv() => match order {
-                Some(Control::Wanted { width, height }) => {
-                    size = (width, height);
+                Some(size) => {
+                    wanted = size;
                     tracks.clone()
                 }
-                Some(Control::Pause(pause)) => {
-                    paused = pause;
-                    tracks.clone()
-                }
-                Some(Control::Leave) | None => {
+                None => {
                     let _ = asks.send(request(id, Ask::Leave(proto::Leave {}))).await;
+                    // Until the server has taken leave.
+                    while let Ok(Some(_)) = answers.message().await {}
                     break;
                 }
             },
@@ -295,8 +293,8 @@ async fn attend(
             let settings = proto::UpdateTrackSettings {
                 track_ids: changed,
                 disabled: paused,
-                width: size.0,
-                height: size.1,
+                width: wanted.width,
+                height: wanted.height,
                 ..Default::default()
             };
             id += 1;

@@ -126,8 +126,8 @@ impl Relay {
             },
         );
         tokio::task::spawn_local(async move {
-            // The relay knows no orders but leaving, which closing the connection is.
-            while orders.recv().await.is_some_and(|order| order != super::Control::Leave) {}
+            // The relay has no layers.
+            while orders.recv().await.is_some() {}
             drop((stream, transports));
         });
         Ok(session)

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::token::Credentials;
 use super::transports::Transports;
-use super::{Control, Join, Session, SignalingError, Subscribe, Timing};
+use super::{Join, Session, SignalingError, Subscribe, Timing};
 use crate::media::MediaHandle;
 use crate::plan::ConnectionPlan;
 use crate::sdp::{Description, Receiving, offer};
@@ -73,7 +73,8 @@ impl Whip {
         let (session, mut orders) = Session::new(vec![local.id], timing);
         let server = Self::new(&self.address, &self.credentials);
         tokio::task::spawn_local(async move {
-            while orders.recv().await.is_some_and(|order| order != Control::Leave) {}
+            // WHEP has no layers.
+            while orders.recv().await.is_some() {}
             drop(transports);
             let _ = server.request(Method::DELETE, &resource, &token, String::new()).await;
         });
