@@ -22,6 +22,7 @@ from av.packet import Packet
 
 from bench import record
 from tests.e2e.harness.media import loudness, picture
+from tests.e2e.harness.pages import until
 from tests.e2e.harness.server import Server, token
 from tests.e2e.test_whip_whep import HttpPeer
 
@@ -122,6 +123,8 @@ async def test_every_adapter_delivers_all(load: Load, server: Server, adapter: s
     check(step, streams=4)
     assert step["offered_pps"] == pytest.approx(4 * 30 * 5, rel=0.1)
     assert step["counts"]["feedback_sent"] > 0
+    # Nobody waits for the server to miss them.
+    await until(server.metrics, lambda metrics: metrics["pysfu_participants"] == 0, 2, "their leaving")
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
@@ -135,6 +138,14 @@ async def test_what_a_protocol_has_no_words_for_is_said(load: Load, server: Serv
         await load("fanout", url_of(server, "whip"), "--mesh", "--publishers", "2")
     with pytest.raises(LoadError, match="is no URL of a server"):
         await load("fanout", "http://127.0.0.1:1")
+    with pytest.raises(LoadError, match="there is no process 999999999"):
+        await load("fanout", url_of(server, "pysfu"), "--server-pid", "999999999")
+    with pytest.raises(LoadError, match=r"nowhere/vp8-single.ivf: No such file.*`make recordings`"):
+        await load("fanout", url_of(server, "pysfu"), "--recorded", "vp8", "--recordings", "nowhere")
+    wrong = ("--steps", "0"), ("--seconds", "-1"), ("--receive-loss", "2"), ("--video", "1150"), ("--video", "9000x1")
+    for arguments in wrong:
+        with pytest.raises(LoadError, match=r"invalid value|unexpected argument"):
+            await load("fanout", url_of(server, "pysfu"), *arguments)
     with pytest.raises(LoadError, match=r"cannot be reached: 127\.0\.0\.1:1: .*refused"):
         await load("fanout", "livekit+ws://127.0.0.1:1")
 

@@ -48,7 +48,10 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Start)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Start)?;
     let local = tokio::task::LocalSet::new();
     let done = local.block_on(&runtime, async {
         match command {
@@ -102,9 +105,10 @@ impl Common {
     fn watched(&self) -> Result<Option<Watched>, Failure> {
         let cpu = self.server_cpu;
         match self.server_pid.map(|pid| Watched { pid, cpu }) {
-            Some(watched) if !watched.is_there() => {
-                Err(Failure::Usage(format!("--server-pid: there is no process {}", watched.pid)))
-            }
+            Some(watched) if !watched.is_there() => Err(Failure::Usage(format!(
+                "--server-pid: there is no process {}",
+                watched.pid
+            ))),
             watched => Ok(watched),
         }
     }

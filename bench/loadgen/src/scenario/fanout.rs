@@ -171,9 +171,8 @@ impl Run<'_> {
             if plan.switch_every.is_some()
                 && let Some(&(width, height)) = self.sizes.next()
             {
-                self.sessions
-                    .iter()
-                    .for_each(|session| session.set_wanted(width, height));
+                let wanted = Wanted { width, height };
+                self.sessions.iter().for_each(|session| session.set_wanted(wanted));
             }
             self.progress.sleep(&format!("measuring: {what}"), part).await;
             left -= part;

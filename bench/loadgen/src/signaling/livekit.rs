@@ -15,8 +15,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::messages::{
     AddTrack, ClientInfo, ConnectionSettings, JoinRequest, JoinResponse, Leave, Participant, Ping, Request, Response,
-    SessionDescription, SimulcastCodec, Target, TrackSource, TrackType,
-    UpdateTrackSettings, VideoLayer, WrappedJoinRequest,
+    SessionDescription, SimulcastCodec, Target, TrackSource, TrackType, UpdateTrackSettings, VideoLayer,
+    WrappedJoinRequest,
 };
 use self::socket::Socket;
 use super::sections::Sections;
