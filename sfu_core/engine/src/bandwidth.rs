@@ -16,8 +16,10 @@ mod standing;
 mod step;
 mod streams;
 mod trendline;
+mod values;
 
 pub use rate::State;
+pub use values::{Demand, Estimate, Kind, Limits, Probe, ProbeId};
 use wire::rtcp::{ccfb, twcc};
 
 use acknowledged::{Acknowledged, BRIEF, STEADY};
@@ -44,8 +46,8 @@ const SILENCE_FACTOR: f64 = 0.8;
 const SHORT_SILENCE: u64 = 1_500_000;
 /// The target taken up again, as a share of the one before.
 const AFTER_SILENCE: f64 = 0.85;
-/// REMB counts while there was no feedback on packets for so long, microseconds.
-const FEEDBACK_LASTS: u64 = 5_000_000;
+/// What REMB allows is taken up at most this many times per second, as a claim that nothing proves.
+const REMB_GROWTH: f64 = 2.0;
 /// Repair never takes more of the target than this share away from media.
 const MOST_REPAIR: f64 = 0.5;
 /// Metrics of one RFC 8888 report that are looked at.
@@ -53,80 +55,6 @@ const MOST_METRICS: usize = 4_096;
 
 /// A queue of so many milliseconds is small.
 const SMALL_QUEUE: f64 = 20.0;
-
-/// Bits per second.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
-    pub start: f64,
-    pub min: f64,
-    pub max: f64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Media,
-    Audio,
-    Rtx,
-    Fec,
-    Padding,
-}
-
-/// Names a cluster while its packets are on their way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProbeId(pub(crate) u8);
-
-impl ProbeId {
-    /// Few enough for three bits, with one left for "none".
-    const COUNT: u8 = 7;
-
-    fn tag(self) -> u8 {
-        self.0
-    }
-}
-
-/// Bits per second of all subscriptions together.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Demand {
-    /// What is allocated now.
-    pub allocated: f64,
-    /// What it would be with the next layer up; `most` where there is none.
-    pub next: f64,
-    /// With everything at its best: more is useless.
-    pub most: f64,
-}
-
-/// A cluster of packets to send now.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Probe {
-    pub id: ProbeId,
-    pub bits_per_second: f64,
-    /// At least so many bytes and so many packets.
-    pub bytes: u32,
-    pub packets: u32,
-    /// Microseconds that they take at the rate.
-    pub duration: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
-    /// Bits per second, everything included.
-    pub target: f64,
-    /// The target less what repair (RTX, FEC) takes now.
-    pub media: f64,
-    pub state: State,
-    /// Share of packets lost of late.
-    pub loss: f64,
-    /// Microseconds, once known.
-    pub round_trip: Option<u64>,
-    /// Bits per second that arrive, once known.
-    pub acknowledged: Option<f64>,
-    /// Less is sent than could be.
-    pub is_limited: bool,
-    /// Milliseconds that packets wait in a queue.
-    pub queue: f64,
-    /// Others keep the queue full.
-    pub is_contended: bool,
-}
 
 /// Call [`Self::poll`] after feedback and every 5 to 50 ms.
 #[derive(Debug)]
@@ -148,7 +76,8 @@ pub struct Bandwidth {
     /// Bytes sent since the last look.
     sent: u64,
     sent_repair: u64,
-    remb: Option<f64>,
+    /// When REMB last came.
+    remb_at: Option<u64>,
     round_trip: Option<u64>,
     /// Microseconds from sending to feedback, smoothed.
     loop_delay: Option<f64>,
@@ -202,7 +131,7 @@ impl Bandwidth {
             prober: Prober::new(now, limits.start),
             sent: 0,
             sent_repair: 0,
-            remb: None,
+            remb_at: None,
             round_trip: None,
             loop_delay: None,
             told_at: None,
@@ -280,12 +209,18 @@ impl Bandwidth {
         self.on_feedback(now, batch);
     }
 
-    /// What the receiver estimates itself: the only word of those without feedback on packets.
+    /// What the receiver estimates itself: the only word of those without feedback on packets, and not heard from others.
     pub fn on_remb(&mut self, now: u64, bits_per_second: u64) {
-        self.remb = Some(bits_per_second as f64);
-        if !self.has_feedback(now) {
-            self.unanswered_since = None;
+        if self.told_at.is_some() {
+            return;
         }
+        let claimed = (bits_per_second as f64).clamp(self.limits.min, self.limits.max);
+        let before = self.remb_at.replace(now).unwrap_or(now);
+        let passed = (now.saturating_sub(before) as f64 / 1e6).min(1.0);
+        let reachable = self.rate.target() * REMB_GROWTH.powf(passed);
+        self.rate.cap(claimed);
+        self.rate.restore(claimed.min(reachable));
+        self.unanswered_since = None;
     }
 
     pub fn on_round_trip(&mut self, _now: u64, round_trip: u64) {
@@ -321,6 +256,7 @@ impl Bandwidth {
             round_trip: self.loop_delay(),
             is_contended: self.contention.is_contended(),
             is_volatile: self.rate.is_volatile(),
+            is_experienced: self.rate.is_experienced(),
         };
         self.prober.poll(now, situation)
     }
@@ -351,16 +287,11 @@ impl Bandwidth {
     }
 
     fn target(&self) -> f64 {
-        let remb = self.remb.filter(|_| self.told_at.is_none()).unwrap_or(f64::INFINITY);
         let loss = [self.losses.limit(), self.losses.trial()]
             .into_iter()
             .flatten()
             .fold(f64::INFINITY, f64::min);
-        self.rate
-            .target()
-            .min(loss)
-            .min(remb)
-            .clamp(self.limits.min, self.limits.max)
+        self.rate.target().min(loss).clamp(self.limits.min, self.limits.max)
     }
 
     fn on_status(&mut self, now: u64, sequence: u16, arrival: Option<i64>, batch: &mut Batch) {
@@ -420,7 +351,7 @@ impl Bandwidth {
             if now.saturating_sub(since) < SHORT_SILENCE {
                 self.rate.restore(target * AFTER_SILENCE);
             } else {
-                self.prober.aim_at(target);
+                self.prober.aim_at(now, target);
             }
         }
         let delay = now.saturating_sub(sent) as f64;
@@ -499,9 +430,6 @@ impl Bandwidth {
     /// (RFC 8083 section 4.1 ends in the same place).
     fn watch_silence(&mut self, now: u64) {
         let Some(since) = self.unanswered_since else { return };
-        if self.remb.is_some() && self.told_at.is_none() {
-            return;
-        }
         if now.saturating_sub(since) > self.patience() {
             self.before_silence.get_or_insert((now, self.target()));
             self.rate.cap((self.target() * SILENCE_FACTOR).max(self.limits.min));
@@ -514,10 +442,6 @@ impl Bandwidth {
         SILENCE + (SILENT_GAPS * self.gap) as u64 + if self.is_resumed { 2 * self.loop_delay() } else { 0 }
     }
 
-    fn has_feedback(&self, now: u64) -> bool {
-        self.told_at.is_some_and(|at| now.saturating_sub(at) < FEEDBACK_LASTS)
-    }
-
     /// A small queue leaves time to measure well.
     fn acknowledged_rate(&self, queue: f64) -> Option<f64> {
         let span = if queue < SMALL_QUEUE { STEADY } else { BRIEF };
@@ -527,5 +451,16 @@ impl Bandwidth {
 
     fn loop_delay(&self) -> u64 {
         self.loop_delay.map_or(200_000, |delay| delay as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Beside the ring of packets sent: 2 KB to 16 KB, by the rate.
+    #[test]
+    fn a_subscriber_costs_little() {
+        assert!(size_of::<Bandwidth>() <= 5_000, "{}", size_of::<Bandwidth>());
     }
 }

@@ -16,6 +16,8 @@ const MOST_INHERENT: f64 = 0.35;
 const DOUBT: f64 = 4.0;
 /// Doubt that an overfull queue takes away: losses while it is full are losses of congestion.
 const DOUBT_BESIDE_QUEUE: f64 = 1.0;
+/// By how many nats no limit must explain them better, once there is one.
+const DOUBT_LIMITED: f64 = 2.0;
 /// A queue of so many milliseconds is one that could overflow.
 const QUEUE: f64 = 30.0;
 /// Loss beyond this that is thought the path's own is put to the test: the rate falls to this share for so many
@@ -25,6 +27,7 @@ const TRIAL: f64 = 0.75;
 const TRIAL_LASTS: u32 = 2;
 /// Observations between tests. Fewer see a change of path sooner, more cost less of the rate.
 const BETWEEN_TRIALS: u32 = 50;
+const BETWEEN_TRIALS_LIMITED: u32 = 16;
 /// Growth of the limit per observation in which loss is back at what is inherent.
 const GROWTH: f64 = 1.06;
 
@@ -108,7 +111,8 @@ impl Losses {
         self.newest = (self.newest + 1) % OBSERVATIONS;
         self.len = (self.len + 1).min(OBSERVATIONS);
         let observation = Observation {
-            rate: open.bytes as f64 * 8e6 / lasted as f64,
+            // The last packet takes time after the last time of sending.
+            rate: open.bytes as f64 * (1.0 - 1.0 / f64::from(open.packets)) * 8e6 / lasted as f64,
             packets: f64::from(open.packets),
             lost: f64::from(open.lost),
             has_queue: open.queue > QUEUE,
@@ -153,7 +157,10 @@ impl Losses {
             return;
         }
         let (unlimited, inherent) = self.likelihood(f64::INFINITY);
-        let doubt = DOUBT - (DOUBT - DOUBT_BESIDE_QUEUE) * (beside_queue / lost);
+        let doubt = match self.limit {
+            None => DOUBT - (DOUBT - DOUBT_BESIDE_QUEUE) * (beside_queue / lost),
+            Some(_) => -DOUBT_LIMITED,
+        };
         let mut best = (unlimited + doubt, inherent, None);
         let from = self.limit.unwrap_or(target).min(target);
         let delivered = last.rate * (1.0 - last.lost / last.packets) / (1.0 - self.inherent);
@@ -176,7 +183,12 @@ impl Losses {
             (None, Some(limit)) => Some(limit * GROWTH).filter(|&limit| limit < target),
             (found, _) => found,
         };
-        if self.limit.is_none() && self.inherent > SUSPICIOUS && self.since_trial >= BETWEEN_TRIALS {
+        let between = if self.limit.is_some() {
+            BETWEEN_TRIALS_LIMITED
+        } else {
+            BETWEEN_TRIALS
+        };
+        if self.inherent > SUSPICIOUS && self.since_trial >= between {
             self.since_trial = 0;
             self.trial = target.min(last.rate) * TRIAL;
         }
@@ -216,5 +228,73 @@ impl Losses {
                 self.observations[(self.newest + OBSERVATIONS - back) % OBSERVATIONS],
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Packets of 1,250 bytes at `rate` of 2 Mb/s at most, for so many seconds, each lost with the probability told for
+    /// the rate. Sends what it may.
+    fn run(seconds: u64, queue: f64, lost: impl Fn(f64) -> f64) -> (Losses, f64) {
+        let mut losses = Losses::new();
+        let (mut now, mut random) = (0.0, 12_345_u64);
+        let wanted = 2e6;
+        let mut next_update = 0.0;
+        let mut sum = (0.0, 0.0);
+        while now < seconds as f64 * 1e6 {
+            let rate = [losses.limit(), losses.trial()]
+                .into_iter()
+                .flatten()
+                .fold(wanted, f64::min);
+            now += 10_000.0 * 1e6 / rate;
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let chance = (random >> 40) as f64 / (1_u64 << 24) as f64;
+            losses.push(now as u64, 1_250, chance < lost(rate));
+            if now > next_update {
+                losses.update(queue, wanted);
+                next_update = now + 50_000.0;
+            }
+            if now > 5e6 {
+                sum = (sum.0 + rate, sum.1 + 1.0);
+            }
+        }
+        (losses, sum.0 / sum.1)
+    }
+
+    #[test]
+    fn loss_at_any_rate_limits_nothing() {
+        for share in [0.02, 0.05, 0.1, 0.2] {
+            let (losses, mean) = run(60, 3.0, |_| share);
+            assert!(mean > 0.93 * 2e6, "{share}: {mean}");
+            assert!(
+                (losses.inherent() - share).abs() < 0.03 && (losses.recent() - share).abs() < 0.08,
+                "{share}"
+            );
+        }
+    }
+
+    #[test]
+    fn loss_above_a_rate_limits_to_it() {
+        for (limit, share) in [(1e6, 0.0), (1.5e6, 0.0), (1e6, 0.05)] {
+            let (_, mean) = run(60, 3.0, |rate| share + (1.0 - share) * (1.0 - limit / rate).max(0.0));
+            assert!((0.8 * limit..1.15 * limit).contains(&mean), "{limit} {share}: {mean}");
+        }
+    }
+
+    #[test]
+    fn what_arrived_after_all_is_no_loss() {
+        let mut losses = Losses::new();
+        for index in 0..100 {
+            losses.push(index * 5_000, 1_250, index % 2 == 0);
+            if index % 2 == 0 {
+                losses.found();
+            }
+        }
+        losses.update(0.0, 1e6);
+        assert_eq!((losses.recent(), losses.limit()), (0.0, None));
     }
 }

@@ -10,8 +10,12 @@ const FEWEST_PACKETS: u32 = 5;
 const FIRST: f64 = 4.0;
 /// After a success the next one is this much higher.
 const NEXT: f64 = 2.5;
-/// Later probes: the most they exceed the target by.
-const LATER: f64 = 2.0;
+/// Where congestion was met before, the most that a probe exceeds the target by, and where capacity keeps changing. A short
+/// cluster finds room among the packets of others as well: more takes it from them before they can tell.
+const LATER: f64 = 1.4;
+const LATER_VOLATILE: f64 = 2.0;
+/// And the time for which what it found is tried before the next one, beside a round trip, microseconds.
+const TRY: u64 = 150_000;
 const TOWARD_DEMAND: f64 = 4.0;
 /// A probe toward a layer asks for this much more than the layer, so that it fits with something to spare.
 const MARGIN: f64 = 1.15;
@@ -44,6 +48,9 @@ pub(super) struct Prober {
     cluster: Option<Cluster>,
     /// Rate of a probe that follows from the last result.
     follow_up: Option<f64>,
+    follow_up_at: u64,
+    /// Rate that the path carried before it fell silent.
+    known: f64,
     next_at: u64,
     wait: u64,
     idle_wait: u64,
@@ -66,6 +73,8 @@ pub(super) struct Situation {
     pub(super) round_trip: u64,
     pub(super) is_contended: bool,
     pub(super) is_volatile: bool,
+    /// Congestion was met before.
+    pub(super) is_experienced: bool,
 }
 
 #[derive(Debug)]
@@ -91,12 +100,20 @@ struct Span {
     last_bytes: u32,
 }
 
+impl Situation {
+    fn later(&self) -> f64 {
+        self.target * if self.is_volatile { LATER_VOLATILE } else { LATER }
+    }
+}
+
 impl Prober {
     pub(super) fn new(now: u64, start: f64) -> Self {
         Self {
             next_id: 0,
             cluster: None,
             follow_up: Some(start * FIRST),
+            follow_up_at: now,
+            known: 0.0,
             next_at: now,
             wait: SHORTEST_WAIT,
             idle_wait: FIRST_IDLE_WAIT,
@@ -119,7 +136,12 @@ impl Prober {
         let calm = if situation.is_volatile { CALM_VOLATILE } else { CALM };
         let idle_until = if situation.is_limited { self.idle_until } else { 0 };
         let useful = situation.demand.most.min(situation.most);
+        let is_due = self.follow_up.is_none() || now >= self.follow_up_at || !situation.is_experienced;
+        if !is_due {
+            return None;
+        }
         let rate = match self.follow_up.take() {
+            Some(rate) if situation.is_experienced => rate.min(situation.later().max(self.known)),
             Some(rate) => rate,
             None if now < self.next_at.max(idle_until) || situation.calm_for < calm => return None,
             None => self.aim(situation)?,
@@ -174,9 +196,9 @@ impl Prober {
             self.fail(now);
             return None;
         };
-        let ordered = cluster.rate;
+        let (ordered, started) = (cluster.rate, cluster.ordered);
         self.cluster = None;
-        if arrived < FULL * sent {
+        if arrived < FULL * sent.min(ordered) {
             // Found where it ends, unless a few packets were held up: a second cluster tells.
             self.next_at = now + self.wait;
             self.follow_up = Some(ordered).filter(|_| !std::mem::replace(&mut self.is_repeated, true));
@@ -187,11 +209,13 @@ impl Prober {
         self.wait = SHORTEST_WAIT;
         self.next_at = now;
         self.follow_up = Some(proven * NEXT);
+        self.follow_up_at = now + now.saturating_sub(started) + TRY;
         Some(proven)
     }
 
     /// Congestion: what was planned before it is void.
     pub(super) fn on_congestion(&mut self) {
+        self.known = 0.0;
         self.follow_up = None;
     }
 
@@ -202,8 +226,10 @@ impl Prober {
     }
 
     /// The path carried this rate before it fell silent.
-    pub(super) fn aim_at(&mut self, rate: f64) {
+    pub(super) fn aim_at(&mut self, now: u64, rate: f64) {
         self.follow_up = Some(rate);
+        self.follow_up_at = now;
+        self.known = rate;
     }
 
     fn aim(&mut self, situation: Situation) -> Option<f64> {
@@ -224,7 +250,7 @@ impl Prober {
                 None
             });
         }
-        Some(target * LATER)
+        Some(situation.later())
     }
 
     fn fail(&mut self, now: u64) {
@@ -259,5 +285,155 @@ impl Span {
         let lasted = self.last.checked_sub(self.first)?;
         // A burst that arrives within a tick of the feedback's clock is faster than can be told.
         (self.packets > 1).then(|| f64::from(bytes) * 8e6 / lasted.max(250) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITUATION: Situation = Situation {
+        target: 300e3,
+        most: 10e6,
+        demand: Demand {
+            allocated: 300e3,
+            next: 1e6,
+            most: 5e6,
+        },
+        is_limited: false,
+        is_near_capacity: false,
+        calm_for: 10_000_000,
+        queue: 0.0,
+        round_trip: 100_000,
+        is_contended: false,
+        is_volatile: false,
+        is_experienced: false,
+    };
+
+    /// Sends a cluster as ordered, and tells of its arrival through a path of `capacity`.
+    fn send(prober: &mut Prober, probe: Probe, now: u64, capacity: f64, lost: impl Fn(u32) -> bool) -> Option<f64> {
+        let bytes = probe.bytes.div_ceil(probe.packets);
+        let spacing = f64::from(bytes) * 8e6 / probe.bits_per_second;
+        let service = (f64::from(bytes) * 8e6 / capacity).max(spacing);
+        for index in 0..probe.packets {
+            prober.on_sent(
+                probe.id,
+                u64::from(index),
+                now + (f64::from(index) * spacing) as u64,
+                bytes,
+            );
+        }
+        for index in (0..probe.packets).filter(|&index| !lost(index)) {
+            prober.on_arrived(probe.id, (f64::from(index) * service) as i64, bytes);
+        }
+        prober.result(now + 200_000, u64::from(probe.packets) - 1)
+    }
+
+    fn poll(prober: &mut Prober, now: u64, target: f64) -> Option<Probe> {
+        prober.poll(now, Situation { target, ..SITUATION })
+    }
+
+    #[test]
+    fn the_first_probes_climb_to_where_the_path_ends() {
+        let mut prober = Prober::new(0, 300e3);
+        let (mut target, mut now) = (300e3, 0);
+        let mut rates = Vec::new();
+        while let Some(probe) = poll(&mut prober, now, target) {
+            rates.push((probe.bits_per_second / 1e3) as u32);
+            target = f64::max(target, send(&mut prober, probe, now, 2e6, |_| false).unwrap_or(0.0));
+            now += 200_000;
+        }
+        assert_eq!(rates[..2], [1_200, 3_000]);
+        assert!(
+            rates.len() <= 3 && (1.85e6..2e6).contains(&target),
+            "{rates:?} {target}"
+        );
+    }
+
+    #[test]
+    fn no_more_than_is_useful() {
+        let mut prober = Prober::new(0, 3e6);
+        let probe = poll(&mut prober, 0, 3e6).unwrap();
+        assert!(probe.bits_per_second <= 5e6 * MARGIN);
+        assert!(probe.bytes >= 5e6 as u32 / 8 / 50 && probe.packets >= FEWEST_PACKETS);
+        let mut satisfied = Prober::new(0, 6e6);
+        assert_eq!(poll(&mut satisfied, 0, 6e6), None);
+    }
+
+    #[test]
+    fn a_limited_sender_probes_for_its_next_layer() {
+        let mut prober = Prober::new(0, 300e3);
+        let probe = poll(&mut prober, 0, 300e3).unwrap();
+        send(&mut prober, probe, 0, 1e9, |_| true);
+        let limited = Situation {
+            is_limited: true,
+            target: 500e3,
+            ..SITUATION
+        };
+        let probe = prober.poll(5_000_000, limited).unwrap();
+        assert!((1e6..1.3e6).contains(&probe.bits_per_second));
+        send(&mut prober, probe, 5_000_000, 600e3, |_| false);
+        // What was granted did harm: it waits longer each time.
+        prober.on_revoked(6_000_000);
+        assert_eq!(prober.poll(10_000_000, limited), None);
+        assert!(prober.poll(14_000_000, limited).is_some());
+    }
+
+    #[test]
+    fn not_when_it_would_disturb() {
+        for situation in [
+            Situation {
+                queue: 20.0,
+                ..SITUATION
+            },
+            Situation {
+                is_contended: true,
+                ..SITUATION
+            },
+            Situation {
+                calm_for: 1_000_000,
+                ..SITUATION
+            },
+            Situation {
+                calm_for: 3_000_000,
+                is_near_capacity: true,
+                ..SITUATION
+            },
+            Situation {
+                target: 6e6,
+                ..SITUATION
+            },
+        ] {
+            let mut prober = Prober::new(0, 300e3);
+            prober.on_congestion();
+            assert_eq!(prober.poll(10_000_000, situation), None, "{situation:?}");
+        }
+    }
+
+    #[test]
+    fn too_few_or_none_tell_nothing() {
+        let mut prober = Prober::new(0, 300e3);
+        let probe = poll(&mut prober, 0, 300e3).unwrap();
+        assert_eq!(send(&mut prober, probe, 0, 1e9, |index| index % 2 == 0), None);
+        let mut forgotten = Prober::new(0, 300e3);
+        let first = poll(&mut forgotten, 0, 300e3).unwrap();
+        assert_eq!(poll(&mut forgotten, 500_000, 300e3), None);
+        let second = [2_000_000, 4_000_000]
+            .into_iter()
+            .find_map(|now| poll(&mut forgotten, now, 300e3))
+            .unwrap();
+        assert_ne!(first.id, second.id);
+    }
+
+    #[test]
+    fn arriving_at_once_proves_no_more_than_was_sent() {
+        let mut prober = Prober::new(0, 300e3);
+        let probe = poll(&mut prober, 0, 300e3).unwrap();
+        let bytes = probe.bytes.div_ceil(probe.packets);
+        for index in 0..probe.packets {
+            prober.on_sent(probe.id, u64::from(index), u64::from(index) * 4_000, bytes);
+            prober.on_arrived(probe.id, 5, bytes);
+        }
+        assert!(prober.result(200_000, 99).is_some_and(|rate| rate <= 1.2e6));
     }
 }

@@ -111,6 +111,11 @@ impl Rate {
         now.saturating_sub(self.overused_at)
     }
 
+    /// Whether the path was ever found full.
+    pub(super) fn is_experienced(&self) -> bool {
+        self.usual.is_some()
+    }
+
     /// Whether the path's capacity keeps changing.
     pub(super) fn is_volatile(&self) -> bool {
         self.volatility > VOLATILE
@@ -320,5 +325,161 @@ impl Rate {
             }
             _ => (rate, 0.001),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALM: Signal = Signal {
+        usage: Usage::Normal,
+        queue: 0.0,
+        noise: 1.0,
+        acknowledged: Some(1e6),
+        sent: 0,
+        is_limited: false,
+        is_contended: false,
+        has_overflowed: false,
+        round_trip: 100_000,
+    };
+
+    /// Feedback each 100 ms from a second on.
+    fn follow(rate: &mut Rate, from: u64, count: u64, signal: impl Fn(f64) -> Signal) -> f64 {
+        for index in 0..count {
+            let now = (from * 10 + index) * 100_000;
+            let target = rate.target();
+            let sent = now.saturating_sub(50_000);
+            rate.update(now, Signal { sent, ..signal(target) });
+        }
+        rate.target()
+    }
+
+    fn arriving(target: f64) -> Signal {
+        Signal {
+            acknowledged: Some(target),
+            ..CALM
+        }
+    }
+
+    #[test]
+    fn grows_faster_the_longer_nothing_speaks_against_it() {
+        let mut rate = Rate::new(0, 300e3);
+        let after_five = follow(&mut rate, 0, 50, arriving);
+        let after_ten = follow(&mut rate, 5, 50, arriving);
+        assert!((1.5..4.0).contains(&(after_five / 300e3)), "{after_five}");
+        assert!(after_ten / after_five > after_five / 300e3, "{after_ten}");
+    }
+
+    #[test]
+    fn an_idle_sender_a_full_queue_and_few_arrivals_earn_nothing() {
+        for signal in [
+            Signal {
+                is_limited: true,
+                ..CALM
+            },
+            Signal { queue: 40.0, ..CALM },
+            Signal {
+                acknowledged: Some(500e3),
+                ..CALM
+            },
+            Signal {
+                acknowledged: None,
+                ..CALM
+            },
+        ] {
+            let mut rate = Rate::new(0, 1e6);
+            assert_eq!(follow(&mut rate, 0, 50, |_| signal), 1e6, "{signal:?}");
+        }
+    }
+
+    #[test]
+    fn overuse_goes_below_what_arrives_and_comes_back_when_the_queue_is_empty() {
+        for (queue, least, most) in [(10.0, 0.94, 0.96), (70.0, 0.79, 0.81), (400.0, 0.49, 0.51)] {
+            let mut rate = Rate::new(0, 2e6);
+            let over = Signal {
+                usage: Usage::Over,
+                queue,
+                ..CALM
+            };
+            let share = follow(&mut rate, 1, 1, |_| over) / 1e6;
+            assert!((least..most).contains(&share), "{queue}: {share}");
+            assert_eq!(rate.state, State::Decrease);
+            let back = follow(&mut rate, 2, 1, |_| CALM) / 1e6;
+            assert!((0.96..1.05).contains(&back), "{queue}: {back}");
+            assert!(rate.is_near_capacity());
+        }
+    }
+
+    #[test]
+    fn a_grant_that_ends_in_congestion_is_taken_back() {
+        let mut rate = Rate::new(0, 1e6);
+        rate.raise(0, 3e6, true);
+        let limited = Signal {
+            usage: Usage::Over,
+            queue: 30.0,
+            acknowledged: Some(2e6),
+            is_limited: true,
+            ..CALM
+        };
+        assert!(rate.update(2_000_000, limited));
+        assert_eq!(rate.target(), 1e6);
+        // Whom nothing was granted loses what it does not use, and more if it comes to that again.
+        let mut rate = Rate::new(0, 4e6);
+        assert!(!rate.update(1_000_000, limited));
+        assert_eq!(rate.target(), 4e6 * 0.85);
+        assert!(!rate.update(
+            2_000_000,
+            Signal {
+                sent: 1_900_000,
+                ..limited
+            }
+        ));
+        assert!(rate.target() < 2e6);
+    }
+
+    #[test]
+    fn contended_grows_as_tcp_does_and_falls_when_the_queue_overflows() {
+        let contended = |target| Signal {
+            usage: Usage::Over,
+            queue: 250.0,
+            acknowledged: Some(target),
+            is_contended: true,
+            round_trip: 350_000,
+            ..CALM
+        };
+        let mut rate = Rate::new(0, 1e6);
+        let grown = follow(&mut rate, 0, 50, contended);
+        assert!((1.3e6..1.8e6).contains(&grown), "{grown}");
+        let fallen = follow(&mut rate, 6, 1, |target| Signal {
+            has_overflowed: true,
+            ..contended(target)
+        });
+        assert!((0.74..0.76).contains(&(fallen / grown)), "{fallen}");
+    }
+
+    #[test]
+    fn a_path_that_keeps_changing_is_volatile() {
+        let mut rate = Rate::new(0, 2e6);
+        for second in 1..20_u64 {
+            let over = Signal {
+                usage: Usage::Over,
+                queue: 30.0,
+                sent: second * 1_000_000 - 1,
+                ..CALM
+            };
+            rate.raise(second, 5e6, false);
+            rate.update(
+                second * 1_000_000,
+                Signal {
+                    acknowledged: Some(if second % 4 < 2 { 3e6 } else { 0.7e6 }),
+                    ..over
+                },
+            );
+            if second == 2 {
+                assert!(!rate.is_volatile());
+            }
+        }
+        assert!(rate.is_volatile() && !rate.is_near_capacity());
     }
 }

@@ -89,3 +89,57 @@ impl Steps {
         self.suspect.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Samples each 10 ms with these delays in milliseconds; the last delay without steps, and how many were revoked.
+    fn after(delays: impl IntoIterator<Item = i64>) -> (i64, usize) {
+        let mut steps = Steps::default();
+        let mut last = (0, 0);
+        for (index, delay) in (0..).zip(delays) {
+            let sample = Sample {
+                sent: index * 10_000,
+                delay: delay * 1_000,
+            };
+            let (told, revoked) = steps.push(sample);
+            last = (told / 1_000, last.1 + usize::from(revoked.is_some()));
+        }
+        last
+    }
+
+    fn delays(parts: &[&[i64]]) -> Vec<i64> {
+        parts.concat()
+    }
+
+    #[test]
+    fn table() {
+        // A step stays; noise on it does not matter.
+        assert_eq!(after(delays(&[&[20; 20], &[70; 20]])), (20, 0));
+        let (told, revoked) = after((0..40).map(|index| 20 + index % 3 + if index < 20 { 0 } else { 50 }));
+        assert!((18..=24).contains(&told) && revoked == 0, "{told}");
+        // A queue that grows by as much is one.
+        assert_eq!(after((0..40).map(|index| 20 + (index - 20).max(0) * 15)), (305, 1));
+        // A spike is no step.
+        assert_eq!(after(delays(&[&[20; 20], &[70; 3], &[20; 20]])), (20, 1));
+        // Neither is what is small, or comes after a pause.
+        assert_eq!(after(delays(&[&[20; 20], &[30; 20]])), (30, 0));
+    }
+
+    #[test]
+    fn nothing_is_told_while_it_is_undecided() {
+        let mut steps = Steps::default();
+        let mut undecided = 0;
+        for index in 0..100 {
+            let delay = if index < 50 { 20_000 } else { 70_000 };
+            steps.push(Sample {
+                sent: index * 10_000,
+                delay,
+            });
+            undecided += u32::from(steps.is_suspicious());
+        }
+        assert!((10..=14).contains(&undecided), "{undecided}");
+        assert!(steps.has_stepped(600_000) && !steps.has_stepped(300_000));
+    }
+}

@@ -251,3 +251,75 @@ struct Line {
     count: f64,
     is_rising_still: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sample each 10 ms, its delay in milliseconds by the time in seconds; feedback each 50 ms. What was said when.
+    fn judge(seconds: u64, delay: impl Fn(f64) -> f64) -> (Trendline, Vec<(f64, Usage)>) {
+        let mut trendline = Trendline::new();
+        let mut said = Vec::new();
+        for index in 0..seconds * 100 {
+            let time = index as f64 / 100.0;
+            trendline.push(Sample {
+                sent: index * 10_000,
+                delay: (delay(time) * 1e3) as i64 - 5_000_000,
+            });
+            if index % 5 == 4 {
+                said.push((time, trendline.usage(false)));
+            }
+        }
+        (trendline, said)
+    }
+
+    fn first(said: &[(f64, Usage)], usage: Usage) -> Option<f64> {
+        said.iter().find(|&&(_, now)| now == usage).map(|&(time, _)| time)
+    }
+
+    fn noise(time: f64, most: f64) -> f64 {
+        ((time * 1e4).sin() * 43_758.545).fract().abs() * most
+    }
+
+    #[test]
+    fn a_queue_is_told_as_it_grows_and_as_it_drains() {
+        // 5 % more than the path carries from the fifth second on, then 20 % less.
+        let (trendline, said) = judge(8, |time| {
+            30.0 + noise(time, 2.0) + (time - 5.0).clamp(0.0, 1.0) * 50.0 - (time - 6.5).clamp(0.0, 0.25) * 200.0
+        });
+        let grows = first(&said, Usage::Over).unwrap();
+        assert!((5.05..5.5).contains(&grows), "{grows}");
+        let drains = first(&said, Usage::Under).unwrap();
+        assert!((6.5..6.9).contains(&drains), "{drains}");
+        assert!(trendline.queue() < 4.0);
+    }
+
+    #[test]
+    fn noise_and_steps_are_no_queue() {
+        for most in [2.0, 10.0, 30.0] {
+            let (_, said) = judge(20, |time| 30.0 + noise(time, most));
+            let wrong = said
+                .iter()
+                .filter(|(_, usage)| matches!(usage, Usage::Over | Usage::Standing))
+                .count();
+            assert!(wrong <= 1, "{most} {wrong}");
+        }
+        let (trendline, said) = judge(10, |time| 30.0 + noise(time, 2.0) + if time > 5.0 { 50.0 } else { 0.0 });
+        assert_eq!((first(&said, Usage::Over), first(&said, Usage::Standing)), (None, None));
+        assert!(trendline.queue() < 4.0);
+    }
+
+    #[test]
+    fn a_standing_queue_is_told_unless_others_hold_it() {
+        let fills = |time: f64| 30.0 + (time - 3.0).clamp(0.0, 1.0) * 50.0;
+        let (mut trendline, said) = judge(6, fills);
+        assert!(first(&said, Usage::Standing).is_some());
+        assert_eq!(trendline.usage(true), Usage::Normal);
+        assert!((48.0..51.0).contains(&trendline.queue()));
+        trendline.rebase();
+        assert_eq!((trendline.queue(), trendline.usage(false)), (0.0, Usage::Normal));
+        // Long enough for the path's own delay to be forgotten.
+        let (trendline, _) = judge(20, fills);
+        assert!(trendline.queue() < 1.0);
+    }
+}

@@ -123,9 +123,20 @@ fn random_times_and_losses_stay_within_limits() {
 }
 
 #[test]
-fn a_word_from_remb_alone_is_heard() {
+fn remb_alone_is_followed_and_its_end_noticed() {
     let bandwidth = send(10, |now, bandwidth, _| bandwidth.on_remb(now, 1_500_000));
-    assert_eq!(bandwidth.estimate().target, LIMITS.start.min(1.5e6));
+    assert_eq!(bandwidth.estimate().target, 1.5e6);
+    let bandwidth = send(10, |now, bandwidth, _| bandwidth.on_remb(now, u64::MAX));
+    assert_eq!(bandwidth.estimate().target, LIMITS.max);
+    // Not at once.
+    let bandwidth = send(1, |now, bandwidth, _| bandwidth.on_remb(now, u64::MAX));
+    assert!(bandwidth.estimate().target <= LIMITS.start * 2.1);
+    let bandwidth = send(20, |now, bandwidth, _| {
+        if now < 10_000_000 {
+            bandwidth.on_remb(now, 1_500_000);
+        }
+    });
+    assert_eq!(bandwidth.estimate().target, LIMITS.min);
 }
 
 /// Any operations in any order: nothing panics, everything stays bounded.

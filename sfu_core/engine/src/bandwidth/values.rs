@@ -1,0 +1,77 @@
+//! What goes into the estimator, and what comes out of it.
+
+use super::State;
+
+/// Bits per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    pub start: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Media,
+    Audio,
+    Rtx,
+    Fec,
+    Padding,
+}
+
+/// Names a cluster while its packets are on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeId(pub(crate) u8);
+
+impl ProbeId {
+    /// Few enough for three bits, with one left for "none".
+    pub(super) const COUNT: u8 = 7;
+
+    pub(super) fn tag(self) -> u8 {
+        self.0
+    }
+}
+
+/// Bits per second of all subscriptions together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Demand {
+    /// What is allocated now.
+    pub allocated: f64,
+    /// What it would be with the next layer up; `most` where there is none.
+    pub next: f64,
+    /// With everything at its best: more is useless.
+    pub most: f64,
+}
+
+/// A cluster of packets to send now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probe {
+    pub id: ProbeId,
+    pub bits_per_second: f64,
+    /// At least so many bytes and so many packets.
+    pub bytes: u32,
+    pub packets: u32,
+    /// Microseconds that they take at the rate.
+    pub duration: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Bits per second, everything included.
+    pub target: f64,
+    /// The target less what repair (RTX, FEC) takes now.
+    pub media: f64,
+    pub state: State,
+    /// Share of packets lost of late.
+    pub loss: f64,
+    /// Microseconds, once known.
+    pub round_trip: Option<u64>,
+    /// Bits per second that arrive, once known.
+    pub acknowledged: Option<f64>,
+    /// Less is sent than could be.
+    pub is_limited: bool,
+    /// Milliseconds that packets wait in a queue.
+    pub queue: f64,
+    /// Others keep the queue full.
+    pub is_contended: bool,
+}
