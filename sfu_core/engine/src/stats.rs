@@ -124,8 +124,12 @@ row!(SubscriptionRow {
     subscription: u64,
     track: u64,
     peer: u64,
-    /// Forwarded now; -1: none.
+    /// Whose stream is forwarded now; -1: none.
     layer: i64,
+    /// Highest spatial layer that is forwarded now, be it a simulcast layer or one within a scalable stream; -1: none.
+    spatial: i64,
+    /// Highest temporal layer that is forwarded now; -1: none.
+    temporal: i64,
     wanted_layer: u64,
     paused: u64,
     packets: u64,

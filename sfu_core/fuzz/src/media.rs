@@ -71,14 +71,41 @@ pub(crate) fn dependency(data: &[u8]) {
         let (spatial, temporal) = structure.target_layers(target);
         assert!(spatial < 4 && temporal < 8);
     }
-    let descriptors = [Ok(descriptor), dependency::Descriptor::parse(second)];
-    for descriptor in descriptors.into_iter().flatten() {
+    for value in [first, second] {
+        let Ok(descriptor) = dependency::Descriptor::parse(value) else {
+            continue;
+        };
         if let Ok(frame) = descriptor.frame(&structure) {
             let own = descriptor.structure().unwrap();
             let all = own.unwrap_or(structure).all_targets();
             assert!(frame.spatial < 4 && frame.temporal < 8);
             assert!(frame.active_targets.is_none_or(|targets| targets & !all == 0));
+            dependency_rewritten(&descriptor, value, &structure, &frame, all);
         }
+    }
+}
+
+/// Another number and other active targets change nothing else.
+fn dependency_rewritten(
+    descriptor: &dependency::Descriptor<'_>,
+    value: &[u8],
+    structure: &dependency::Structure,
+    frame: &dependency::Frame,
+    all: u32,
+) {
+    let number = !descriptor.frame_number;
+    for targets in [None, Some(all), Some(all & 0x5555_5555)] {
+        let mut out = vec![0xff; value.len() + 5];
+        let len = dependency::rewrite(value, frame, number, targets, &mut out).unwrap();
+        let read = dependency::Descriptor::parse(&out[..len]).unwrap();
+        assert_eq!((read.frame_number, read.template_id), (number, descriptor.template_id));
+        assert_eq!(read.structure(), descriptor.structure());
+        let again = read.frame(structure).unwrap();
+        assert_eq!(again.active_targets, targets.or(frame.active_targets));
+        assert_eq!(
+            (again.indications(), again.differences, again.chains),
+            (frame.indications(), frame.differences, frame.chains)
+        );
     }
 }
 

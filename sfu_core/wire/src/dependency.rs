@@ -4,7 +4,7 @@ mod structure;
 mod write;
 
 pub use structure::{Differences, MAX_CHAINS, Structure, Template};
-pub use write::{Layout, Written, rewrite};
+pub use write::{Layout, Written, renumber, rewrite};
 
 use crate::bits::Bits;
 

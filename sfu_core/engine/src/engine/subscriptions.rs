@@ -237,20 +237,7 @@ impl Engine {
 
 impl Subscriber {
     fn flush(&mut self, at: u64, track: &Track, egress: &mut Egress<'_>, counters: &mut WorkerRow) -> Result<(), Full> {
-        let mut behind = false;
-        while let Some(packet) = self.state.kept(track) {
-            match self.state.forward(at, packet, track, egress) {
-                Forwarded::Sent => counters.rtp_packets_out += 1,
-                Forwarded::Dropped => {}
-                Forwarded::Full => return Err(Full),
-            }
-            self.state.advance();
-            behind = true;
-        }
-        if behind {
-            // What is pending was kept, too.
-            self.cursor = track.end();
-        }
+        self.catch_up(at, track, egress, counters)?;
         while let Some(packet) = track.pending(self.cursor) {
             match self.state.forward(at, packet, track, egress) {
                 Forwarded::Sent => counters.rtp_packets_out += 1,
@@ -258,6 +245,11 @@ impl Subscriber {
                 Forwarded::Full => return Err(Full),
             }
             self.cursor += 1;
+            if self.state.is_behind() {
+                // Behind the one that was just sent.
+                self.state.advance();
+                self.catch_up(at, track, egress, counters)?;
+            }
         }
         while let Some(&sequence) = self.asked.last() {
             if !egress.has_room() {
@@ -267,6 +259,27 @@ impl Subscriber {
             self.asked.pop();
         }
         self.pass_over(track);
+        Ok(())
+    }
+
+    /// Sends what is kept, when the subscription has just begun with it.
+    fn catch_up(
+        &mut self,
+        at: u64,
+        track: &Track,
+        egress: &mut Egress<'_>,
+        counters: &mut WorkerRow,
+    ) -> Result<(), Full> {
+        while let Some(packet) = self.state.kept(track) {
+            match self.state.forward(at, packet, track, egress) {
+                Forwarded::Sent => counters.rtp_packets_out += 1,
+                Forwarded::Dropped => {}
+                Forwarded::Full => return Err(Full),
+            }
+            self.state.advance();
+            // What is pending was kept, too.
+            self.cursor = track.end();
+        }
         Ok(())
     }
 

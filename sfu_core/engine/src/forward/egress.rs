@@ -47,6 +47,8 @@ pub(super) struct Head<'a> {
     pub(super) timestamp: u32,
     pub(super) ssrc: u32,
     pub(super) mid: &'a str,
+    /// Dependency descriptor; empty without one.
+    pub(super) dependency: &'a [u8],
 }
 
 /// What follows the header.
@@ -55,11 +57,11 @@ pub(super) struct Body<'a> {
     /// Original sequence number, in a retransmission (RFC 4588 section 4).
     pub(super) original: Option<u16>,
     pub(super) payload: &'a [u8],
-    pub(super) vp8: Option<(&'a PictureIds, PicturePatch)>,
+    pub(super) pictures: Option<(&'a PictureIds, PicturePatch)>,
 }
 
-/// Bytes that may be rewritten at the front of a payload: the original sequence number and a VP8 descriptor, which has six
-/// at most. A block of the cipher.
+/// Bytes that may be rewritten at the front of a payload: the original sequence number and the ids of a VP8 or VP9
+/// descriptor, within six bytes. A block of the cipher.
 const LEAD: usize = 16;
 
 impl<'a> Body<'a> {
@@ -69,7 +71,7 @@ impl<'a> Body<'a> {
     where
         'a: 'l,
     {
-        if self.original.is_none() && self.vp8.is_none() {
+        if self.original.is_none() && self.pictures.is_none() {
             return [&[], self.payload];
         }
         let mut at = 0;
@@ -80,7 +82,7 @@ impl<'a> Body<'a> {
         let (first, rest) = self.payload.split_at(self.payload.len().min(LEAD - at));
         let end = at + first.len();
         lead[at..end].copy_from_slice(first);
-        if let Some((meta, values)) = self.vp8 {
+        if let Some((meta, values)) = self.pictures {
             pictures::patch(&mut lead[at..end], meta, values);
         }
         [&lead[..end], rest]
@@ -106,6 +108,11 @@ impl<'a> Egress<'a> {
             transport_sequence,
             send_time: AbsSendTime::from_micros(now).bytes(),
         }
+    }
+
+    /// The peer negotiated dependency descriptors.
+    pub(super) fn takes_dependencies(&self) -> bool {
+        self.ids.dependency_descriptor.is_some()
     }
 
     /// Whether [`Egress::write`] would find room.
@@ -181,6 +188,7 @@ mod tests {
             timestamp: 1_234,
             ssrc: 42,
             mid: "0",
+            dependency: packet.dependency(),
         };
         let len = egress
             .write(head, &mut HeaderTemplate::default(), packet, body)
@@ -204,7 +212,7 @@ mod tests {
         let body = Body {
             original: Some(0x0102),
             payload: packet.payload(),
-            vp8: None,
+            pictures: None,
         };
         let (header, elements, payload) = send(&packet, body);
         assert_eq!(
@@ -236,7 +244,7 @@ mod tests {
         let body = Body {
             original: None,
             payload: packet.payload(),
-            vp8: None,
+            pictures: None,
         };
         let (_, elements, payload) = send(&packet, body);
         assert_eq!(payload, b"x");
@@ -250,7 +258,7 @@ mod tests {
         let body = Body {
             original: None,
             payload: packet.payload(),
-            vp8: None,
+            pictures: None,
         };
         let (_, elements, payload) = send(&packet, body);
         assert_eq!((elements.len(), payload.len()), (0, 1_440));

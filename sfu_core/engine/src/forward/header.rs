@@ -64,7 +64,7 @@ impl HeaderTemplate {
         }
         let (len, complete) = make(out, head, values, packet)?;
         if let Some(at) = complete
-            && is_plain(packet)
+            && is_plain(packet, head)
             && len <= MAX_TEMPLATE
         {
             self.bytes[..len].copy_from_slice(&out[..len]);
@@ -81,7 +81,7 @@ impl HeaderTemplate {
         let fits = len > 0 && len <= rtp::FIXED_HEADER + values.room;
         let level = packet.extensions.audio_level;
         let same = level.is_some() == (self.at.audio_level > 0) || values.ids.audio_level.is_none();
-        if !(fits && same && is_plain(packet)) {
+        if !(fits && same && is_plain(packet, head)) {
             return None;
         }
         let header = out.first_chunk_mut::<MAX_TEMPLATE>()?;
@@ -99,7 +99,7 @@ impl HeaderTemplate {
 }
 
 /// Values that few packets carry are not part of a template.
-fn is_plain(packet: &Packet) -> bool {
+fn is_plain(packet: &Packet, head: &Head<'_>) -> bool {
     let Carried {
         audio_level: _,
         abs_capture_time: None,
@@ -109,7 +109,7 @@ fn is_plain(packet: &Packet) -> bool {
     else {
         return false;
     };
-    packet.dependency().is_empty()
+    head.dependency.is_empty()
 }
 
 #[inline]
@@ -131,7 +131,7 @@ fn make(out: &mut [u8], head: &Head<'_>, values: &Values<'_>, packet: &Packet) -
     let elements: [(Option<u8>, &[u8]); 8] = [
         (ids.mid, values.mid.as_bytes()),
         (ids.transport_cc, &transport_sequence),
-        (ids.dependency_descriptor, packet.dependency()),
+        (ids.dependency_descriptor, head.dependency),
         (ids.audio_level, carried.audio_level.as_slice()),
         (ids.video_orientation, carried.video_orientation.as_slice()),
         (ids.abs_send_time, &values.send_time),
@@ -244,6 +244,7 @@ mod tests {
                     timestamp: random(1 << 32) as u32,
                     ssrc: 99,
                     mid: "12",
+                    dependency: packet.dependency(),
                 };
                 let (mut used, mut fresh) = ([0xaa; 256], [0x55; 256]);
                 patched += usize::from(template.patch(&mut [0; 256], &head, &values, &packet).is_some());

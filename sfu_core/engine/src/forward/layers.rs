@@ -1,6 +1,9 @@
-//! Which simulcast layer a subscription should get.
+//! Which layer a subscription should get.
 
+use super::filter::Limit;
 use crate::command::Wanted;
+use crate::publish::rates::MAX_SPATIAL;
+use crate::publish::track::Track;
 
 /// The highest active layer within what is wanted; when none of those flows, the lowest that does. `None` when paused
 /// or when nothing flows.
@@ -20,6 +23,25 @@ pub(super) fn target(active: impl IntoIterator<Item = bool>, wanted: Wanted) -> 
         }
     }
     within.or(above)
+}
+
+/// What is wanted within the stream of a layer: what is wanted of spatial layers chooses between streams where there are
+/// several.
+pub(super) fn limit(track: &Track, wanted: Wanted) -> Limit {
+    let temporal = wanted.max_temporal;
+    let spatial = match track.layers.as_slice() {
+        [only] => {
+            let layers = (0..MAX_SPATIAL as u8).map(|layer| only.spatial.may_flow(layer));
+            let wanted = Wanted {
+                paused: false,
+                max_spatial: wanted.max_spatial,
+                max_temporal: temporal,
+            };
+            target(layers, wanted).unwrap_or(wanted.max_spatial)
+        }
+        _ => u8::MAX,
+    };
+    Limit { spatial, temporal }
 }
 
 /// Whether a subscription that has nothing yet may begin with a layer that is not its target: any picture at once is

@@ -1,16 +1,22 @@
 //! Forwarding of one track to one peer: which layer, with which numbers, what again.
 //!
 //! The engine calls [`Subscription::forward`] for every packet of the track, in order of arrival, and hands over
-//! what the subscriber reports. Not implemented yet: a bandwidth estimate; dropping spatial layers of a scalable stream.
+//! what the subscriber reports. Not implemented yet: a bandwidth estimate.
 
 mod budget;
+mod catch_up;
+mod dependency;
+mod descriptor;
 mod egress;
+mod filter;
 mod header;
 mod layers;
 mod numbering;
 mod pictures;
 mod reports;
 mod sent;
+mod svc;
+mod temporal;
 mod timestamp;
 
 pub use egress::Egress;
@@ -26,19 +32,19 @@ use crate::publish::track::Track;
 use crate::stats::SubscriptionRow;
 
 use budget::Budget;
-use egress::{Body, Head};
+use descriptor::MAX_DESCRIPTOR;
+use egress::{Body, Head, WriteError};
+use filter::{Filter, Limit};
 use header::HeaderTemplate;
 use numbering::{Numbering, Skipped};
-use pictures::Pictures;
+use pictures::{PicturePatch, Pictures};
 use reports::Reports;
-use sent::{Sent, SentRing};
+use sent::{Sent, SentRing, Told};
 use timestamp::{Beginning, Timestamps};
 
 /// Packets that can be sent again: about two seconds of a 2 Mb/s video, and of audio.
 const SENT_VIDEO: usize = 512;
 const SENT_AUDIO: usize = 64;
-/// A newcomer is sent at most so many packets at once to catch up with the others.
-const MAX_CATCH_UP: usize = 256;
 /// A packet is sent again at most once per round trip, and never more often than this, milliseconds.
 const MIN_RESEND: u16 = 10;
 
@@ -73,9 +79,16 @@ pub struct Subscription {
     wanted: Wanted,
     /// The layer to be on; `None` when paused or when nothing flows.
     target: Option<u8>,
+    /// Within the stream of that layer.
+    limit: Limit,
+    filter: Filter,
+    /// The track is one stream.
+    single: bool,
     source: Option<Source>,
     /// Layer and number of the next kept packet to be sent, until it has caught up.
     catch_up: Option<(u8, u64)>,
+    /// The last packet that was dropped because its stream had not begun.
+    passed_by: Option<(Source, u64)>,
     /// Last layer told to the control plane.
     announced: Option<u8>,
     sequence: Numbering,
@@ -114,8 +127,15 @@ impl Subscription {
             payload: None,
             wanted: subscribe.wanted,
             target: None,
+            limit: Limit {
+                spatial: subscribe.wanted.max_spatial,
+                temporal: subscribe.wanted.max_temporal,
+            },
+            filter: Filter::new(),
+            single: false,
             source: None,
             catch_up: None,
+            passed_by: None,
             announced: None,
             sequence: Numbering::new(first),
             timestamps: Timestamps::new((seed >> 16) as u32),
@@ -154,48 +174,12 @@ impl Subscription {
         }
     }
 
-    /// Begins with what the layer keeps, if that leads from a keyframe to now: the first picture neither waits for a new
-    /// keyframe nor makes the publisher send one. True when packets wait in [`kept`](Self::kept).
-    pub fn begin_with_kept(&mut self, track: &Track) -> bool {
-        if self.catch_up.is_some() {
-            return true;
-        }
-        let Some(target) = self
-            .target
-            .filter(|_| self.source.is_none() && self.kind == MediaKind::Video)
-        else {
-            return false;
-        };
-        // The wanted layer, or one below it until that has a keyframe.
-        let kept = (0..=target).rev().find_map(|index| {
-            let packet = track
-                .layers
-                .get(usize::from(index))?
-                .ring
-                .since_keyframe(MAX_CATCH_UP)?;
-            // What was seen before a pause is not shown again.
-            (packet.arrival > self.timestamps.last_arrival()).then_some((index, packet.seq))
-        });
-        self.catch_up = kept;
-        kept.is_some()
-    }
-
-    /// The kept packet to be forwarded next; `None` when everything kept was. Call [`advance`](Self::advance) after each.
-    pub fn kept<'t>(&mut self, track: &'t Track) -> Option<&'t Packet> {
-        let (layer, next) = self.catch_up?;
-        let ring = track.layers.get(usize::from(layer)).map(|layer| &layer.ring);
-        let packet = ring.and_then(|ring| (next..ring.end()).find_map(|seq| ring.get(seq)));
-        self.catch_up = packet.map(|packet| (layer, packet.seq));
-        packet.map(|packet| &**packet)
-    }
-
-    pub fn advance(&mut self) {
-        self.catch_up = self.catch_up.map(|(layer, seq)| (layer, seq + 1));
-    }
-
     /// To be called when a layer of the track begins or ceases to flow.
     pub fn update_target(&mut self, track: &Track) {
         self.target = layers::target(track.layers.iter().map(|layer| layer.active), self.wanted);
+        self.limit = layers::limit(track, self.wanted);
+        self.filter.set_limit(self.limit);
+        self.single = track.is_single();
     }
 
     /// Forwards one packet of the track if it is this subscriber's. `now` in microseconds.
@@ -215,6 +199,7 @@ impl Subscription {
                 // The layer itself started anew: nothing of it is decodable until its next keyframe.
                 let restarted = |source: Source| packet.layer == source.layer && is_newer(packet, source);
                 self.wants_keyframe |= self.source.is_some_and(restarted);
+                self.passed_by = Some((source_of(packet), packet.seq));
                 return Forwarded::Dropped;
             }
             self.begin(packet, track);
@@ -259,29 +244,35 @@ impl Subscription {
             let Some(packet) = ring.and_then(|ring| ring.get(sent.source(ring.end()))) else {
                 continue;
             };
+            let payload = if sent.is_filler() { &[] } else { packet.payload() };
             let rtx = self
                 .payloads
                 .iter()
                 .find(|m| m.to.0 == sent.payload_type())
                 .and_then(|m| m.rtx);
             let Some(payload_type) = rtx else { continue };
-            if !self.budget.take(now, rate, packet.payload().len()) {
+            if !self.budget.take(now, rate, payload.len()) {
                 return;
             }
             let head = Head {
-                marker: packet.marker,
+                marker: sent.marker(),
                 payload_type: payload_type.0,
                 sequence: self.rtx_sequence,
                 timestamp: sent.timestamp,
                 ssrc: rtx_ssrc,
                 mid: &self.mid,
+                dependency: &[],
             };
             let body = Body {
                 original: Some(sequence),
-                payload: packet.payload(),
-                vp8: packet.facts.ids.as_ref().map(|meta| (meta, sent.vp8())),
+                payload,
+                pictures: packet.facts.ids.as_ref().map(|ids| (ids, sent.pictures())),
             };
-            if let Ok(len) = egress.write(head, &mut self.rtx_header, packet, body) {
+            let written = match self.sent.told(&sent).filter(|_| egress.takes_dependencies()) {
+                Some(told) => write_described(head, &mut self.rtx_header, packet, told, body, egress),
+                None => egress.write(head, &mut self.rtx_header, packet, body),
+            };
+            if let Ok(len) = written {
                 self.rtx_sequence += 1;
                 self.retransmitted += 1;
                 self.bytes += len as u64;
@@ -307,7 +298,7 @@ impl Subscription {
         }
         let target = self.target?;
         match self.source {
-            Some(source) if source.layer == target && !self.wants_keyframe => None,
+            Some(source) if source.layer == target && !self.wants_keyframe && !self.filter.needs_keyframe() => None,
             _ => Some(target),
         }
     }
@@ -324,9 +315,16 @@ impl Subscription {
         Some(self.reports.make(now, clock, clock_rate, |rtp| timestamps.map(rtp)))
     }
 
+    /// Simulcast layer, or spatial layer of a track that is one stream, and temporal layer that are forwarded.
+    pub fn layers(&self) -> Option<(u8, u8)> {
+        let source = self.source?;
+        let (spatial, temporal) = self.filter.layers();
+        Some((if self.single { spatial } else { source.layer }, temporal))
+    }
+
     /// The layer that is forwarded, when it is another than at the last call.
     pub fn poll_layer(&mut self) -> Option<Option<u8>> {
-        let layer = self.source.map(|source| source.layer);
+        let layer = self.layers().map(|(layer, _)| layer);
         (std::mem::replace(&mut self.announced, layer) != layer).then_some(layer)
     }
 
@@ -337,11 +335,14 @@ impl Subscription {
 
     pub fn row(&self, now: u64) -> SubscriptionRow {
         let reception = self.reports.reception;
+        let layers = self.layers();
         SubscriptionRow {
             subscription: self.id.0,
             track: self.track.0,
             peer: self.peer.0,
             layer: self.source.map_or(-1, |source| i64::from(source.layer)),
+            spatial: layers.map_or(-1, |(spatial, _)| i64::from(spatial)),
+            temporal: layers.map_or(-1, |(_, temporal)| i64::from(temporal)),
             wanted_layer: u64::from(self.wanted.max_spatial),
             paused: u64::from(self.wanted.paused),
             packets: self.packets,
@@ -380,7 +381,15 @@ impl Subscription {
 
     fn begin(&mut self, packet: &Packet, track: &Track) {
         let clock = |layer: u8| track.layers.get(usize::from(layer)).and_then(|layer| layer.clock);
-        let former = self.source.replace(source_of(packet));
+        let source = source_of(packet);
+        let former = self.source.replace(source);
+        // Packets behind it came before it: they are kept.
+        if self
+            .passed_by
+            .is_some_and(|(passed, seq)| passed == source && seq > packet.seq)
+        {
+            self.catch_up = Some((packet.layer, packet.seq));
+        }
         self.wants_keyframe = false;
         self.sequence.begin(packet.seq);
         self.timestamps.begin(Beginning {
@@ -389,65 +398,82 @@ impl Subscription {
             clock_rate: track.clock_rate(packet.payload_type).unwrap_or(90_000),
             clocks: (former.and_then(|source| clock(source.layer)), clock(packet.layer)),
         });
-        if let Some(meta) = &packet.facts.ids {
-            self.pictures.begin(meta);
+        if let Some(ids) = &packet.facts.ids {
+            self.pictures.begin(ids);
         }
+        self.filter.begin(packet, self.limit);
     }
 
     /// Outgoing numbers of a packet of the current source; `None` when it is not to be sent.
     fn renumber(&mut self, packet: &Packet, map: PayloadMap) -> Option<Sent> {
-        let too_fine = packet.facts.temporal > self.wanted.max_temporal && is_vp8(packet);
-        let output = if packet.payload().is_empty() || too_fine {
-            if let (true, Some(meta)) = (too_fine, &packet.facts.ids) {
-                self.pictures.skip(meta);
+        let padding = packet.payload().is_empty();
+        let pass = match padding {
+            true => None,
+            false => self.filter.pass(packet, self.limit),
+        };
+        let ids = packet.facts.ids.as_ref();
+        let (output, pictures) = match (&pass, ids) {
+            (Some(_), ids) => {
+                let output = self.sequence.place(packet.seq)?;
+                let pictures = ids.map(|ids| self.pictures.place(ids));
+                (output, pictures.unwrap_or(Some(PicturePatch::default()))?)
             }
-            match self.sequence.skip(packet.seq) {
-                // The subscriber would ask for it for ever: an empty packet fills the hole.
-                Skipped::Hole(output) => output,
-                Skipped::Closed | Skipped::Stale => return None,
+            (None, ids) => {
+                // A frame of VP9 may be dropped from a picture that is forwarded.
+                if let Some(ids) = ids.filter(|_| !padding && packet.facts.vp9.is_none()) {
+                    self.pictures.skip(ids);
+                }
+                match self.sequence.skip(packet.seq) {
+                    // The subscriber would ask for it for ever: an empty packet fills the hole.
+                    Skipped::Hole(output) => (output, PicturePatch::default()),
+                    Skipped::Closed | Skipped::Stale => return None,
+                }
             }
-        } else {
-            self.sequence.place(packet.seq)?
         };
         if packet.facts.keyframe {
             self.wants_keyframe = false;
         }
-        let vp8 = match &packet.facts.ids {
-            Some(meta) if !too_fine => self.pictures.place(meta)?,
-            _ => Default::default(),
-        };
+        let filler = pass.is_none();
+        let pass = pass.unwrap_or_default();
         Some(Sent {
             output,
-            source: packet.seq,
             timestamp: self.timestamps.place(packet.timestamp, packet.arrival),
-            vp8,
+            source: packet.seq,
             layer: packet.layer,
             payload_type: map.to.0,
+            pictures,
+            marker: packet.marker && !filler || pass.ends,
+            filler,
+            told: pass.told,
         })
     }
 
     /// Bytes sent.
     fn send(&mut self, outgoing: Sent, map: PayloadMap, packet: &Packet, egress: &mut Egress<'_>) -> Option<usize> {
-        let too_fine = packet.facts.temporal > self.wanted.max_temporal && is_vp8(packet);
-        let payload = match (too_fine, map.unwrap_red) {
+        let payload = match (outgoing.filler, map.unwrap_red) {
             (true, _) => &[],
             (false, true) => Redundant::parse(packet.payload()).ok()?.primary.data,
             (false, false) => packet.payload(),
         };
         let head = Head {
-            marker: packet.marker,
+            marker: outgoing.marker,
             payload_type: map.to.0,
             sequence: outgoing.output,
             timestamp: outgoing.timestamp,
             ssrc: self.ssrc,
             mid: &self.mid,
+            dependency: &[],
         };
         let body = Body {
             original: None,
             payload,
-            vp8: packet.facts.ids.as_ref().map(|meta| (meta, outgoing.vp8)),
+            pictures: packet.facts.ids.as_ref().map(|ids| (ids, outgoing.pictures)),
         };
-        egress.write(head, &mut self.header, packet, body).ok()
+        let written = match outgoing.told.filter(|_| egress.takes_dependencies()) {
+            Some(told) => write_described(head, &mut self.header, packet, told, body, egress),
+            None => egress.write(head, &mut self.header, packet, body),
+        };
+        written.ok()
     }
 
     fn payload_map(&mut self, from: PayloadType) -> Option<PayloadMap> {
@@ -475,9 +501,19 @@ fn source_of(packet: &Packet) -> Source {
     }
 }
 
-/// Temporal layers of others are not told apart by the payload descriptor alone.
-fn is_vp8(packet: &Packet) -> bool {
-    packet.facts.ids.is_some() && packet.facts.vp9.is_none()
+/// With the dependency descriptor that goes with these numbers.
+#[inline(never)]
+fn write_described(
+    head: Head<'_>,
+    template: &mut HeaderTemplate,
+    packet: &Packet,
+    told: Told,
+    body: Body<'_>,
+    egress: &mut Egress<'_>,
+) -> Result<usize, WriteError> {
+    let mut room = [0; MAX_DESCRIPTOR];
+    let dependency = descriptor::write(packet, told, &mut room);
+    egress.write(Head { dependency, ..head }, template, packet, body)
 }
 
 /// Streams of one layer are counted; a straggler of a former one must not take over again.

@@ -14,8 +14,7 @@ pub(super) struct PicturePatch {
 #[derive(Debug)]
 pub(super) struct Pictures {
     pictures: Numbering,
-    /// Last picture id of the source, unwrapped.
-    source: Option<u64>,
+    source: Unwrap,
     tl0_offset: u8,
     last_tl0: u8,
 }
@@ -24,7 +23,7 @@ impl Pictures {
     pub(super) fn new(first_picture: u16) -> Self {
         Self {
             pictures: Numbering::new(u64::from(first_picture & 0x7fff)),
-            source: None,
+            source: Unwrap::default(),
             tl0_offset: 0,
             last_tl0: 0,
         }
@@ -32,8 +31,8 @@ impl Pictures {
 
     /// The first packet of an epoch.
     pub(super) fn begin(&mut self, ids: &PictureIds) {
-        self.source = None;
-        if let Some(picture) = self.unwrap(ids) {
+        self.source = Unwrap::default();
+        if let Some(picture) = self.source.next(ids) {
             self.pictures.begin(picture);
         }
         if let Some(tl0) = ids.tl0_pic_idx {
@@ -44,7 +43,7 @@ impl Pictures {
     /// What to write into a packet that is forwarded; `None` when it belongs to a dropped picture.
     pub(super) fn place(&mut self, ids: &PictureIds) -> Option<PicturePatch> {
         let mut patch = PicturePatch::default();
-        if let Some(picture) = self.unwrap(ids) {
+        if let Some(picture) = self.source.next(ids) {
             patch.picture_id = self.pictures.place(picture)? as u16;
         }
         if let Some(tl0) = ids.tl0_pic_idx {
@@ -58,25 +57,35 @@ impl Pictures {
 
     /// A packet of a dropped picture. False when its number was already promised and stays a gap.
     pub(super) fn skip(&mut self, ids: &PictureIds) -> bool {
-        match self.unwrap(ids) {
+        match self.source.next(ids) {
             Some(picture) => self.pictures.skip(picture) == Skipped::Closed,
             None => true,
         }
     }
+}
 
-    fn unwrap(&mut self, ids: &PictureIds) -> Option<u64> {
+/// Picture ids of one stream, unwrapped.
+#[derive(Debug, Default)]
+pub(super) struct Unwrap {
+    /// Of the newest picture.
+    newest: Option<u64>,
+}
+
+impl Unwrap {
+    /// `None` without a picture id.
+    pub(super) fn next(&mut self, ids: &PictureIds) -> Option<u64> {
         let id = ids.picture_id?;
         let modulus: u64 = if id.long { 1 << 15 } else { 1 << 7 };
         let value = u64::from(id.value) % modulus;
-        let Some(last) = self.source else {
+        let Some(last) = self.newest else {
             // One cycle in hand for pictures reordered around the first.
             let first = modulus + value;
-            self.source = Some(first);
+            self.newest = Some(first);
             return Some(first);
         };
         let ahead = (value + modulus - last % modulus) % modulus;
         if ahead < modulus / 2 {
-            self.source = Some(last + ahead);
+            self.newest = Some(last + ahead);
             return Some(last + ahead);
         }
         last.checked_sub(modulus - ahead)

@@ -10,16 +10,29 @@ pub(super) struct Sent {
     pub(super) source: u64,
     pub(super) timestamp: u32,
     /// A retransmission with other ids than the first time would stop a decoder.
-    pub(super) vp8: PicturePatch,
+    pub(super) pictures: PicturePatch,
     pub(super) layer: u8,
     pub(super) payload_type: u8,
+    pub(super) marker: bool,
+    /// It fills a hole: nothing of what is in the ring was sent.
+    pub(super) filler: bool,
+    /// Of its dependency descriptor, if it had one.
+    pub(super) told: Option<Told>,
+}
+
+/// What a dependency descriptor says otherwise than the publisher's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Active decode targets; 0: as they are.
+    pub(super) targets: u32,
+    pub(super) frame_number: u16,
 }
 
 /// The same as it is kept. Every subscriber has hundreds, and each packet touches one of each subscriber: four share
 /// a line of the processor's cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Kept {
-    /// Layer, then the low 24 bits of the source's number.
+    /// Flags and layer, then the low 24 bits of the source's number.
     origin: u32,
     pub(super) timestamp: u32,
     sequence: u16,
@@ -33,22 +46,29 @@ pub(super) struct Kept {
 
 const _: () = assert!(size_of::<Kept>() == 16);
 const SOURCE_BITS: u32 = 24;
+const LAYER: u32 = 0x1f;
+const MARKER: u32 = 1 << 31;
+const FILLER: u32 = 1 << 30;
+const TOLD: u32 = 1 << 29;
 const PRESENT: u8 = 0x80;
 
 impl Kept {
     fn new(sent: &Sent) -> Self {
+        let flag = |set, flag| if set { flag } else { 0 };
+        let flags = flag(sent.marker, MARKER) | flag(sent.filler, FILLER) | flag(sent.told.is_some(), TOLD);
+        let layer = (u32::from(sent.layer) & LAYER) << SOURCE_BITS;
         Self {
-            origin: u32::from(sent.layer) << SOURCE_BITS | sent.source as u32 & ((1 << SOURCE_BITS) - 1),
+            origin: flags | layer | sent.source as u32 & ((1 << SOURCE_BITS) - 1),
             timestamp: sent.timestamp,
             sequence: sent.output as u16,
             resent: 0,
-            picture_id: sent.vp8.picture_id,
-            tl0_pic_idx: sent.vp8.tl0_pic_idx,
+            picture_id: sent.pictures.picture_id,
+            tl0_pic_idx: sent.pictures.tl0_pic_idx,
             payload_type: sent.payload_type | PRESENT,
         }
     }
 
-    pub(super) fn vp8(&self) -> PicturePatch {
+    pub(super) fn pictures(&self) -> PicturePatch {
         PicturePatch {
             picture_id: self.picture_id,
             tl0_pic_idx: self.tl0_pic_idx,
@@ -56,7 +76,15 @@ impl Kept {
     }
 
     pub(super) fn layer(&self) -> usize {
-        (self.origin >> SOURCE_BITS) as usize
+        (self.origin >> SOURCE_BITS & LAYER) as usize
+    }
+
+    pub(super) fn marker(&self) -> bool {
+        self.origin & MARKER != 0
+    }
+
+    pub(super) fn is_filler(&self) -> bool {
+        self.origin & FILLER != 0
     }
 
     pub(super) fn payload_type(&self) -> u8 {
@@ -73,6 +101,8 @@ impl Kept {
 #[derive(Debug)]
 pub(super) struct SentRing {
     entries: Box<[Kept]>,
+    /// Of the same packets, once one of them had a dependency descriptor.
+    told: Box<[Told]>,
 }
 
 impl SentRing {
@@ -80,6 +110,7 @@ impl SentRing {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             entries: vec![Kept::default(); capacity.next_power_of_two()].into_boxed_slice(),
+            told: Box::default(),
         }
     }
 
@@ -87,6 +118,23 @@ impl SentRing {
     pub(super) fn insert(&mut self, sent: &Sent) {
         let slot = sent.output as usize & (self.entries.len() - 1);
         self.entries[slot] = Kept::new(sent);
+        if let Some(told) = sent.told {
+            self.insert_told(slot, told);
+        }
+    }
+
+    #[cold]
+    fn insert_told(&mut self, slot: usize, told: Told) {
+        if self.told.is_empty() {
+            self.told = vec![Told::default(); self.entries.len()].into_boxed_slice();
+        }
+        self.told[slot] = told;
+    }
+
+    /// What the dependency descriptor of a packet said that [`again`](Self::again) found.
+    pub(super) fn told(&self, kept: &Kept) -> Option<Told> {
+        let slot = usize::from(kept.sequence) & (self.entries.len() - 1);
+        self.told.get(slot).filter(|_| kept.origin & TOLD != 0).copied()
     }
 
     /// The packet sent with this number, unless it was sent again less than `spacing` ago (milliseconds).
@@ -136,13 +184,36 @@ mod tests {
         for source in [0, 1, 0xff_ffff, 0x100_0000, 0x123_4567_89ab] {
             let kept = Kept::new(&Sent {
                 source,
-                layer: 255,
+                layer: 7,
+                marker: source & 1 != 0,
+                filler: source & 1 == 0,
                 ..Sent::default()
             });
             for ahead in [1, 100, 0xff_ffff] {
-                assert_eq!((kept.source(source + ahead), kept.layer()), (source, 255));
+                assert_eq!((kept.source(source + ahead), kept.layer()), (source, 7));
+                assert_eq!((kept.marker(), kept.is_filler()), (source & 1 != 0, source & 1 == 0));
             }
         }
+    }
+
+    #[test]
+    fn descriptors_are_kept_where_there_are_any() {
+        let mut ring = SentRing::new(4);
+        for (output, told) in [(5, None), (6, Some(7)), (7, None), (9, None)] {
+            ring.insert(&Sent {
+                output,
+                told: told.map(|frame_number| Told {
+                    targets: 3,
+                    frame_number,
+                }),
+                ..Sent::default()
+            });
+        }
+        let mut told = |sequence| {
+            let kept = ring.again(sequence, 1, 1)?;
+            ring.told(&kept).map(|told| told.frame_number)
+        };
+        assert_eq!([5, 6, 7, 9].map(&mut told), [None, Some(7), None, None]);
     }
 
     #[test]

@@ -94,6 +94,7 @@ impl World {
         packet.layer = layer;
         packet.seq = seq + 65_536;
         packet.timestamp = 1_000_000 * u32::from(layer) + 3_000 * seq as u32;
+        packet.time = packet.timestamp.into();
         packet.payload_type = PayloadType(96);
         packet.arrival = self.now;
         packet.facts = facts;

@@ -216,9 +216,10 @@ impl Spatial {
         self.liveness.flows(layer.into())
     }
 
-    /// Not known to be gone: the layers of a keyframe come one by one.
+    /// Neither it nor one below it is known to be gone: the layers of a keyframe come one by one.
     pub(crate) fn may_flow(&self, layer: u8) -> bool {
-        self.vanished >> layer.min(7) & 1 == 0
+        let up_to = u8::MAX >> (7 - layer.min(7));
+        self.flows(layer) || self.vanished & up_to == 0
     }
 
     pub(crate) fn size(&self, layer: usize) -> Option<(u16, u16)> {
@@ -240,8 +241,9 @@ impl Spatial {
             return false;
         }
         let layer = packet.facts.spatial;
-        let returns = !self.may_flow(layer);
-        self.vanished &= !(1 << layer.min(7));
+        let bit = 1 << layer.min(7);
+        let returns = self.vanished & bit != 0;
+        self.vanished &= !bit;
         let due = self
             .liveness
             .on_packet(layer.into(), packet.time, packet.arrival, least);

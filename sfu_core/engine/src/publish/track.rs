@@ -248,4 +248,89 @@ mod tests {
         assert!(track.pending(2).is_some_and(|p| Arc::ptr_eq(p, &packets[2])));
         assert_eq!(track.end(), 3);
     }
+
+    const MS: u64 = 1_000;
+
+    fn keep(track: &mut Track, ms: u64, layer: u8, (spatial, temporal): (u8, u8), needed_above: bool) {
+        let mut packet = Packet::default();
+        (packet.layer, packet.seq) = (layer, ms * 16 + u64::from(spatial));
+        (packet.arrival, packet.time) = (ms * MS, ms * 90);
+        packet.facts.vp9 = Some(crate::packet::Vp9Meta {
+            layered: true,
+            ..Default::default()
+        });
+        (packet.facts.spatial, packet.facts.temporal) = (spatial, temporal);
+        (packet.facts.frame_start, packet.facts.needed_above) = (true, needed_above);
+        assert!(packet.set_content(&[0; 125], &[]));
+        track.layers[usize::from(layer)].keep(&Arc::new(packet), 150 * MS);
+    }
+
+    fn told(track: &Track, ms: u64) -> Vec<(u8, u8, bool, u64, f32)> {
+        let rates = track.layer_rates(ms * MS).into_iter();
+        rates
+            .map(|rate| {
+                (
+                    rate.spatial,
+                    rate.temporal,
+                    rate.active,
+                    rate.bits_per_second,
+                    rate.frames_per_second,
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn rates_of_one_scalable_stream() {
+        let mut track = Track::mirror(TrackId(1), MediaKind::Video, WorkerId(0));
+        track.layers.resize_with(1, Layer::default);
+        for (index, ms) in (10_000..12_500).step_by(25).enumerate() {
+            let temporal = (index % 2) as u8;
+            keep(&mut track, ms, 0, (0, temporal), true);
+            keep(&mut track, ms, 0, (1, temporal), false);
+        }
+        assert_eq!(
+            told(&track, 12_500),
+            [
+                (0, 0, true, 20_000, 20.0),
+                (0, 1, true, 40_000, 40.0),
+                (1, 0, true, 40_000, 20.0),
+                (1, 1, true, 80_000, 40.0)
+            ]
+        );
+        for ms in (12_500..13_000).step_by(25) {
+            keep(&mut track, ms, 0, (0, 0), true);
+        }
+        // The upper one has vanished.
+        let after = told(&track, 13_000);
+        assert_eq!(
+            after.iter().map(|rate| rate.2).collect::<Vec<_>>(),
+            [true, true, false, false]
+        );
+        assert!(!track.layers[0].spatial.may_flow(1) && track.layers[0].spatial.may_flow(0));
+    }
+
+    #[test]
+    fn rates_of_simulcast() {
+        let mut track = Track::mirror(TrackId(1), MediaKind::Video, WorkerId(0));
+        track.layers.resize_with(3, Layer::default);
+        for (index, ms) in (10_000..12_000).step_by(25).enumerate() {
+            keep(&mut track, ms, 0, (0, 0), false);
+            keep(&mut track, ms, 2, (0, (index % 2) as u8), false);
+        }
+        track.layers[2].resolution = Some((1_280, 720));
+        assert_eq!(
+            told(&track, 12_000),
+            [
+                (0, 0, true, 40_000, 40.0),
+                (1, 0, false, 0, 0.0),
+                (2, 0, true, 20_000, 20.0),
+                (2, 1, true, 40_000, 40.0)
+            ]
+        );
+        assert_eq!(
+            track.layer_rates(0).last().map(|rate| rate.resolution),
+            Some(Some((1_280, 720)))
+        );
+    }
 }

@@ -147,24 +147,84 @@ fn first_layer_to_arrive_is_forwarded_and_the_best_follows() {
     assert_continuous(&all);
 }
 
+/// Of the layers, by now.
+fn inactive(call: &Call) -> Vec<u8> {
+    let mut inactive = Vec::new();
+    for event in &call.world.events {
+        match event {
+            Event::LayerActive {
+                layer, active: false, ..
+            } => inactive.push(*layer),
+            Event::LayerActive {
+                layer, active: true, ..
+            } => inactive.retain(|gone| gone != layer),
+            _ => {}
+        }
+    }
+    inactive
+}
+
+/// Within 250 ms, the keyframe of the lower layer included; and it comes back.
 #[test]
-fn vanished_layer_falls_back() {
+fn vanished_layer_is_replaced() {
     let mut call = call();
     for _ in 0..30 {
         call.frames(&[0, 1, 2]);
     }
     assert_eq!(call.forwarded(), Some(2));
-    for _ in 0..60 {
+    for _ in 0..7 {
         call.frames(&[0, 1]);
     }
     assert_eq!(call.forwarded(), Some(1));
-    let inactive = Event::LayerActive {
-        track: call.track,
-        layer: 2,
-        active: false,
-    };
-    assert!(call.world.events.contains(&inactive));
+    assert_eq!(inactive(&call), [2]);
+    for _ in 0..60 {
+        call.frames(&[0, 1]);
+    }
+    call.frames(&[0, 1, 2]);
+    assert!(inactive(&call).is_empty());
+    for _ in 0..20 {
+        call.frames(&[0, 1, 2]);
+    }
+    assert_eq!(call.forwarded(), Some(2));
     assert_continuous(&call.received());
+}
+
+/// A pause of everything is no reason to change, a still screen share for instance, or a network that hung.
+#[test]
+fn a_common_pause_changes_nothing() {
+    let mut call = call();
+    for _ in 0..30 {
+        call.frames(&[0, 1, 2]);
+    }
+    for pause in [300, 1_000, 4_000] {
+        call.world.run_for(pause * MS);
+        for _ in 0..10 {
+            call.frames(&[0, 1, 2]);
+        }
+        assert!(inactive(&call).is_empty(), "{pause} ms");
+    }
+    assert_eq!(call.forwarded(), Some(2));
+    assert_eq!(layers(&call.received()).last(), Some(&b'f'));
+}
+
+#[test]
+fn a_screen_share_of_five_frames_a_second_does_not_flap() {
+    let mut call = call();
+    for _ in 0..10 {
+        call.frames(&[0, 1, 2]);
+    }
+    for _ in 0..50 {
+        call.frames(&[0, 1, 2]);
+        call.world.run_for(165 * MS);
+        assert!(inactive(&call).is_empty());
+    }
+    let _ = call.received();
+    // Here, too, a layer that vanishes is replaced, by its own cadence.
+    for _ in 0..6 {
+        call.frames(&[0, 1]);
+        call.world.run_for(165 * MS);
+    }
+    assert_eq!((inactive(&call), call.forwarded()), (vec![2], Some(1)));
 }
 
 #[test]

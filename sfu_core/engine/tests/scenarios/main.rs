@@ -15,4 +15,5 @@ mod reports;
 #[allow(dead_code, reason = "shared with the tests of the transport")]
 #[path = "../transport/stun.rs"]
 mod stun;
+mod svc;
 mod world;

@@ -41,7 +41,12 @@ impl Rtp {
         } = *self;
         let mut len = rtp::write_header(&mut out, marker, payload_type, seq, timestamp, ssrc, extended).unwrap();
         if extended {
-            let mut writer = Writer::new(&mut out[len..], Form::OneByte);
+            let fits = self
+                .extensions
+                .iter()
+                .all(|(id, value)| Form::OneByte.fits(*id, value.len()));
+            let form = if fits { Form::OneByte } else { Form::TwoByte };
+            let mut writer = Writer::new(&mut out[len..], form);
             for (id, value) in &self.extensions {
                 writer.put(*id, value).unwrap();
             }

@@ -169,34 +169,39 @@ pub fn rewrite(
     active_targets: Option<u32>,
     out: &mut [u8],
 ) -> Result<usize, BufferFull> {
-    let mask = frame.mask;
-    let len = match active_targets {
-        None => {
-            let place = out.get_mut(..value.len()).ok_or(BufferFull)?;
-            place.copy_from_slice(value);
-            value.len()
-        }
-        Some(targets) => {
-            let mut from = Bits::new(value.iter().copied());
-            let mut to = BitWriter::new(out);
-            // The flag of the active targets is the second one.
-            let flag = MANDATORY * 8 + 1;
-            for at in 0..usize::from(mask.at) {
-                let bit = from.bit().unwrap_or(false);
-                to.bit(bit || at == flag)?;
-            }
-            to.number(targets, mask.width.into())?;
-            if mask.present {
-                from.skip(mask.width.into());
-            }
-            while let Some(bit) = from.bit() {
-                to.bit(bit)?;
-            }
-            to.len()
-        }
+    let Some(targets) = active_targets else {
+        return renumber(value, frame_number, out);
     };
+    let mask = frame.mask;
+    let mut from = Bits::new(value.iter().copied());
+    let mut to = BitWriter::new(out);
+    // The flag of the active targets is the second one.
+    let flag = MANDATORY * 8 + 1;
+    for at in 0..usize::from(mask.at) {
+        let bit = from.bit().unwrap_or(false);
+        to.bit(bit || at == flag)?;
+    }
+    to.number(targets, mask.width.into())?;
+    if mask.present {
+        from.skip(mask.width.into());
+    }
+    while let Some(bit) = from.bit() {
+        to.bit(bit)?;
+    }
+    let len = to.len();
+    set_number(frame_number, out);
+    Ok(len)
+}
+
+/// Copies a descriptor with another frame number.
+pub fn renumber(value: &[u8], frame_number: u16, out: &mut [u8]) -> Result<usize, BufferFull> {
+    out.get_mut(..value.len()).ok_or(BufferFull)?.copy_from_slice(value);
+    set_number(frame_number, out);
+    Ok(value.len())
+}
+
+fn set_number(frame_number: u16, out: &mut [u8]) {
     if let Some(place) = out.get_mut(1..MANDATORY) {
         place.copy_from_slice(&frame_number.to_be_bytes());
     }
-    Ok(len)
 }
