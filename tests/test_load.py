@@ -127,6 +127,13 @@ async def test_every_adapter_delivers_all(load: Load, server: Server, adapter: s
     await until(server.metrics, lambda metrics: metrics["pysfu_participants"] == 0, 2, "their leaving")
 
 
+async def test_many_sections_fit_into_a_join(load: Load, server: Server) -> None:
+    call = ("--mesh", "--publishers", "12", "--steps", "5", "--video", "200x1", "--seconds", "1", "--sample", "3")
+    report = await load("fanout", url_of(server, "livekit-1"), *call)
+    (step,) = report["steps"]
+    check(step, streams=12 * 11)
+
+
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_who_may_not_enter_is_told_why(load: Load, server: Server, adapter: str) -> None:
     with pytest.raises(LoadError, match=r"1 of 1 participants could not join: the server refused: .*API key"):

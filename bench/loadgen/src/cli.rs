@@ -26,11 +26,11 @@ pub(super) struct Cli {
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Publishers to receivers at given rates, or up to saturation
+    /// Publishers to receivers, at given rates or up to saturation
     Fanout(Fanout),
-    /// Join times at a rate of joins
+    /// Participants who join at a given rate: how long until they have media
     Joins(Joins),
-    /// Memory of the server per subscription
+    /// The server's memory per subscription
     Memory(Memory),
     /// One of the standard scenarios, with recorded media where they are there
     Scenario(Scenario),
@@ -169,17 +169,17 @@ pub(super) struct Memory {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "verbatim")]
 pub(super) enum Name {
-    /// Audio of everyone to everyone: 30
+    /// Audio: 30 to each other
     A,
-    /// One camera at 720p, at 1 and 2.5 Mb/s, to many: 100
+    /// One camera at 720p, at 1 and at 2.5 Mb/s, to 100 viewers
     B,
-    /// Simulcast cameras of everyone to everyone, who all want another layer every 5 s: 10
+    /// Simulcast cameras: 10 to each other, who all want another layer every 5 s
     C,
-    /// B to viewers who hold: 3000
+    /// A camera to 3000 viewers who hold: nothing is sent to them
     D,
-    /// B to viewers who lose 2 %: 100
+    /// B, but the viewers lose 2 %
     E,
-    /// Viewers of a camera who come, 200 a second, and go after 2 s: 2000
+    /// 2000 viewers of a camera who come, 200 a second, and go after 2 s
     F,
 }
 
@@ -189,16 +189,16 @@ pub(super) struct Scenario {
     pub(super) name: Name,
     #[command(flatten)]
     pub(super) common: Common,
-    /// Participants (A, C), viewers (B, D, E) or joins (F), not as many as said above
+    /// Participants (A, C) or viewers, if not as many as said above
     #[arg(long)]
     pub(super) size: Option<u32>,
-    /// Of each measurement (default: 10; of C, 15)
+    /// Seconds of each measurement (default: 10; of C, 15)
     #[arg(long, value_parser = positive)]
     pub(super) seconds: Option<f64>,
-    /// Of the camera
+    /// Codec of the cameras
     #[arg(long, value_enum, default_value = "vp8")]
     pub(super) codec: Video,
-    /// Synthetic media also where recordings are there
+    /// Synthetic media, although recordings are there
     #[arg(long)]
     pub(super) synthetic: bool,
 }

@@ -5,10 +5,13 @@ mod messages;
 mod socket;
 
 use std::collections::VecDeque;
+use std::io::Read;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
+use flate2::Compression;
+use flate2::bufread::GzEncoder;
 use prost::Message as _;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -34,6 +37,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Tracks of a room that settings can be sent for.
 const MAX_TRACKS: usize = 65_536;
 const CLIENT_INITIATED: i32 = 1;
+const GZIP: i32 = 1;
 
 /// Which way connections are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,8 +236,8 @@ impl Client {
             publisher_offer: Some(description("offer", sdp, id)),
         };
         let wrapped = WrappedJoinRequest {
-            compression: 0,
-            join_request: request.encode_to_vec(),
+            compression: GZIP,
+            join_request: gzip(&request.encode_to_vec()),
         };
         // RFC 4648 section 5; the padding would have to be escaped in a query.
         URL_SAFE.encode(wrapped.encode_to_vec()).replace('=', "%3D")
@@ -405,6 +409,15 @@ fn apply(transports: &Transports, side: &Side) -> Result<(), SignalingError> {
         transports.set_remote(side.local.id, remote.remote(&side.local)?);
     }
     Ok(())
+}
+
+/// An offer of many sections is longer than a URL may be for many servers, but has little in it.
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(content, Compression::default());
+    let mut compressed = Vec::new();
+    // Neither reading from a slice nor writing to a vector fails.
+    let _ = encoder.read_to_end(&mut compressed);
+    compressed
 }
 
 fn description(kind: &str, sdp: String, id: u32) -> SessionDescription {

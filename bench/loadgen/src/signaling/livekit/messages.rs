@@ -56,7 +56,7 @@ pub(super) enum Response {
 /// The query parameter `join_request` of protocol 1, base64url.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct WrappedJoinRequest {
-    /// 0: the request is not compressed.
+    /// 0: the request is not compressed; 1: gzip (RFC 1952).
     #[prost(int32, tag = "1")]
     pub(super) compression: i32,
     /// An encoded [`JoinRequest`].
