@@ -68,6 +68,7 @@ def _open_media(settings: Settings) -> Sfu:
             bind=settings.media_addresses(),
             port=settings.udp_port,
             external_ips=settings.external_ips,
+            limits={"start_bitrate": settings.start_bitrate, "max_bitrate": settings.max_bitrate},
         )
     except BindError as error:
         address, port, reason = error.args

@@ -37,6 +37,9 @@ def serve(
     external_ip: Annotated[list[str] | None, typer.Option(help="address announced instead; may be repeated")] = None,
     udp_port: Annotated[int | None, typer.Option(help="first UDP port of media, one per worker [7882]")] = None,
     workers: Annotated[int | None, typer.Option(help="media threads [one per core]")] = None,
+    start_bitrate: Annotated[
+        int | None, typer.Option(help="bits/s to a subscriber before its path is known [5000000]")
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="certificate chain, PEM")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="its private key, PEM")] = None,
     drain_timeout: Annotated[float | None, typer.Option(help="seconds that a drain waits")] = None,
@@ -61,6 +64,7 @@ def serve(
         "external_ips": external_ip or None,
         "udp_port": udp_port,
         "workers": workers,
+        "start_bitrate": start_bitrate,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
         "drain_timeout": drain_timeout,

@@ -27,6 +27,11 @@ pub struct Config {
     /// A simulcast or spatial layer that is silent for this long, and for three of its own frames, while others flow counts
     /// as inactive. Shorter replaces a vanished layer sooner, longer forgives more of a lossy or jittery publisher.
     pub layer_timeout: Duration,
+    /// Bits per second that a subscriber's path is taken to carry before it is known. More shows the best picture sooner on a good
+    /// path and floods a thin one for a moment.
+    pub start_bitrate: u64,
+    /// Never more than this goes to one subscriber, bits per second.
+    pub max_bitrate: u64,
 }
 
 impl Default for Config {
@@ -44,6 +49,8 @@ impl Default for Config {
             retransmission_window: Duration::from_millis(1_000),
             keyframe_interval: Duration::from_millis(500),
             layer_timeout: Duration::from_millis(150),
+            start_bitrate: 5_000_000,
+            max_bitrate: 200_000_000,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod crossings;
+mod downlinks;
 mod feedback;
 mod flush;
 mod ingest;
@@ -68,10 +69,13 @@ pub struct Engine {
     queued: VecDeque<usize>,
     pending: Vec<usize>,
     busy: Vec<usize>,
+    /// Peers whose packets wait for their time.
+    paced: Vec<usize>,
     schedule: tick::Schedule,
     /// Reused: numbers to ask for, report blocks to send.
     missing: Vec<u16>,
     blocks: Vec<ReportBlock>,
+    allocator: downlinks::Allocator,
     /// Reused: subscriptions to steer after a flush.
     wishes: Vec<usize>,
 }
@@ -105,6 +109,8 @@ impl Engine {
             queued: VecDeque::new(),
             pending: Vec::new(),
             busy: Vec::new(),
+            paced: Vec::new(),
+            allocator: downlinks::Allocator::default(),
             schedule: tick::Schedule::default(),
             missing: Vec::new(),
             blocks: Vec::new(),
@@ -255,6 +261,15 @@ impl Engine {
             && !std::mem::replace(&mut peer.queued, true)
         {
             self.queued.push_back(key);
+        }
+    }
+
+    /// Packets to the peer wait for their time.
+    fn pace(&mut self, key: usize) {
+        if let Some(peer) = self.peers.get_mut(key)
+            && !std::mem::replace(&mut peer.paced, true)
+        {
+            self.paced.push(key);
         }
     }
 

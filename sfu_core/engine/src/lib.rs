@@ -15,6 +15,7 @@ mod counters;
 pub mod crossing;
 mod data;
 mod demux_rtp;
+mod downlink;
 pub mod dtls;
 mod engine;
 pub mod event;

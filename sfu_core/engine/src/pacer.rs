@@ -316,6 +316,11 @@ impl<T> Pacer<T> {
             .map_or(0, |bucket| bucket.debt(now) + bucket.takes(bytes))
     }
 
+    /// Whether video of this subscription waits.
+    pub fn holds(&self, flow: u32) -> bool {
+        self.video.holds(flow)
+    }
+
     /// Packets that wait.
     pub fn len(&self) -> usize {
         self.slab.used()

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::command::ExtensionIds;
 use crate::demux_rtp::Demux;
+use crate::downlink::Downlink;
 use crate::extensions::ExtensionTable;
 use crate::ids::{PeerId, SocketId};
 use crate::meter::Meter;
@@ -47,6 +48,12 @@ pub(crate) struct Peer {
     pub(crate) busy: bool,
     /// Did not fit the arena.
     pub(crate) held: Option<(SocketId, SocketAddr, Vec<u8>)>,
+    /// What is known of the path to it; `None` when it tells nothing.
+    pub(crate) downlink: Option<Box<Downlink>>,
+    /// Which of its subscriptions gave the last padding.
+    pub(crate) padding_turn: usize,
+    /// It is in the engine's list of peers whose packets wait.
+    pub(crate) paced: bool,
     /// Transport-wide number of the next packet to it.
     pub(crate) transport_sequence: u16,
     /// Smoothed, microseconds.
@@ -83,6 +90,9 @@ impl Peer {
             queued: false,
             busy: false,
             held: None,
+            downlink: None,
+            padding_turn: 0,
+            paced: false,
             transport_sequence: 0,
             round_trip: None,
             reported: now,

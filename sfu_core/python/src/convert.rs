@@ -117,6 +117,8 @@ pub(crate) fn set_limit(config: &mut Config, name: &str, value: u64) -> PyResult
         "retransmission_window" => config.retransmission_window = time,
         "keyframe_interval" => config.keyframe_interval = time,
         "layer_timeout" => config.layer_timeout = time,
+        "start_bitrate" => config.start_bitrate = value,
+        "max_bitrate" => config.max_bitrate = value,
         other => return Err(invalid(format!("unknown limit {other:?}"))),
     }
     Ok(())

@@ -23,9 +23,10 @@ const MARGIN: f64 = 1.15;
 /// disturbs more.
 const SHORTEST_WAIT: u64 = 1_000_000;
 const LONGEST_WAIT: u64 = 4_000_000;
-/// A sender that does not use its target waits longer each time that a grant ended in congestion.
+/// A sender that does not use its target waits longer each time that a grant ended in congestion. More keeps layered senders
+/// who share a path from taking turns, less returns sooner to a path that has recovered.
 const FIRST_IDLE_WAIT: u64 = 3_000_000;
-const LONGEST_IDLE_WAIT: u64 = 48_000_000;
+const LONGEST_IDLE_WAIT: u64 = 4_000_000;
 /// No probe so soon after congestion, microseconds; sooner where the capacity keeps changing.
 const CALM: u64 = 2_000_000;
 const CALM_VOLATILE: u64 = 600_000;
@@ -146,7 +147,8 @@ impl Prober {
             None if now < self.next_at.max(idle_until) || situation.calm_for < calm => return None,
             None => self.aim(situation)?,
         }
-        .min(useful * MARGIN);
+        .min(useful * MARGIN)
+        .min(situation.most);
         if rate < situation.target * 1.05 {
             return None;
         }
@@ -375,8 +377,8 @@ mod tests {
         send(&mut prober, probe, 5_000_000, 600e3, |_| false);
         // What was granted did harm: it waits longer each time.
         prober.on_revoked(6_000_000);
-        assert_eq!(prober.poll(10_000_000, limited), None);
-        assert!(prober.poll(14_000_000, limited).is_some());
+        assert_eq!(prober.poll(9_000_000, limited), None);
+        assert!(prober.poll(11_000_000, limited).is_some());
     }
 
     #[test]

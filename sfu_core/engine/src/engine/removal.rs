@@ -20,6 +20,7 @@ impl Engine {
         self.outbox.forget(key);
         self.queued.retain(|&queued| queued != key);
         self.busy.retain(|&busy| busy != key);
+        self.paced.retain(|&paced| paced != key);
         for address in &peer.addresses {
             if self.addresses.get(address) == Some(&key) {
                 self.addresses.remove(address);

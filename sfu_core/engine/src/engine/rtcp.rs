@@ -45,8 +45,9 @@ impl Engine {
                     .entries()
                     .for_each(|entry| self.handle_keyframe_wish(now, key, entry.ssrc));
             }
-            // Estimates of subscribers' bandwidth are not used: layers follow what was asked for.
-            Packet::MaximumBitrate(_) | Packet::TransportWide(_) | Packet::CongestionControl(_) => {}
+            Packet::TransportWide(feedback) => self.handle_transport_feedback(now, key, feedback),
+            Packet::CongestionControl(feedback) => self.handle_stream_feedback(now, key, feedback),
+            Packet::MaximumBitrate(estimate) => self.handle_receiver_estimate(now, key, estimate),
             Packet::SourceDescription(_) => {}
         }
     }

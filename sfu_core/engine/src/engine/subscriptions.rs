@@ -1,22 +1,33 @@
 //! The subscriptions of this worker: what they wait for, and what their clients say.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use slab::Slab;
 use wire::rtcp::nack::Nack;
 use wire::rtcp::report::ReportBlock;
 use wire::rtcp::{report, sdes};
 
 use super::Engine;
 use super::flush::Full;
-use crate::command::{Subscribe, Wanted};
+use crate::command::{MediaKind, Subscribe, Wanted};
+use crate::downlink::{Downlink, Waiting};
 use crate::event::{CommandError, Event, Limit};
 use crate::forward::{Egress, Forwarded, Subscription};
 use crate::ids::{SubscriptionId, WorkerId};
+use crate::pacer::{Admit, Class, Item, Pacer, Poll};
+use crate::packet::Packet;
 use crate::peer::Peer;
 use crate::publish::track::Track;
 use crate::stats::{SubscriptionRow, WorkerRow};
 use crate::transmit::TransmitArena;
 
+/// Bytes that a packet has on the wire beyond its payload: RTP with extensions, SRTP, UDP, IP.
+const OVERHEAD: u32 = 76;
+/// Of a retransmission, before it is known which packet it is.
+const REPAIR_BYTES: u32 = 1_200;
+/// Packets that wait are looked at so often at most, microseconds: those of one look are sent together.
+const PACE: u64 = 1_000;
 /// Numbers that a subscriber may ask again between two flushes. What is beyond it asks once more.
 const MAX_ASKED: usize = 512;
 
@@ -177,6 +188,9 @@ impl Engine {
             extension_ids,
             transport_sequence,
             ready,
+            downlink,
+            padding_turn,
+            subscriptions,
             ..
         } = &mut self.peers[key];
         let selected = transport.selected();
@@ -187,13 +201,33 @@ impl Engine {
             }
             return Ok(());
         };
-        let mut egress = Egress::new(at, arena, sender, (socket, to), extension_ids, transport_sequence);
+        // From the first media on, what is sent is remembered, so that feedback can be understood.
+        if downlink.is_none() && extension_ids.transport_cc.is_some() && !ready.is_empty() {
+            *downlink = Some(Box::new(Downlink::new(at, &self.config)));
+        }
+        let (log, mut pacer) = downlink.as_deref_mut().map(Downlink::parts).unzip();
+        let mut egress = Egress::new(at, arena, sender, (socket, to), extension_ids, transport_sequence).logged(log);
         while let Some(&key) = ready.last() {
             let subscriber = &mut self.subscribers[key];
             let track = &self.tracks[subscriber.track];
-            subscriber.flush(at, track, &mut egress, &mut self.counters)?;
+            subscriber.flush(at, key, track, &mut egress, pacer.as_deref_mut(), &mut self.counters)?;
             ready.pop();
             self.wishes.push(key);
+        }
+        if let Some(pacer) = pacer {
+            let mut waiting = Paced {
+                own: subscriptions,
+                turn: padding_turn,
+                subscribers: &mut self.subscribers,
+                tracks: &self.tracks,
+                counters: &mut self.counters,
+                wishes: &mut self.wishes,
+            };
+            waiting.release(at, pacer, &mut egress)?;
+            if let Some(next) = pacer.next(at) {
+                self.schedule.wait_until(next.max(at + PACE));
+                self.pace(key);
+            }
         }
         while let Some(key) = self.wishes.pop() {
             self.wish(now, key);
@@ -206,10 +240,15 @@ impl Engine {
     }
 
     /// Begins with what is kept of the track, or asks for the keyframe that the subscription waits for.
-    fn steer(&mut self, now: Instant, key: usize) {
+    pub(super) fn steer(&mut self, now: Instant, key: usize) {
         let subscriber = &mut self.subscribers[key];
-        let connected = self.peers[subscriber.peer].is_connected();
-        if connected && subscriber.state.begin_with_kept(&self.tracks[subscriber.track]) {
+        let peer = &self.peers[subscriber.peer];
+        // What waits must not be sent a second time.
+        let waits = peer
+            .downlink
+            .as_deref()
+            .is_some_and(|downlink| downlink.pacer.holds(key as u32));
+        if peer.is_connected() && !waits && subscriber.state.begin_with_kept(&self.tracks[subscriber.track]) {
             self.ready(key);
         }
         self.wish(now, key);
@@ -227,6 +266,11 @@ impl Engine {
         let Some(layer) = subscriber.state.keyframe_wanted() else {
             return;
         };
+        // One may be among what waits.
+        let downlink = self.peers[subscriber.peer].downlink.as_deref();
+        if downlink.is_some_and(|downlink| downlink.pacer.holds(key as u32)) {
+            return;
+        }
         // A client that cannot decode anything yet would not use it.
         let track = subscriber.track;
         if self.peers[subscriber.peer].is_connected() {
@@ -236,26 +280,42 @@ impl Engine {
 }
 
 impl Subscriber {
-    fn flush(&mut self, at: u64, track: &Track, egress: &mut Egress<'_>, counters: &mut WorkerRow) -> Result<(), Full> {
-        self.catch_up(at, track, egress, counters)?;
+    #[allow(clippy::too_many_arguments)]
+    fn flush(
+        &mut self,
+        at: u64,
+        key: usize,
+        track: &Track,
+        egress: &mut Egress<'_>,
+        mut pacer: Option<&mut Pacer<Waiting>>,
+        counters: &mut WorkerRow,
+    ) -> Result<(), Full> {
+        self.catch_up(at, key, track, egress, pacer.as_deref_mut(), counters)?;
         while let Some(packet) = track.pending(self.cursor) {
-            match self.state.forward(at, packet, track, egress) {
-                Forwarded::Sent => counters.rtp_packets_out += 1,
-                Forwarded::Dropped => {}
-                Forwarded::Full => return Err(Full),
-            }
+            self.offer(at, key, packet, track, egress, pacer.as_deref_mut(), counters)?;
             self.cursor += 1;
             if self.state.is_behind() {
                 // Behind the one that was just sent.
                 self.state.advance();
-                self.catch_up(at, track, egress, counters)?;
+                self.catch_up(at, key, track, egress, pacer.as_deref_mut(), counters)?;
             }
         }
         while let Some(&sequence) = self.asked.last() {
             if !egress.has_room() {
                 return Err(Full);
             }
-            self.state.handle_nack(at, std::iter::once(sequence), track, egress);
+            if let Some(pacer) = pacer.as_deref_mut()
+                && pacer.admit(at, REPAIR_BYTES, Class::Repair) == Admit::Queue
+            {
+                let item = Waiting::Repair {
+                    key,
+                    id: self.id,
+                    sequence,
+                };
+                pacer.push(at, self.item(key, item, Class::Repair, REPAIR_BYTES));
+            } else {
+                self.state.handle_nack(at, std::iter::once(sequence), track, egress);
+            }
             self.asked.pop();
         }
         self.pass_over(track);
@@ -263,19 +323,18 @@ impl Subscriber {
     }
 
     /// Sends what is kept, when the subscription has just begun with it.
+    #[allow(clippy::too_many_arguments)]
     fn catch_up(
         &mut self,
         at: u64,
+        key: usize,
         track: &Track,
         egress: &mut Egress<'_>,
+        mut pacer: Option<&mut Pacer<Waiting>>,
         counters: &mut WorkerRow,
     ) -> Result<(), Full> {
         while let Some(packet) = self.state.kept(track) {
-            match self.state.forward(at, packet, track, egress) {
-                Forwarded::Sent => counters.rtp_packets_out += 1,
-                Forwarded::Dropped => {}
-                Forwarded::Full => return Err(Full),
-            }
+            self.offer(at, key, packet, track, egress, pacer.as_deref_mut(), counters)?;
             self.state.advance();
             // What is pending was kept, too.
             self.cursor = track.end();
@@ -283,11 +342,150 @@ impl Subscriber {
         Ok(())
     }
 
+    /// Forwards a packet now, or when the path has room for it.
+    #[allow(clippy::too_many_arguments)]
+    fn offer(
+        &mut self,
+        at: u64,
+        key: usize,
+        packet: &Arc<Packet>,
+        track: &Track,
+        egress: &mut Egress<'_>,
+        pacer: Option<&mut Pacer<Waiting>>,
+        counters: &mut WorkerRow,
+    ) -> Result<(), Full> {
+        if let Some(pacer) = pacer {
+            if !self.state.takes(packet) {
+                return Ok(());
+            }
+            if !egress.has_room() {
+                return Err(Full);
+            }
+            let class = match self.state.kind {
+                MediaKind::Audio => Class::Audio,
+                MediaKind::Video => Class::Video,
+            };
+            let bytes = packet.payload().len() as u32 + OVERHEAD;
+            if pacer.admit(at, bytes, class) == Admit::Queue {
+                let waiting = Waiting::Media {
+                    key,
+                    id: self.id,
+                    packet: Arc::clone(packet),
+                };
+                let item = Item {
+                    keyframe: packet.facts.keyframe,
+                    ..self.item(key, waiting, class, bytes)
+                };
+                pacer.push(at, item);
+                return Ok(());
+            }
+        }
+        match self.state.forward(at, packet, track, egress) {
+            Forwarded::Sent => counters.rtp_packets_out += 1,
+            Forwarded::Dropped => {}
+            Forwarded::Full => return Err(Full),
+        }
+        Ok(())
+    }
+
+    fn item(&self, key: usize, item: Waiting, class: Class, bytes: u32) -> Item<Waiting> {
+        Item {
+            item,
+            flow: key as u32,
+            class,
+            bytes,
+            keyframe: false,
+        }
+    }
+
     /// Nothing waits any more.
     fn pass_over(&mut self, track: &Track) {
         self.cursor = track.end();
         self.asked.clear();
         self.ready = false;
+    }
+}
+
+/// What a peer's pacer gives back finds its way from here.
+struct Paced<'a> {
+    /// Keys of the peer's subscriptions.
+    own: &'a [usize],
+    /// Which of them gives padding next.
+    turn: &'a mut usize,
+    subscribers: &'a mut Slab<Subscriber>,
+    tracks: &'a Slab<Track>,
+    counters: &'a mut WorkerRow,
+    wishes: &'a mut Vec<usize>,
+}
+
+impl Paced<'_> {
+    fn release(&mut self, at: u64, pacer: &mut Pacer<Waiting>, egress: &mut Egress<'_>) -> Result<(), Full> {
+        loop {
+            if !egress.has_room() {
+                return Err(Full);
+            }
+            match pacer.poll(at) {
+                None => return Ok(()),
+                Some(Poll::Send { item, probe, .. }) => {
+                    egress.set_probe(probe);
+                    self.send(at, item, egress);
+                    egress.set_probe(None);
+                }
+                Some(Poll::Padding { bytes, probe }) => {
+                    egress.set_probe(Some(probe));
+                    self.pad(bytes, egress);
+                    egress.set_probe(None);
+                }
+                Some(Poll::DropUntilKeyframe(flow)) => {
+                    let key = flow as usize;
+                    if let Some(subscriber) = self.subscribers.get_mut(key) {
+                        subscriber.state.interrupt();
+                        self.wishes.push(key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The peer's subscriptions take turns.
+    fn pad(&mut self, bytes: u32, egress: &mut Egress<'_>) {
+        for _ in 0..self.own.len() {
+            *self.turn = self.turn.wrapping_add(1);
+            let subscriber = self
+                .own
+                .get(*self.turn % self.own.len())
+                .and_then(|&key| self.subscribers.get_mut(key));
+            if let Some(subscriber) = subscriber
+                && subscriber.state.pad(bytes, &self.tracks[subscriber.track], egress)
+            {
+                return;
+            }
+        }
+    }
+
+    fn send(&mut self, at: u64, item: Waiting, egress: &mut Egress<'_>) {
+        let (key, id) = match item {
+            Waiting::Media { key, id, .. } | Waiting::Repair { key, id, .. } => (key, id),
+        };
+        let Some(subscriber) = self.subscribers.get_mut(key).filter(|subscriber| subscriber.id == id) else {
+            return;
+        };
+        let track = &self.tracks[subscriber.track];
+        match item {
+            Waiting::Media { packet, .. } => {
+                if subscriber.state.forward(at, &packet, track, egress) == Forwarded::Sent {
+                    self.counters.rtp_packets_out += 1;
+                }
+                // What came before a stream began here has passed: those behind it wait in the queue already.
+                subscriber.state.forget_kept();
+                self.wishes.push(key);
+            }
+            Waiting::Repair { sequence, .. } => {
+                subscriber
+                    .state
+                    .handle_nack(at, std::iter::once(sequence), track, egress);
+            }
+        }
     }
 }
 

@@ -14,24 +14,50 @@ const AUDIO_LEVELS: u64 = 250_000;
 /// A packet unused for this long is freed.
 const UNUSED: u64 = 5_000_000;
 
-#[derive(Default)]
 pub(super) struct Schedule {
     /// Microseconds since the epoch.
     tick: u64,
+    /// When packets that wait should be looked at; `u64::MAX` while none do.
+    paced: u64,
     audio_levels: u64,
     /// Which part of the peers and tracks the next tick visits.
     part: usize,
 }
 
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            tick: 0,
+            paced: u64::MAX,
+            audio_levels: 0,
+            part: 0,
+        }
+    }
+}
+
 impl Schedule {
     pub(super) fn next(&self) -> u64 {
-        self.tick
+        self.tick.min(self.paced)
+    }
+
+    /// Packets wait until then, microseconds.
+    pub(super) fn wait_until(&mut self, at: u64) {
+        self.paced = self.paced.min(at);
     }
 }
 
 impl Engine {
     pub fn handle_timeout(&mut self, now: Instant) {
         let at = self.micros(now);
+        if at >= self.schedule.paced {
+            self.schedule.paced = u64::MAX;
+            for key in std::mem::take(&mut self.paced) {
+                if let Some(peer) = self.peers.get_mut(key) {
+                    peer.paced = false;
+                }
+                self.queue(key);
+            }
+        }
         if at < self.schedule.tick {
             return;
         }
@@ -84,6 +110,7 @@ impl Engine {
                 peer.reported = at;
                 self.send_reports(key, at);
             }
+            self.tend_downlink(now, key);
             self.visit_subscriptions(now, key);
         }
     }

@@ -1,5 +1,7 @@
 //! Packets that a subscription takes from what is kept, because they came before it could begin.
 
+use std::sync::Arc;
+
 use super::Subscription;
 use crate::command::MediaKind;
 use crate::packet::Packet;
@@ -36,12 +38,17 @@ impl Subscription {
     }
 
     /// The kept packet to be forwarded next; `None` when everything kept was. Call [`advance`](Self::advance) after each.
-    pub fn kept<'t>(&mut self, track: &'t Track) -> Option<&'t Packet> {
+    pub fn kept<'t>(&mut self, track: &'t Track) -> Option<&'t Arc<Packet>> {
         let (layer, next) = self.catch_up?;
         let ring = track.layers.get(usize::from(layer)).map(|layer| &layer.ring);
         let packet = ring.and_then(|ring| (next..ring.end()).find_map(|seq| ring.get(seq)));
         self.catch_up = packet.map(|packet| (layer, packet.seq));
-        packet.map(|packet| &**packet)
+        packet
+    }
+
+    /// What is kept is not sent.
+    pub(crate) fn forget_kept(&mut self) {
+        self.catch_up = None;
     }
 
     /// Packets wait in [`kept`](Self::kept), and what is pending is among them.

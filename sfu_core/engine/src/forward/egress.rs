@@ -7,7 +7,9 @@ use wire::rtp;
 
 use super::header::{HeaderTemplate, Values};
 use super::pictures::{self, PicturePatch};
+use crate::bandwidth::{Kind, ProbeId};
 use crate::command::ExtensionIds;
+use crate::downlink::SentLog;
 use crate::ids::SocketId;
 use crate::packet::{MAX_PACKET, Packet, PictureIds};
 use crate::srtp::{MAX_RTP_OVERHEAD, SrtpSender};
@@ -28,6 +30,10 @@ pub struct Egress<'a> {
     /// Transport-wide sequence number of the peer's next packet.
     transport_sequence: &'a mut u16,
     send_time: [u8; 3],
+    /// Microseconds.
+    now: u64,
+    /// Of the peers whose path is estimated.
+    log: Option<SentLog<'a>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +113,21 @@ impl<'a> Egress<'a> {
             ids,
             transport_sequence,
             send_time: AbsSendTime::from_micros(now).bytes(),
+            now,
+            log: None,
+        }
+    }
+
+    /// Tells what is sent to the estimator of the peer's path.
+    pub fn logged(mut self, log: Option<SentLog<'a>>) -> Self {
+        self.log = log;
+        self
+    }
+
+    /// The next packets belong to this cluster.
+    pub(crate) fn set_probe(&mut self, probe: Option<ProbeId>) {
+        if let Some(log) = &mut self.log {
+            log.probe = probe;
         }
     }
 
@@ -146,6 +167,15 @@ impl<'a> Egress<'a> {
         let protected = self.sender.protect_rtp_from(out, header_len, parts, head.sequence);
         let len = protected.map_err(|_| WriteError::Unsendable)?;
         self.arena.commit(self.socket, self.to, len);
+        if let Some(log) = &mut self.log {
+            let number = (head.ssrc, head.sequence as u16);
+            let kind = if body.original.is_some() {
+                Kind::Rtx
+            } else {
+                Kind::Media
+            };
+            log.on_sent(self.now, *self.transport_sequence, number, len, kind);
+        }
         *self.transport_sequence = self.transport_sequence.wrapping_add(1);
         Ok(len)
     }

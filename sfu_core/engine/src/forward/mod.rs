@@ -3,6 +3,7 @@
 //! The engine calls [`Subscription::forward`] for every packet of the track, in order of arrival, and hands over
 //! what the subscriber reports. Not implemented yet: a bandwidth estimate.
 
+mod adapt;
 mod budget;
 mod catch_up;
 mod dependency;
@@ -31,6 +32,7 @@ use crate::packet::Packet;
 use crate::publish::track::Track;
 use crate::stats::SubscriptionRow;
 
+use adapt::Allocation;
 use budget::Budget;
 use descriptor::MAX_DESCRIPTOR;
 use egress::{Body, Head, WriteError};
@@ -39,7 +41,7 @@ use header::HeaderTemplate;
 use numbering::{Numbering, Skipped};
 use pictures::{PicturePatch, Pictures};
 use reports::Reports;
-use sent::{Sent, SentRing, Told};
+use sent::{Kept, Sent, SentRing, Told};
 use timestamp::{Beginning, Timestamps};
 
 /// Packets that can be sent again: about two seconds of a 2 Mb/s video, and of audio.
@@ -76,6 +78,8 @@ pub struct Subscription {
     payloads: Box<[PayloadMap]>,
     /// Of the last packet.
     payload: Option<PayloadMap>,
+    allocation: Allocation,
+    /// What is asked for, as far as the path allows.
     wanted: Wanted,
     /// The layer to be on; `None` when paused or when nothing flows.
     target: Option<u8>,
@@ -125,6 +129,7 @@ impl Subscription {
             rtx_ssrc: subscribe.rtx_ssrc.map(|ssrc| ssrc.0),
             payloads: subscribe.payloads.as_slice().into(),
             payload: None,
+            allocation: Allocation::new(subscribe.wanted),
             wanted: subscribe.wanted,
             target: None,
             limit: Limit {
@@ -166,9 +171,15 @@ impl Subscription {
     }
 
     pub fn set_wanted(&mut self, wanted: Wanted, track: &Track) {
-        self.wanted = wanted;
+        self.allocation.asked = wanted;
+        self.follow_wishes(track);
+    }
+
+    /// To be called when what is asked for or allowed has changed.
+    fn follow_wishes(&mut self, track: &Track) {
+        self.wanted = self.allocation.wanted();
         self.update_target(track);
-        if wanted.paused {
+        if self.wanted.paused {
             self.source = None;
             self.catch_up = None;
         }
@@ -240,44 +251,51 @@ impl Subscription {
             let Some(sent) = self.sent.again(sequence, now / 1_000, spacing) else {
                 continue;
             };
-            let ring = track.layers.get(sent.layer()).map(|layer| &layer.ring);
-            let Some(packet) = ring.and_then(|ring| ring.get(sent.source(ring.end()))) else {
+            let Some(packet) = kept_packet(&sent, track) else {
                 continue;
             };
-            let payload = if sent.is_filler() { &[] } else { packet.payload() };
-            let rtx = self
-                .payloads
-                .iter()
-                .find(|m| m.to.0 == sent.payload_type())
-                .and_then(|m| m.rtx);
-            let Some(payload_type) = rtx else { continue };
-            if !self.budget.take(now, rate, payload.len()) {
+            let len = if sent.is_filler() { 0 } else { packet.payload().len() };
+            if !self.budget.take(now, rate, len) {
                 return;
             }
-            let head = Head {
-                marker: sent.marker(),
-                payload_type: payload_type.0,
-                sequence: self.rtx_sequence,
-                timestamp: sent.timestamp,
-                ssrc: rtx_ssrc,
-                mid: &self.mid,
-                dependency: &[],
-            };
-            let body = Body {
-                original: Some(sequence),
-                payload,
-                pictures: packet.facts.ids.as_ref().map(|ids| (ids, sent.pictures())),
-            };
-            let written = match self.sent.told(&sent).filter(|_| egress.takes_dependencies()) {
-                Some(told) => write_described(head, &mut self.rtx_header, packet, told, body, egress),
-                None => egress.write(head, &mut self.rtx_header, packet, body),
-            };
-            if let Ok(len) = written {
-                self.rtx_sequence += 1;
-                self.retransmitted += 1;
-                self.bytes += len as u64;
-            }
+            self.send_again(sequence, &sent, packet, rtx_ssrc, egress);
         }
+    }
+
+    /// In RTX format; bytes sent.
+    fn send_again(
+        &mut self,
+        sequence: u16,
+        sent: &Kept,
+        packet: &Packet,
+        rtx_ssrc: u32,
+        egress: &mut Egress<'_>,
+    ) -> Option<usize> {
+        let mut maps = self.payloads.iter();
+        let payload_type = maps.find(|map| map.to.0 == sent.payload_type())?.rtx?;
+        let head = Head {
+            marker: sent.marker(),
+            payload_type: payload_type.0,
+            sequence: self.rtx_sequence,
+            timestamp: sent.timestamp,
+            ssrc: rtx_ssrc,
+            mid: &self.mid,
+            dependency: &[],
+        };
+        let body = Body {
+            original: Some(sequence),
+            payload: if sent.is_filler() { &[] } else { packet.payload() },
+            pictures: packet.facts.ids.as_ref().map(|ids| (ids, sent.pictures())),
+        };
+        let written = match self.sent.told(sent).filter(|_| egress.takes_dependencies()) {
+            Some(told) => write_described(head, &mut self.rtx_header, packet, told, body, egress),
+            None => egress.write(head, &mut self.rtx_header, packet, body),
+        };
+        let len = written.ok()?;
+        self.rtx_sequence += 1;
+        self.retransmitted += 1;
+        self.bytes += len as u64;
+        Some(len)
     }
 
     /// PLI or FIR of the subscriber.
@@ -343,7 +361,7 @@ impl Subscription {
             layer: self.source.map_or(-1, |source| i64::from(source.layer)),
             spatial: layers.map_or(-1, |(spatial, _)| i64::from(spatial)),
             temporal: layers.map_or(-1, |(_, temporal)| i64::from(temporal)),
-            wanted_layer: u64::from(self.wanted.max_spatial),
+            wanted_layer: u64::from(self.allocation.asked.max_spatial),
             paused: u64::from(self.wanted.paused),
             packets: self.packets,
             bytes: self.bytes,
@@ -492,6 +510,12 @@ impl Subscription {
             MediaKind::Video => 90_000,
         })
     }
+}
+
+/// The packet that was sent, while its layer holds it.
+fn kept_packet<'t>(sent: &Kept, track: &'t Track) -> Option<&'t Packet> {
+    let ring = &track.layers.get(sent.layer())?.ring;
+    ring.get(sent.source(ring.end())).map(|packet| &**packet)
 }
 
 fn source_of(packet: &Packet) -> Source {

@@ -46,6 +46,11 @@ impl Numbering {
         }
     }
 
+    /// The last output number in order.
+    pub(super) fn newest(&self) -> u64 {
+        self.next - 1
+    }
+
     /// Begins an epoch: `input` continues the output. Packets of the former epoch are stale from now on.
     pub(super) fn begin(&mut self, input: u64) -> u64 {
         self.changes.clear();

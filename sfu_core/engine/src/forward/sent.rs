@@ -137,6 +137,12 @@ impl SentRing {
         self.told.get(slot).filter(|_| kept.origin & TOLD != 0).copied()
     }
 
+    /// The packet sent with this number.
+    pub(super) fn get(&self, sequence: u16) -> Option<Kept> {
+        let entry = self.entries[usize::from(sequence) & (self.entries.len() - 1)];
+        (entry.sequence == sequence && entry.payload_type & PRESENT != 0).then_some(entry)
+    }
+
     /// The packet sent with this number, unless it was sent again less than `spacing` ago (milliseconds).
     pub(super) fn again(&mut self, sequence: u16, now_ms: u64, spacing: u16) -> Option<Kept> {
         let slot = usize::from(sequence) & (self.entries.len() - 1);

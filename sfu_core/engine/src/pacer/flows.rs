@@ -39,6 +39,10 @@ impl Flows {
         self.turns.is_empty()
     }
 
+    pub(super) fn holds(&self, key: u32) -> bool {
+        self.flows.get(&key).is_some_and(|flow| !flow.list.is_empty())
+    }
+
     pub(super) fn push<T>(&mut self, slab: &mut Slab<T>, key: u32, entry: Entry<T>) {
         let flow = self.flows.entry(key).or_insert(Flow {
             list: List::EMPTY,

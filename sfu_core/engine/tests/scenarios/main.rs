@@ -6,11 +6,13 @@ mod chaos;
 #[path = "../transport/client.rs"]
 mod client;
 mod crossing;
+mod downlink;
 mod hostile;
 mod layers;
 mod lifecycle;
 mod loss;
 mod media;
+mod path;
 mod reports;
 #[allow(dead_code, reason = "shared with the tests of the transport")]
 #[path = "../transport/stun.rs"]

@@ -33,7 +33,21 @@ pub(crate) struct World {
     pub(crate) people: Vec<Person>,
     pub(crate) events: Vec<Event>,
     pub(crate) arena: TransmitArena,
+    /// Simulated time goes on in steps of this.
+    pub(crate) tick: Duration,
     next_id: u64,
+}
+
+/// What lies between an engine and a client.
+pub(crate) trait Network {
+    fn send(&mut self, now: Instant, datagram: &[u8]);
+    /// What has arrived by now, and when.
+    fn arrivals(&mut self, now: Instant) -> Vec<(Instant, Vec<u8>)>;
+    fn on_rtp(&mut self, when: Instant, packet: &Rtp);
+    /// RTCP to be protected and sent up, now and then.
+    fn feedback(&mut self, now: Instant) -> Option<Vec<u8>>;
+    fn send_up(&mut self, now: Instant, datagram: Vec<u8>);
+    fn arrives_up(&mut self, now: Instant) -> Option<Vec<u8>>;
 }
 
 /// A client with its place in the world.
@@ -47,6 +61,10 @@ pub(crate) struct Person {
     pub(crate) rtcp: Vec<Vec<u8>>,
     /// Packets received that are lost before they arrive: true for those.
     pub(crate) loses: Box<dyn FnMut(&Rtp) -> bool>,
+    /// An emulated path instead of one that loses nothing and takes no time.
+    pub(crate) path: Option<Box<dyn Network>>,
+    /// Sends no feedback.
+    pub(crate) silent: bool,
     /// The network is gone.
     pub(crate) offline: bool,
     indices: std::collections::HashMap<u32, u64>,
@@ -100,6 +118,7 @@ impl World {
             people: Vec::new(),
             events: Vec::new(),
             arena: TransmitArena::new(256 * 1_024, 256),
+            tick: STEP,
             next_id: 1,
         }
     }
@@ -155,6 +174,8 @@ impl World {
             rtp: Vec::new(),
             rtcp: Vec::new(),
             loses: Box::new(|_| false),
+            path: None,
+            silent: false,
             offline: false,
             indices: Default::default(),
             transport_sequence: 0,
@@ -317,12 +338,15 @@ impl World {
     }
 
     pub(crate) fn step(&mut self) {
-        self.now += STEP;
+        self.now += self.tick;
         for who in 0..self.people.len() {
             self.people[who].client.handle_timeout(self.now);
             while let Some(datagram) = self.people[who].client.out.pop_front() {
                 self.deliver(who, datagram);
             }
+        }
+        for who in 0..self.people.len() {
+            self.travel(who);
         }
         for worker in 0..self.engines.len() {
             if self.engines[worker].next_timeout().is_some_and(|at| at <= self.now) {
@@ -337,6 +361,31 @@ impl World {
         }
     }
 
+    /// Both ways of an emulated path.
+    fn travel(&mut self, who: usize) {
+        let now = self.now;
+        let person = &mut self.people[who];
+        let Some(mut path) = person.path.take() else { return };
+        for (when, datagram) in path.arrivals(now) {
+            let before = person.rtp.len();
+            person.receive(when, &datagram);
+            if let Some(packet) = person.rtp[before..].first() {
+                path.on_rtp(when, packet);
+            }
+        }
+        if let Some(feedback) = path.feedback(now).filter(|_| !person.silent) {
+            let protected = self.protect_rtcp(who, |out| {
+                out[..feedback.len()].copy_from_slice(&feedback);
+                feedback.len()
+            });
+            path.send_up(now, protected);
+        }
+        while let Some(datagram) = path.arrives_up(now) {
+            self.deliver(who, datagram);
+        }
+        self.people[who].path = Some(path);
+    }
+
     pub(crate) fn drain(&mut self, worker: usize) {
         loop {
             self.arena.clear();
@@ -345,7 +394,10 @@ impl World {
                 let (start, end) = (message.start as usize, (message.start + message.len) as usize);
                 for datagram in self.arena.bytes()[start..end].chunks(message.segment.into()) {
                     if let Some(person) = self.people.iter_mut().find(|p| p.address == message.to) {
-                        person.receive(self.now, datagram);
+                        match &mut person.path {
+                            Some(path) => path.send(self.now, datagram),
+                            None => person.receive(self.now, datagram),
+                        }
                     }
                 }
             }

@@ -1,0 +1,105 @@
+//! The way from this worker to one subscribing peer: what the path carries, who gets how much of it, and what waits.
+
+use std::sync::Arc;
+
+use crate::allocate::Standing;
+use crate::bandwidth::{Bandwidth, Kind, Limits, ProbeId};
+use crate::config::Config;
+use crate::ids::SubscriptionId;
+use crate::pacer::Pacer;
+use crate::packet::Packet;
+
+/// Below it not even audio gets through, bits per second.
+const MIN_BITRATE: f64 = 50_000.0;
+
+/// Nothing is taken away so soon after the first feedback, microseconds: the first probes tell what the path carries. Longer
+/// floods thin paths, shorter makes good ones flicker.
+const FIRST_DECISION: u64 = 400_000;
+/// Bytes of UDP and IPv4.
+const UDP_IP: u32 = 28;
+
+pub(crate) struct Downlink {
+    pub(crate) bandwidth: Bandwidth,
+    pub(crate) pacer: Pacer<Waiting>,
+    /// The subscriber has said something of what arrives. Until then nothing is held back: it may never say anything.
+    pub(crate) answers: bool,
+    /// It reports by stream (RFC 8888).
+    pub(crate) by_stream: bool,
+    pub(crate) standing: Standing,
+    /// When layers are decided again, microseconds.
+    pub(crate) decide_at: u64,
+    /// Bits per second as decided last.
+    pub(crate) allocated: f64,
+}
+
+/// What the pacer holds. Keys are taken again when subscriptions end, ids are not.
+pub(crate) enum Waiting {
+    Media {
+        key: usize,
+        id: SubscriptionId,
+        packet: Arc<Packet>,
+    },
+    /// A packet that was asked again, by its number.
+    Repair {
+        key: usize,
+        id: SubscriptionId,
+        sequence: u16,
+    },
+}
+
+impl Downlink {
+    /// `now` in microseconds.
+    pub(crate) fn new(now: u64, config: &Config) -> Self {
+        let limits = Limits {
+            start: config.start_bitrate as f64,
+            min: MIN_BITRATE,
+            max: config.max_bitrate as f64,
+        };
+        Self {
+            bandwidth: Bandwidth::new(now, limits),
+            pacer: Pacer::default(),
+            answers: false,
+            by_stream: false,
+            standing: Standing::default(),
+            decide_at: 0,
+            allocated: 0.0,
+        }
+    }
+
+    /// The subscriber told something of what arrives.
+    pub(crate) fn on_answer(&mut self, now: u64) {
+        if !std::mem::replace(&mut self.answers, true) {
+            self.decide_at = now + FIRST_DECISION;
+        }
+    }
+
+    /// What is sent is told to the one and asked of the other.
+    pub(crate) fn parts(&mut self) -> (SentLog<'_>, &mut Pacer<Waiting>) {
+        let log = SentLog {
+            bandwidth: &mut self.bandwidth,
+            by_stream: self.by_stream,
+            probe: None,
+        };
+        (log, &mut self.pacer)
+    }
+}
+
+/// Where the estimator learns what was sent.
+pub struct SentLog<'a> {
+    bandwidth: &'a mut Bandwidth,
+    by_stream: bool,
+    /// The cluster that the next packets belong to.
+    pub(crate) probe: Option<ProbeId>,
+}
+
+impl SentLog<'_> {
+    /// A datagram of `bytes` left with these numbers. `now` in microseconds.
+    #[inline]
+    pub(crate) fn on_sent(&mut self, now: u64, transport: u16, (ssrc, sequence): (u32, u16), bytes: usize, kind: Kind) {
+        let on_wire = bytes as u32 + UDP_IP;
+        self.bandwidth.on_sent(transport, now, on_wire, kind, self.probe);
+        if self.by_stream {
+            self.bandwidth.on_sent_stream(transport, ssrc, sequence);
+        }
+    }
+}

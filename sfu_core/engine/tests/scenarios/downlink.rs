@@ -1,0 +1,198 @@
+//! A subscriber behind a path that changes: what is forwarded follows what the path carries.
+
+use std::time::Duration;
+
+use netem::{Capacity, LinkConfig, Queue, Script};
+use pysfu_engine::Event;
+use pysfu_engine::command::MediaKind;
+use pysfu_engine::ids::{SubscriptionId, TrackId};
+
+use crate::media::Source;
+use crate::path::{Frames, Path};
+use crate::world::{MS, World};
+
+const VIDEO: u32 = 9_000;
+const AUDIO: u32 = 9_100;
+/// Packets per frame and octets of payload: about 150 kb/s, 500 kb/s and 1.7 Mb/s at 30 frames per second.
+const LAYERS: [(&str, (u16, u16), usize, usize); 3] = [
+    ("q", (320, 180), 1, 560),
+    ("h", (640, 360), 2, 1_000),
+    ("f", (1_280, 720), 6, 1_150),
+];
+/// A keyframe is so many times as large as another frame.
+const KEYFRAME: usize = 5;
+
+struct Call {
+    world: World,
+    alice: usize,
+    bob: usize,
+    subscription: SubscriptionId,
+    layers: Vec<Source>,
+    voice: Source,
+    frames: Frames,
+    ticks: u64,
+    /// Layer forwarded, at the end of each 100 ms.
+    history: Vec<Option<u8>>,
+}
+
+fn seconds(time: f64) -> Duration {
+    Duration::from_secs_f64(time)
+}
+
+fn link(bits_per_second: u64, delay: Duration) -> LinkConfig {
+    LinkConfig {
+        capacity: Capacity::kbps(bits_per_second / 1_000),
+        delay,
+        queue: Queue::Time(300 * MS),
+        ..LinkConfig::default()
+    }
+}
+
+impl Call {
+    fn new(config: LinkConfig, script: Script, seed: u64) -> Self {
+        let mut world = World::new();
+        world.tick = MS;
+        let (alice, bob) = (world.join(0), world.join(0));
+        let video: TrackId = world.publish_video(alice, "0", &["q", "h", "f"]);
+        let audio = world.publish_audio(alice, "1");
+        let path = Path::new(world.now, config, script, seed);
+        let frames = path.frames();
+        world.people[bob].path = Some(Box::new(path));
+        let subscription = world.subscribe(bob, video, 0, MediaKind::Video, VIDEO);
+        world.subscribe(bob, audio, 0, MediaKind::Audio, AUDIO);
+        let layers = LAYERS.iter().enumerate();
+        let layers = layers.map(|(index, (rid, size, ..))| Source::video(1_000 + index as u32, "0", Some(rid), *size));
+        Self {
+            layers: layers.collect(),
+            voice: Source::audio(2_000, "1"),
+            world,
+            frames,
+            alice,
+            bob,
+            subscription,
+            ticks: 0,
+            history: Vec::new(),
+        }
+    }
+
+    /// Alice sends everything at its time.
+    fn run(&mut self, time: Duration) {
+        for _ in 0..time.as_millis() {
+            let tick = self.ticks;
+            self.ticks += 1;
+            // 33 ms, 33 ms, 34 ms.
+            if matches!(tick % 100, 0 | 33 | 66) {
+                self.send_frames();
+            }
+            if tick % 20 == 7 {
+                let packet = self.voice.speak(30);
+                self.world.send(self.alice, packet);
+            }
+            self.world.step();
+            if tick % 100 == 99 {
+                self.history.push(self.forwarded());
+            }
+        }
+    }
+
+    fn send_frames(&mut self) {
+        let asked = self.world.people[self.alice].keyframe_requests();
+        self.world.people[self.alice].rtcp.clear();
+        let first = self.ticks == 1;
+        for (source, (_, _, packets, size)) in self.layers.iter_mut().zip(LAYERS) {
+            let keyframe = first || asked.contains(&source.ssrc);
+            let count = if keyframe { packets * KEYFRAME } else { packets };
+            let mut frame = source.frame(keyframe, count);
+            source.sent.clear();
+            for packet in &mut frame {
+                packet.payload.resize(size, 0);
+            }
+            for packet in frame {
+                self.world.send(self.alice, packet);
+            }
+        }
+    }
+
+    fn forwarded(&self) -> Option<u8> {
+        let mut layers = self.world.events.iter().filter_map(|event| match event {
+            Event::LayerForwarded { subscription, layer } if *subscription == self.subscription => Some(*layer),
+            _ => None,
+        });
+        layers.next_back().flatten()
+    }
+
+    /// Layers between two moments, seconds.
+    fn layers(&self, from: f64, to: f64) -> &[Option<u8>] {
+        &self.history[(from * 10.0) as usize..(to * 10.0) as usize]
+    }
+
+    fn longest_gap(&self, from: f64, to: f64) -> Duration {
+        self.frames.longest_gap(seconds(from), seconds(to))
+    }
+}
+
+fn told(history: &[Option<u8>]) -> String {
+    history
+        .iter()
+        .map(|layer| layer.map_or('-', |layer| char::from(b'0' + layer)))
+        .collect()
+}
+
+#[test]
+fn a_good_path_gets_the_best_layer_and_keeps_it() {
+    for seed in 0..3 {
+        let mut call = Call::new(link(10_000_000, 25 * MS), Script::default(), seed);
+        call.run(seconds(12.0));
+        assert!(
+            call.layers(1.5, 12.0).iter().all(|layer| *layer == Some(2)),
+            "{}",
+            told(&call.history)
+        );
+        assert!(
+            call.longest_gap(1.0, 12.0) < 150 * MS,
+            "{:?}",
+            call.longest_gap(1.0, 12.0)
+        );
+    }
+}
+
+#[test]
+fn a_path_that_narrows_gets_less_at_once_and_more_when_it_recovers() {
+    for seed in 0..3 {
+        let script = Script::capacities([(seconds(10.0), 1_000_000), (seconds(25.0), 10_000_000)]);
+        let mut call = Call::new(link(10_000_000, 25 * MS), script, seed);
+        call.run(seconds(40.0));
+        let told = told(&call.history);
+        assert!(call.layers(12.0, 25.0).iter().all(|layer| *layer < Some(2)), "{told}");
+        assert!(call.layers(13.0, 25.0).iter().all(|layer| *layer >= Some(0)), "{told}");
+        assert!(call.layers(30.0, 40.0).iter().all(|layer| *layer == Some(2)), "{told}");
+        let freeze = call.longest_gap(9.0, 40.0);
+        assert!(freeze < 500 * MS, "{freeze:?} {told}");
+    }
+}
+
+#[test]
+fn what_a_path_does_not_carry_at_all_is_paused_and_audio_goes_on() {
+    let mut call = Call::new(link(100_000, 25 * MS), Script::default(), 1);
+    call.run(seconds(15.0));
+    assert!(
+        call.layers(8.0, 15.0).iter().all(Option::is_none),
+        "{}",
+        told(&call.history)
+    );
+    let voice = |packet: &&crate::media::Rtp| packet.ssrc == AUDIO;
+    let heard = call.world.people[call.bob].rtp.iter().filter(voice).count();
+    assert!(heard > 15 * 50 * 9 / 10, "{heard}");
+}
+
+#[test]
+fn who_tells_nothing_of_what_arrives_gets_what_is_asked_for() {
+    let mut call = Call::new(link(10_000_000, 25 * MS), Script::default(), 1);
+    call.world.people[call.bob].silent = true;
+    call.run(seconds(5.0));
+    assert!(
+        call.layers(1.0, 5.0).iter().all(|layer| *layer == Some(2)),
+        "{}",
+        told(&call.history)
+    );
+}
