@@ -1,7 +1,7 @@
 """Debian's Janus with the videoroom plugin, in a network namespace where it finds an interface that it uses.
 
 Janus gathers no candidates on a loopback interface. In a namespace of its own it gets another one, whose address the
-kernel still reaches by loopback, so that its packets take the same path as everyone's. The load engine joins the namespace.
+kernel still reaches by loopback, so that its packets take the same path as everyone's. The load engine joins it there.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ ADDRESS = "10.77.0.1"
 PORT = 8188
 UDP_PORTS = "20000-59000"
 
-# ice_lite: the load engine is a full agent, as browsers are, and controls. event_loops: a thread for each handle, which is
-# the default; with a single event loop it loses joins.
+# ice_lite: the load engine is a full agent, as browsers are, and controls. Each handle has a thread, which is the
+# default: with a single event loop it loses joins.
 SETTINGS = {
     "janus.jcfg": f"""
 general: {{

@@ -22,6 +22,8 @@ from bench.forward import janus as peer
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 30.0
 END_SECONDS = 15.0
+# Bits per second: more than any receiver of a measurement takes.
+START_BITRATE = 200_000_000
 PR_SET_PDEATHSIG = 1
 
 
@@ -129,6 +131,8 @@ def pysfu(cpus: Sequence[int], *, workers: int = 1) -> Iterator[Running]:
     http, grpc, udp = free_port(), free_port(), free_udp_ports(workers)
     command = [sys.executable, "-c", "from pysfu.cli import main; main()", "serve", "--dev", "--log-level", "warning"]
     command += ["--http-port", str(http), "--grpc-port", str(grpc), "--udp-port", str(udp), "--workers", str(workers)]
+    # Loopback carries what is asked for: nothing waits until that is found out.
+    command += ["--start-bitrate", str(START_BITRATE)]
     with _log() as log, process(command, list(cpus), log) as child:
         _until(lambda: _answers(f"http://127.0.0.1:{http}/readyz"), child, log)
         if len(cpus) > 1:
