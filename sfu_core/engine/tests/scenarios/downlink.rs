@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use netem::{Capacity, LinkConfig, Queue, Script};
 use pysfu_engine::Event;
-use pysfu_engine::command::MediaKind;
+use pysfu_engine::command::{Command, MediaKind, Wanted};
 use pysfu_engine::ids::{SubscriptionId, TrackId};
+
+use wire::rtcp::nack;
 
 use crate::media::Source;
 use crate::path::{Frames, Path};
@@ -195,4 +197,60 @@ fn who_tells_nothing_of_what_arrives_gets_what_is_asked_for() {
         "{}",
         told(&call.history)
     );
+}
+
+/// Clients refuse a number that they have seen ([`World`] tells): whatever waits, is cut, paused or asked again, nothing goes
+/// out twice.
+#[test]
+fn nothing_is_sent_twice_on_a_wild_path() {
+    for seed in 0..6_u64 {
+        let rates = [100_000, 400_000, 1_000_000, 3_000_000, 10_000_000];
+        let mut random = seed + 1;
+        let mut draw = |below: u64| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let steps: Vec<_> = (0..15)
+            .map(|step| (seconds(step as f64 * 1.3), rates[draw(5) as usize]))
+            .collect();
+        let mut call = Call::new(link(3_000_000, 40 * MS), Script::capacities(steps), seed);
+        for _ in 0..40 {
+            call.run(Duration::from_millis(draw(900)));
+            let peer = call.world.people[call.bob].peer;
+            let wanted = Wanted {
+                paused: draw(5) == 0,
+                max_spatial: draw(3) as u8,
+                max_temporal: 255,
+            };
+            let subscription = call.subscription;
+            call.world.command(
+                0,
+                Command::SetWanted {
+                    peer,
+                    subscription,
+                    wanted,
+                },
+            );
+            let received: Vec<u16> = call.world.people[call.bob]
+                .rtp
+                .iter()
+                .map(|packet| packet.seq)
+                .collect();
+            let Some(&newest) = received.last() else { continue };
+            let lost: Vec<u16> = (1..40)
+                .step_by(1 + draw(9) as usize)
+                .map(|back| newest.wrapping_sub(back))
+                .collect();
+            call.world
+                .send_rtcp(call.bob, |out| nack::write(out, 1, VIDEO, lost).unwrap());
+        }
+        let media = call.world.people[call.bob]
+            .rtp
+            .iter()
+            .filter(|packet| packet.ssrc == VIDEO)
+            .count();
+        assert!(media > 100, "{media}");
+    }
 }
