@@ -62,7 +62,7 @@ struct Picture {
     /// It was ended with a frame that was not the publisher's last.
     closed: bool,
     /// Highest spatial layer of a frame that was forwarded, and indications of those that were dropped.
-    highest: u8,
+    highest: Option<u8>,
     dropped: u64,
 }
 
@@ -115,8 +115,9 @@ impl Selector {
         match (self.frames.known(number), &dependency.frame) {
             (Known::Dropped, _) => return None,
             (Known::Forwarded, _) => {}
-            // Its structure is not received yet.
+            // It came before its structure: the rest of the frame follows it.
             (Known::No, None) => {
+                self.frames.record(number, true, false);
                 let told = Told {
                     targets: 0,
                     frame_number,
@@ -248,11 +249,12 @@ impl Selector {
         let candidates = self.targets.by_preference(self.held, self.top).chain(self.aim);
         let better = candidates.filter(leads).find(|&target| {
             let layers = self.targets.layers(target);
-            let same_picture = now.is_none_or(|now| now.0 == layers.0) || !self.picture.closed;
+            let same = now.is_some_and(|now| now.0 == layers.0);
+            // Another spatial layer ends the picture elsewhere: not if that was passed.
+            let open = !self.picture.closed && self.picture.highest.is_none_or(|highest| layers.0 > highest);
             // Of a picture that arrives out of order a part may be gone.
             let whole = self.picture.dropped >> (target * 2) & Indication::ALL_BITS == 0;
-            let none_above = layers.0 >= self.picture.highest;
-            within.is_none_or(|within| layers > within) && same_picture && whole && none_above
+            within.is_none_or(|within| layers > within) && (same || open) && whole
         });
         if let Some(target) = better {
             self.set_current(target);
@@ -282,13 +284,14 @@ impl Selector {
         };
         let (spatial, _) = self.targets.layers(current);
         // A keyframe may lead to a higher layer still.
-        let rises = self.picture.key && self.aim.is_some_and(|aim| self.targets.layers(aim).0 > spatial);
+        let key = self.picture.key && packet.time == self.picture.time;
+        let rises = key && self.aim.is_some_and(|aim| self.targets.layers(aim).0 > spatial);
         frame.spatial == spatial && spatial < self.targets.top() && !rises
     }
 
     fn on_forwarded(&mut self, packet: &Packet, number: u16, frame: &Frame) {
         if packet.time == self.picture.time {
-            self.picture.highest = self.picture.highest.max(frame.spatial);
+            self.picture.highest = self.picture.highest.max(Some(frame.spatial));
         }
         let sent = number.wrapping_add(self.offset);
         if (sent.wrapping_sub(self.sent) as i16) > 0 {

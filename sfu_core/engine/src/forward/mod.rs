@@ -424,35 +424,21 @@ impl Subscription {
 
     /// Outgoing numbers of a packet of the current source; `None` when it is not to be sent.
     fn renumber(&mut self, packet: &Packet, map: PayloadMap) -> Option<Sent> {
-        let padding = packet.payload().is_empty();
-        let pass = match padding {
+        let pass = match packet.payload().is_empty() {
             true => None,
             false => self.filter.pass(packet, self.limit),
         };
-        let ids = packet.facts.ids.as_ref();
-        let (output, pictures) = match (&pass, ids) {
-            (Some(_), ids) => {
-                let output = self.sequence.place(packet.seq)?;
-                let pictures = ids.map(|ids| self.pictures.place(ids));
-                (output, pictures.unwrap_or(Some(PicturePatch::default()))?)
-            }
-            (None, ids) => {
-                // A frame of VP9 may be dropped from a picture that is forwarded.
-                if let Some(ids) = ids.filter(|_| !padding && packet.facts.vp9.is_none()) {
-                    self.pictures.skip(ids);
-                }
-                match self.sequence.skip(packet.seq) {
-                    // The subscriber would ask for it for ever: an empty packet fills the hole.
-                    Skipped::Hole(output) => (output, PicturePatch::default()),
-                    Skipped::Closed | Skipped::Stale => return None,
-                }
-            }
+        let Some(pass) = pass else {
+            return self.fill(packet, map);
+        };
+        let output = self.sequence.place(packet.seq)?;
+        let pictures = match &packet.facts.ids {
+            Some(ids) => self.pictures.place(ids)?,
+            None => PicturePatch::default(),
         };
         if packet.facts.keyframe {
             self.wants_keyframe = false;
         }
-        let filler = pass.is_none();
-        let pass = pass.unwrap_or_default();
         Some(Sent {
             output,
             timestamp: self.timestamps.place(packet.timestamp, packet.arrival),
@@ -460,9 +446,31 @@ impl Subscription {
             layer: packet.layer,
             payload_type: map.to.0,
             pictures,
-            marker: packet.marker && !filler || pass.ends,
-            filler,
+            marker: packet.marker | pass.ends,
+            filler: false,
             told: pass.told,
+        })
+    }
+
+    /// Takes the number of a packet that is not to be sent out of the sequence. What came too late for that is filled with an
+    /// empty packet: the subscriber would ask for it for ever.
+    fn fill(&mut self, packet: &Packet, map: PayloadMap) -> Option<Sent> {
+        // A frame of VP9 may be dropped from a picture that is forwarded.
+        let ids = packet.facts.ids.as_ref().filter(|_| packet.facts.vp9.is_none());
+        if let Some(ids) = ids.filter(|_| !packet.payload().is_empty()) {
+            self.pictures.skip(ids);
+        }
+        let Skipped::Hole(output) = self.sequence.skip(packet.seq) else {
+            return None;
+        };
+        Some(Sent {
+            output,
+            source: packet.seq,
+            timestamp: self.timestamps.place(packet.timestamp, packet.arrival),
+            layer: packet.layer,
+            payload_type: map.to.0,
+            filler: true,
+            ..Sent::default()
         })
     }
 

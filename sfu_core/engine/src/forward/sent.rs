@@ -47,14 +47,15 @@ pub(super) struct Kept {
 const _: () = assert!(size_of::<Kept>() == 16);
 const SOURCE_BITS: u32 = 24;
 const LAYER: u32 = 0x1f;
-const MARKER: u32 = 1 << 31;
-const FILLER: u32 = 1 << 30;
-const TOLD: u32 = 1 << 29;
+/// Bits of the flags.
+const MARKER: u32 = 31;
+const FILLER: u32 = 30;
+const TOLD: u32 = 29;
 const PRESENT: u8 = 0x80;
 
 impl Kept {
     fn new(sent: &Sent) -> Self {
-        let flag = |set, flag| if set { flag } else { 0 };
+        let flag = |set, at| u32::from(set) << at;
         let flags = flag(sent.marker, MARKER) | flag(sent.filler, FILLER) | flag(sent.told.is_some(), TOLD);
         let layer = (u32::from(sent.layer) & LAYER) << SOURCE_BITS;
         Self {
@@ -80,11 +81,11 @@ impl Kept {
     }
 
     pub(super) fn marker(&self) -> bool {
-        self.origin & MARKER != 0
+        self.origin >> MARKER & 1 != 0
     }
 
     pub(super) fn is_filler(&self) -> bool {
-        self.origin & FILLER != 0
+        self.origin >> FILLER & 1 != 0
     }
 
     pub(super) fn payload_type(&self) -> u8 {
@@ -134,7 +135,7 @@ impl SentRing {
     /// What the dependency descriptor of a packet said that [`again`](Self::again) found.
     pub(super) fn told(&self, kept: &Kept) -> Option<Told> {
         let slot = usize::from(kept.sequence) & (self.entries.len() - 1);
-        self.told.get(slot).filter(|_| kept.origin & TOLD != 0).copied()
+        self.told.get(slot).filter(|_| kept.origin >> TOLD & 1 != 0).copied()
     }
 
     /// The packet sent with this number.

@@ -31,8 +31,9 @@ struct Picture {
     closed: bool,
     /// With the frame of this layer it ends.
     last: u8,
-    /// Highest temporal layer that was wanted when it began.
+    /// Highest temporal layer that was wanted when it began, and whether its own is higher.
     temporal: u8,
+    unwanted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +132,7 @@ impl Svc {
                 number: frame.number,
                 last,
                 temporal,
+                unwanted: frame.temporal > temporal,
                 ..Picture::default()
             };
         }
@@ -196,7 +198,9 @@ impl Svc {
         }
         let decodable = self.is_decodable(frame, false);
         let above = picture.forwarded >> (frame.spatial + 1);
-        if frame.spatial == wanted && decodable && above == 0 {
+        // A layer that was dropped until now is gone over to only if nothing is in doubt.
+        let certain = self.layers[usize::from(frame.spatial)].is_whole() || self.is_decodable(frame, true);
+        if frame.spatial == wanted && decodable && above == 0 && certain {
             self.spatial = frame.spatial;
         }
         if frame.spatial == self.spatial && frame.temporal == 0 {
@@ -219,10 +223,12 @@ impl Svc {
         self.former = self.layers;
         self.key = frame.number;
         if frame.number == self.newest {
-            // Frames above may have come, and been dropped or forwarded, before this one.
+            // Frames above may have come before this one: if some were forwarded, the picture ends where it would have.
             let dropped = picture.dropped.trailing_zeros().max(1) as u8 - 1;
-            let forwarded = 15 - (picture.forwarded | 1).leading_zeros() as u8;
-            self.spatial = self.held.spatial.min(self.top).min(dropped).max(forwarded);
+            self.spatial = match picture.forwarded {
+                0 => self.held.spatial.min(self.top).min(dropped),
+                _ => picture.last.min(dropped),
+            };
         }
         for (spatial, layer) in (0..).zip(&mut self.layers) {
             match spatial <= self.spatial {
@@ -289,14 +295,19 @@ impl Svc {
                 layer.has_begun()
                     && references.all(|&difference| {
                         let number = frame.number.saturating_sub(difference.into());
-                        is_fine(self.known(number, frame.spatial))
+                        // What will be dropped when it comes is as good as dropped.
+                        let picture = &self.pictures[slot(number)];
+                        let will_come = picture.number != number || !picture.unwanted;
+                        is_fine(self.known(number, frame.spatial)) && will_come
                     })
             }
-            // A lower layer without the highest would be shown alone.
+            // A lower layer without those above would be shown alone.
             (true, false) => {
-                let last = self.pictures[slot(frame.number)].last;
-                let highest = self.layer(frame.number, last.max(frame.spatial));
-                layer.is_unbroken(frame.number, frame.temporal) && highest.is_unbroken(frame.number, frame.temporal)
+                let last = self.pictures[slot(frame.number)].last.max(frame.spatial);
+                (frame.spatial..=last).all(|spatial| {
+                    let layer = self.layer(frame.number, spatial);
+                    layer.is_unbroken(frame.number, frame.temporal)
+                })
             }
         };
         below && before

@@ -279,3 +279,24 @@ fn what_cannot_be_read_passes() {
     assert!(first.iter().all(|packet| selector.pass(packet).is_some()));
     assert_eq!(selector.pass(&Packet::default()), Some(Pass::default()));
 }
+
+/// Whatever its indications say.
+#[test]
+fn a_frame_that_refers_to_a_dropped_one_is_dropped() {
+    let mut selector = Selector::new(limit(0, 0));
+    let mut stream = Stream::new(false);
+    let first = stream.picture(true, 0);
+    selector.begin(&first[0]);
+    assert!(selector.pass(&first[0]).is_some());
+    let dropped = stream.number;
+    assert!(
+        stream
+            .picture(false, 1)
+            .iter()
+            .all(|packet| selector.pass(packet).is_none())
+    );
+    stream.base = dropped;
+    let [lower, _] = stream.picture(false, 0);
+    assert_eq!(selector.pass(&lower), None);
+    assert!(selector.needs_keyframe());
+}

@@ -9,8 +9,9 @@ pub(super) struct Layer {
     begun: bool,
     /// Number of the newest picture of which the frame was dropped; 0: none.
     dropped: [u64; MAX_TEMPORAL],
-    /// Number of the first forwarded picture behind it with the U bit and of a lower temporal layer.
+    /// Number of the first forwarded picture behind it with the U bit and of a lower temporal layer, and of the last.
     up: [u64; MAX_TEMPORAL],
+    newest_up: [u64; MAX_TEMPORAL],
 }
 
 impl Layer {
@@ -32,12 +33,19 @@ impl Layer {
     }
 
     pub(super) fn on_drop(&mut self, number: u64, temporal: u8) {
-        let dropped = &mut self.dropped[usize::from(temporal) % MAX_TEMPORAL];
+        let temporal = usize::from(temporal) % MAX_TEMPORAL;
+        let dropped = &mut self.dropped[temporal];
         *dropped = number.max(*dropped);
+        if self.up[temporal] <= *dropped {
+            self.up[temporal] = self.newest_up[temporal];
+        }
     }
 
     pub(super) fn on_switching_up(&mut self, number: u64, temporal: u8) {
         let higher = usize::from(temporal) % MAX_TEMPORAL + 1;
+        for newest in self.newest_up.iter_mut().skip(higher) {
+            *newest = number.max(*newest);
+        }
         for (dropped, up) in self.dropped.iter().zip(&mut self.up).skip(higher) {
             if number > *dropped && (*up <= *dropped || number < *up) {
                 *up = number;
