@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::egress::Egress;
+use super::egress::{Body, Egress, Head};
 use super::{Subscription, kept_packet};
 use crate::allocate::{Candidate, Decision, Hysteresis, Layer, LayerId, Reason, Source, Target};
 use crate::command::{MediaKind, Wanted};
@@ -22,6 +22,13 @@ pub(super) struct Allocation {
 
 /// Packets that one order of padding takes at most.
 const MOST_PADDING: u64 = 16;
+
+/// As much padding as one packet holds; the last octet counts it.
+const PADDING: [u8; 255] = {
+    let mut octets = [0; 255];
+    octets[254] = 255;
+    octets
+};
 
 const UNLIMITED: Wanted = Wanted {
     paused: false,
@@ -67,7 +74,8 @@ impl Subscription {
             max_spatial: asked.max_spatial,
             max_temporal: asked.max_temporal,
             paused: asked.paused,
-            may_pause: true,
+            // Without padding nobody would learn that the path has recovered.
+            may_pause: self.rtx_ssrc.is_some(),
             current,
             hysteresis,
             layers,
@@ -109,8 +117,8 @@ impl Subscription {
         }
     }
 
-    /// Sends what was sent lately again, about so many bytes, for nothing but to see what the path carries (RTX is what
-    /// receivers without a use for it drop). False when there is nothing.
+    /// Sends about so many bytes for nothing but to see what the path carries: what was sent lately, again, or where that is
+    /// forgotten (the subscription has been paused), padding. False when neither can be.
     pub(crate) fn pad(&mut self, bytes: u32, track: &Track, egress: &mut Egress<'_>) -> bool {
         let Some(rtx_ssrc) = self.rtx_ssrc else { return false };
         let newest = self.sequence.newest();
@@ -125,10 +133,41 @@ impl Subscription {
             let len = self.send_again(sequence, &sent, packet, rtx_ssrc, egress);
             padded += len.unwrap_or(0) as u32;
             if len.is_none() || padded >= bytes {
-                break;
+                return padded > 0;
             }
         }
+        while padded < bytes && egress.has_room() {
+            let Some(len) = self.send_padding(rtx_ssrc, egress) else {
+                break;
+            };
+            padded += len as u32;
+        }
         padded > 0
+    }
+
+    /// A packet of nothing, in the stream of retransmissions. Bytes sent.
+    fn send_padding(&mut self, rtx_ssrc: u32, egress: &mut Egress<'_>) -> Option<usize> {
+        let head = Head {
+            marker: false,
+            payload_type: self.payloads.iter().find_map(|map| map.rtx)?.0,
+            sequence: self.rtx_sequence,
+            timestamp: self.timestamps.last_output(),
+            ssrc: rtx_ssrc,
+            mid: &self.mid,
+            dependency: &[],
+        };
+        let body = Body {
+            original: None,
+            payload: &PADDING,
+            pictures: None,
+            padding: true,
+        };
+        let len = egress
+            .write(head, &mut self.rtx_header, &Packet::default(), body)
+            .ok()?;
+        self.rtx_sequence += 1;
+        self.bytes += len as u64;
+        Some(len)
     }
 
     pub(crate) fn bits_per_second(&self, now: u64) -> f64 {

@@ -64,8 +64,12 @@ pub(super) struct Body<'a> {
     pub(super) original: Option<u16>,
     pub(super) payload: &'a [u8],
     pub(super) pictures: Option<(&'a PictureIds, PicturePatch)>,
+    /// The payload is padding alone (RFC 3550 section 5.1).
+    pub(super) padding: bool,
 }
 
+/// The P bit of the first octet.
+const PADDING: u8 = 0x20;
 /// Bytes that may be rewritten at the front of a payload: the original sequence number and the ids of a VP8 or VP9
 /// descriptor, within six bytes. A block of the cipher.
 const LEAD: usize = 16;
@@ -162,6 +166,9 @@ impl<'a> Egress<'a> {
         let header_len = template
             .write(out, &head, &values, packet)
             .ok_or(WriteError::Unsendable)?;
+        if body.padding {
+            out[0] |= PADDING;
+        }
         let mut lead = [0; LEAD];
         let parts = body.parts(&mut lead);
         let protected = self.sender.protect_rtp_from(out, header_len, parts, head.sequence);
@@ -169,10 +176,10 @@ impl<'a> Egress<'a> {
         self.arena.commit(self.socket, self.to, len);
         if let Some(log) = &mut self.log {
             let number = (head.ssrc, head.sequence as u16);
-            let kind = if body.original.is_some() {
-                Kind::Rtx
-            } else {
-                Kind::Media
+            let kind = match (body.padding, body.original) {
+                (true, _) => Kind::Padding,
+                (false, Some(_)) => Kind::Rtx,
+                (false, None) => Kind::Media,
             };
             log.on_sent(self.now, *self.transport_sequence, number, len, kind);
         }
@@ -243,6 +250,7 @@ mod tests {
             original: Some(0x0102),
             payload: packet.payload(),
             pictures: None,
+            padding: false,
         };
         let (header, elements, payload) = send(&packet, body);
         assert_eq!(
@@ -275,6 +283,7 @@ mod tests {
             original: None,
             payload: packet.payload(),
             pictures: None,
+            padding: false,
         };
         let (_, elements, payload) = send(&packet, body);
         assert_eq!(payload, b"x");
@@ -289,6 +298,7 @@ mod tests {
             original: None,
             payload: packet.payload(),
             pictures: None,
+            padding: false,
         };
         let (_, elements, payload) = send(&packet, body);
         assert_eq!((elements.len(), payload.len()), (0, 1_440));

@@ -286,6 +286,7 @@ impl Subscription {
             original: Some(sequence),
             payload: if sent.is_filler() { &[] } else { packet.payload() },
             pictures: packet.facts.ids.as_ref().map(|ids| (ids, sent.pictures())),
+            padding: false,
         };
         let written = match self.sent.told(sent).filter(|_| egress.takes_dependencies()) {
             Some(told) => write_described(head, &mut self.rtx_header, packet, told, body, egress),
@@ -494,6 +495,7 @@ impl Subscription {
             original: None,
             payload,
             pictures: packet.facts.ids.as_ref().map(|ids| (ids, outgoing.pictures)),
+            padding: false,
         };
         let written = match outgoing.told.filter(|_| egress.takes_dependencies()) {
             Some(told) => write_described(head, &mut self.header, packet, told, body, egress),

@@ -75,6 +75,11 @@ impl Timestamps {
         self.last.map_or(0, |last| last.arrival)
     }
 
+    /// Of the last packet in order, as sent.
+    pub(super) fn last_output(&self) -> u32 {
+        self.last.map_or(self.first, |last| last.output)
+    }
+
     /// Maps any timestamp of the current epoch.
     pub(super) fn map(&self, timestamp: u32) -> u32 {
         timestamp.wrapping_add(self.offset)
