@@ -57,9 +57,7 @@ class Settings(BaseSettings):
     external_ips: Addresses = Field(default_factory=list, description="addresses announced instead")
     udp_port: Port = Field(7882, description="first UDP port of media, one per worker")
     workers: int = Field(os.cpu_count() or 1, ge=1, le=64, description="media threads")
-    start_bitrate: int = Field(
-        5_000_000, ge=50_000, description="bits/s to a subscriber before its path is known"
-    )
+    start_bitrate: int = Field(5_000_000, ge=50_000, description="bits/s to a subscriber before its path is known")
     max_bitrate: int = Field(200_000_000, ge=50_000, description="bits/s to one subscriber at most")
     tls_cert: Path | None = Field(None, description="certificate chain for HTTPS and gRPC, PEM")
     tls_key: Path | None = Field(None, description="its private key, PEM")
