@@ -21,6 +21,7 @@ from av.codec import CodecContext
 from av.packet import Packet
 
 from bench import record
+from bench.forward import servers
 from tests.e2e.harness.media import loudness, picture
 from tests.e2e.harness.pages import until
 from tests.e2e.harness.server import Server, token
@@ -44,19 +45,30 @@ Load = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def program() -> Path:
-    command = ["cargo", "build", "--locked", "--package", "pysfu-load", "--message-format", "json-render-diagnostics"]
+async def programs() -> servers.Programs:
+    command = ["cargo", "build", "--locked", "--package", "pysfu-load", "--package", "pysfu-ceiling"]
+    command += ["--message-format", "json-render-diagnostics"]
     build = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     written, _ = await build.communicate()
     assert build.returncode == 0
     messages = (json.loads(line) for line in written.splitlines())
-    return next(Path(message["executable"]) for message in messages if message.get("executable"))
+    built = {
+        message["target"]["name"]: Path(message["executable"]) for message in messages if message.get("executable")
+    }
+    return servers.Programs(load=built["pysfu-load"], ceiling=built["pysfu-ceiling"])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def server() -> AsyncIterator[Server]:
     async with Server(workers=1) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def relay(programs: servers.Programs) -> Iterator[str]:
+    """The URL of the bare relay: unlike pysfu it goes on sending to who does not keep up."""
+    with servers.ceiling(programs, 0, crypto="gcm", gso="on") as running:
+        yield running.url
 
 
 @pytest.fixture
@@ -66,13 +78,13 @@ def room(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def load(program: Path, room: str) -> Load:
+def load(programs: servers.Programs, room: str) -> Load:
     """Runs pysfu-load in a room, the test's own unless told otherwise, and returns its report."""
 
     async def run(command: str, url: str, *arguments: str, room: str = room) -> dict[str, Any]:
         told = [command, "--server", url, "--room", room, *arguments]
         child = await asyncio.create_subprocess_exec(
-            program, *told, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            programs.load, *told, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
         try:
             report, wrote = await asyncio.wait_for(child.communicate(), LIMIT)
@@ -219,9 +231,9 @@ async def test_a_load_that_is_easy_is_no_bottleneck(load: Load, server: Server) 
     assert step["load_busy"] < 0.5
 
 
-async def test_who_drops_packets_says_so(load: Load, server: Server) -> None:
+async def test_who_drops_packets_says_so(load: Load, relay: str) -> None:
     frames = ("--video", "1150x40", "--subscribers", "2", "--seconds", "1", "--receive-buffer", "4096")
-    report = await load("fanout", url_of(server, "pysfu"), *frames)
+    report = await load("fanout", relay, *frames)
     (step,) = report["steps"]
     assert step["bottleneck"] == "load"
     assert "drops" in step["load_limits"]
@@ -229,8 +241,8 @@ async def test_who_drops_packets_says_so(load: Load, server: Server) -> None:
     assert step["loss"] > 0
 
 
-async def test_who_cannot_send_in_time_says_so(load: Load, server: Server) -> None:
-    report = await load("fanout", url_of(server, "pysfu"), "--subscribers", "1", "--seconds", "1", "--steps", "1e6")
+async def test_who_cannot_send_in_time_says_so(load: Load, relay: str) -> None:
+    report = await load("fanout", relay, "--subscribers", "1", "--seconds", "1", "--steps", "1e6")
     (step,) = report["steps"]
     assert step["bottleneck"] == "load"
     assert "late" in step["load_limits"]
