@@ -101,6 +101,7 @@ class Session:
         )
         self.subscriber = ServerOffers(self, join.data_channels) if self.split else None
         self._settle: asyncio.TimerHandle | None = None
+        self._settle_at = 0.0
         self._asked_at: float | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -414,11 +415,13 @@ class Session:
         """Brings sections in line with subscriptions, after `delay` at most; what comes meanwhile is done together."""
         if self.ended:
             return
+        at = self._loop.time() + delay
         if self._settle is not None:
-            if self._settle.when() <= self._loop.time() + delay:
+            if self._settle_at <= at:
                 return
             self._settle.cancel()
-        self._settle = self._loop.call_later(delay, self._settle_now)
+        # uvloop's handles of short delays do not tell their time.
+        self._settle, self._settle_at = self._loop.call_later(delay, self._settle_now), at
 
     def _settle_now(self) -> None:
         self._settle = None
