@@ -86,6 +86,10 @@ impl Engine {
             peer.subscriptions.retain(|&subscription| subscription != key);
             peer.ready.retain(|&ready| ready != key);
             peer.by_ssrc.retain(|_, &mut subscription| subscription != key);
+            // The key is taken again: what waits under it must not be taken for another's.
+            if let Some(downlink) = peer.downlink.as_deref_mut() {
+                downlink.pacer.remove(key as u32);
+            }
         }
     }
 }

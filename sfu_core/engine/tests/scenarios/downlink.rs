@@ -29,6 +29,7 @@ struct Call {
     alice: usize,
     bob: usize,
     subscription: SubscriptionId,
+    video: TrackId,
     layers: Vec<Source>,
     voice: Source,
     frames: Frames,
@@ -72,6 +73,7 @@ impl Call {
             alice,
             bob,
             subscription,
+            video,
             ticks: 0,
             history: Vec::new(),
         }
@@ -208,6 +210,30 @@ fn who_tells_nothing_of_what_arrives_gets_what_is_asked_for() {
         "{}",
         told(&call.history)
     );
+}
+
+/// A subscription that ends while its packets wait takes them along, and what comes next begins anew under the same key.
+#[test]
+fn what_waits_ends_with_its_subscription() {
+    let mut call = Call::new(link(300_000, 25 * MS), Script::default(), 1);
+    call.run(seconds(2.0));
+    for round in 0..20 {
+        let (peer, subscription) = (call.world.people[call.bob].peer, call.subscription);
+        call.world.command(0, Command::Unsubscribe { peer, subscription });
+        let before = call.world.people[call.bob].rtp.len();
+        let ssrc = VIDEO + 10 + round * 10;
+        call.subscription = call.world.subscribe(call.bob, call.video, 0, MediaKind::Video, ssrc);
+        call.run(Duration::from_millis(700));
+        // What was on its way arrives within the queue's time.
+        let late = &call.world.people[call.bob].rtp[before..];
+        let first = late.iter().position(|packet| packet.ssrc == ssrc).unwrap_or(late.len());
+        let former = |packet: &crate::media::Rtp| packet.ssrc < ssrc && packet.ssrc >= VIDEO && packet.ssrc % 10 == 0;
+        let stale = late[first..]
+            .iter()
+            .filter(|packet| packet.ssrc != AUDIO && former(packet))
+            .count();
+        assert_eq!(stale, 0, "round {round}");
+    }
 }
 
 /// Clients refuse a number that they have seen ([`World`] tells): whatever waits, is cut, paused or asked again, nothing goes
