@@ -51,7 +51,7 @@ impl Engine {
         let at = self.micros(now);
         if at >= self.schedule.paced {
             self.schedule.paced = u64::MAX;
-            for key in std::mem::take(&mut self.paced) {
+            while let Some(key) = self.paced.pop() {
                 if let Some(peer) = self.peers.get_mut(key) {
                     peer.paced = false;
                 }
