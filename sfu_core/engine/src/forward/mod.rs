@@ -1,7 +1,7 @@
 //! Forwarding of one track to one peer: which layer, with which numbers, what again.
 //!
 //! The engine calls [`Subscription::forward`] for every packet of the track, in order of arrival, and hands over
-//! what the subscriber reports. Not implemented yet: a bandwidth estimate.
+//! what the subscriber reports. `adapt` holds it within what the path to the subscriber carries.
 
 mod adapt;
 mod budget;
