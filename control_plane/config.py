@@ -106,6 +106,8 @@ class Settings(BaseSettings):
                 raise ValueError(f"keys: the secret of {key!r} has fewer than {MIN_SECRET} characters")
         if self.udp_port and self.udp_port + self.workers - 1 > 65_535:
             raise ValueError(f"udp_port: {self.workers} workers from port {self.udp_port} on pass 65535")
+        if self.start_bitrate > self.max_bitrate:
+            raise ValueError(f"start_bitrate: {self.start_bitrate} is above max_bitrate, {self.max_bitrate}")
         return self
 
     # What is left open is decided here.

@@ -51,6 +51,7 @@ def test_dev_binds_the_loopback_and_has_a_key() -> None:
         ({"dev": True, "colour": "red"}, "colour: no such setting"),
         ({"dev": True, "tls_cert": "/nonexistent"}, "tls_key: a certificate and its key"),
         ({"dev": True, "udp_port": 65_535, "workers": 2}, "udp_port: 2 workers"),
+        ({"dev": True, "start_bitrate": 900_000, "max_bitrate": 800_000}, "start_bitrate: 900000 is above"),
         ({"dev": True, "log_level": "loud"}, "log_level: "),
         ({"keys": "nonsense"}, "keys: must be `key: secret`"),
     ],
