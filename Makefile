@@ -88,7 +88,7 @@ lint: build openssl ## Check formats, types and lints; warnings are errors
 protos: $(STAMPS)/venv ## Regenerate pysfu/v1 from the protos
 	$(BIN)/python protos/generate.py
 
-bench: build openssl ## Run the quick benchmarks (5 minutes)
+bench: build openssl ## Run the quick benchmarks (3 minutes)
 	$(BIN)/python -m pytest bench --benchmark-only
 
 # With these, `pysfu-load scenario` sends what real encoders made.
@@ -101,7 +101,7 @@ $(RECORDINGS): bench/record.py | $(STAMPS)/venv
 
 # FORWARD=--quick proves in two minutes that it works; --wait waits until nothing else uses the CPUs.
 .PHONY: bench-forward
-bench-forward: build bench-programs ## Measure forwarding beside the bare relay and peers (25 minutes, nothing else running)
+bench-forward: build bench-programs ## Measure forwarding beside the bare relay and peers (20 minutes, nothing else running)
 	$(BIN)/python -m bench.forward $(FORWARD)
 
 lock: ## Pin every dependency anew in requirements.lock
