@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench.forward import goals, machine, measure, plan, report, results, servers, stats, svg
-from bench.forward.progress import clock
+from bench.common import machine, stats, svg
+from bench.common.progress import clock
+from bench.forward import goals, measure, plan, report, results, servers
 
 ABOUT = {
     "machine": {"cpu": "Some CPU", "cpus": 2, "virtual": True, "kernel": "6.1"},

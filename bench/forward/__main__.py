@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench.forward import goals, machine, report, results, servers
+from bench.common import machine
+from bench.common.progress import Progress, clock
+from bench.forward import goals, report, results, servers
 from bench.forward.measure import LOAD_CPU, SERVER_CPU, Session, available_peers
 from bench.forward.plan import FULL, QUICK
-from bench.forward.progress import Progress, clock
 
 # Every step of the last run, before it is reduced.
 RAW = servers.ROOT / "build" / "bench" / "forward-raw.json"

@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.forward import machine, servers
+from bench.common import machine
+from bench.common.progress import Progress
+from bench.common.stats import median
+from bench.forward import servers
 from bench.forward.plan import (
     AUDIO_RATE,
     COMPARE_AT,
@@ -27,9 +30,7 @@ from bench.forward.plan import (
     ladder,
     shape,
 )
-from bench.forward.progress import Progress
 from bench.forward.servers import Programs, Running
-from bench.forward.stats import median
 
 SERVER_CPU, LOAD_CPU = 0, 1
 # Who is measured on each medium; the first two are the comparison of the headline.

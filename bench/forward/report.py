@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from bench.forward import svg
+from bench.common import svg
+from bench.common.stats import histogram, median, slope
+from bench.common.style import STYLE
+from bench.common.svg import Axis, Line
 from bench.forward.goals import AUDIO_KB, VIDEO_KB
 from bench.forward.plan import Media
-from bench.forward.stats import histogram, median, slope
-from bench.forward.style import STYLE
-from bench.forward.svg import Axis, Line
 
 Result = Mapping[str, Any]
 

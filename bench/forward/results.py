@@ -7,10 +7,10 @@ the CPU did before anything ran. `process` is the server's process alone.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from bench.common.stats import median, quartiles
 from bench.forward import plan
 from bench.forward.measure import CONTESTANTS, RELAY, YARDSTICK, is_whole, most_missing, sustained
 from bench.forward.plan import Media
-from bench.forward.stats import median, quartiles
 
 Step = Mapping[str, Any]
 Rounds = dict[int, Step]

@@ -1,0 +1,1 @@
+"""What the pages of results share: plots, style, statistics, progress."""
