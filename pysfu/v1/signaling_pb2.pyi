@@ -158,6 +158,7 @@ class SessionResponse(_message.Message):
     REQUEST_FAILED_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
     FIRST_SUBSCRIBER_FIELD_NUMBER: _builtins.int
+    LAYERS_WANTED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """of the request that this answers; 0: none"""
     @_builtins.property
@@ -206,6 +207,8 @@ class SessionResponse(_message.Message):
     def left(self) -> Global___Left: ...
     @_builtins.property
     def first_subscriber(self) -> Global___FirstSubscriber: ...
+    @_builtins.property
+    def layers_wanted(self) -> Global___LayersWanted: ...
     def __init__(
         self,
         *,
@@ -232,12 +235,13 @@ class SessionResponse(_message.Message):
         request_failed: Global___RequestFailed | None = ...,
         left: Global___Left | None = ...,
         first_subscriber: Global___FirstSubscriber | None = ...,
+        layers_wanted: Global___LayersWanted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "candidate", b"candidate", "connection_qualities", b"connection_qualities", "data", b"data", "first_subscriber", b"first_subscriber", "ice_restarted", b"ice_restarted", "joined", b"joined", "left", b"left", "media_sections_required", b"media_sections_required", "message", b"message", "mute_changed", b"mute_changed", "offer", b"offer", "participants_changed", b"participants_changed", "request_failed", b"request_failed", "room_changed", b"room_changed", "speakers_changed", b"speakers_changed", "stream_states", b"stream_states", "subscription_failed", b"subscription_failed", "subscription_permission_changed", b"subscription_permission_changed", "track_published", b"track_published", "track_subscribed", b"track_subscribed", "track_unpublished", b"track_unpublished", "transport_changed", b"transport_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "candidate", b"candidate", "connection_qualities", b"connection_qualities", "data", b"data", "first_subscriber", b"first_subscriber", "ice_restarted", b"ice_restarted", "joined", b"joined", "layers_wanted", b"layers_wanted", "left", b"left", "media_sections_required", b"media_sections_required", "message", b"message", "mute_changed", b"mute_changed", "offer", b"offer", "participants_changed", b"participants_changed", "request_failed", b"request_failed", "room_changed", b"room_changed", "speakers_changed", b"speakers_changed", "stream_states", b"stream_states", "subscription_failed", b"subscription_failed", "subscription_permission_changed", b"subscription_permission_changed", "track_published", b"track_published", "track_subscribed", b"track_subscribed", "track_unpublished", b"track_unpublished", "transport_changed", b"transport_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "candidate", b"candidate", "connection_qualities", b"connection_qualities", "data", b"data", "first_subscriber", b"first_subscriber", "ice_restarted", b"ice_restarted", "joined", b"joined", "left", b"left", "media_sections_required", b"media_sections_required", "message", b"message", "mute_changed", b"mute_changed", "offer", b"offer", "participants_changed", b"participants_changed", "request_failed", b"request_failed", "request_id", b"request_id", "room_changed", b"room_changed", "speakers_changed", b"speakers_changed", "stream_states", b"stream_states", "subscription_failed", b"subscription_failed", "subscription_permission_changed", b"subscription_permission_changed", "track_published", b"track_published", "track_subscribed", b"track_subscribed", "track_unpublished", b"track_unpublished", "transport_changed", b"transport_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "candidate", b"candidate", "connection_qualities", b"connection_qualities", "data", b"data", "first_subscriber", b"first_subscriber", "ice_restarted", b"ice_restarted", "joined", b"joined", "layers_wanted", b"layers_wanted", "left", b"left", "media_sections_required", b"media_sections_required", "message", b"message", "mute_changed", b"mute_changed", "offer", b"offer", "participants_changed", b"participants_changed", "request_failed", b"request_failed", "request_id", b"request_id", "room_changed", b"room_changed", "speakers_changed", b"speakers_changed", "stream_states", b"stream_states", "subscription_failed", b"subscription_failed", "subscription_permission_changed", b"subscription_permission_changed", "track_published", b"track_published", "track_subscribed", b"track_subscribed", "track_unpublished", b"track_unpublished", "transport_changed", b"transport_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["joined", "offer", "answer", "candidate", "ice_restarted", "media_sections_required", "track_published", "track_unpublished", "mute_changed", "participants_changed", "room_changed", "speakers_changed", "connection_qualities", "track_subscribed", "subscription_failed", "stream_states", "subscription_permission_changed", "transport_changed", "data", "request_failed", "left", "first_subscriber"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["joined", "offer", "answer", "candidate", "ice_restarted", "media_sections_required", "track_published", "track_unpublished", "mute_changed", "participants_changed", "room_changed", "speakers_changed", "connection_qualities", "track_subscribed", "subscription_failed", "stream_states", "subscription_permission_changed", "transport_changed", "data", "request_failed", "left", "first_subscriber", "layers_wanted"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -712,6 +716,7 @@ class UpdateTrackSettings(_message.Message):
     height: _builtins.int
     fps: _builtins.int
     priority: _builtins.int
+    """0 or 1: as usual; what is twice as high is worth twice as much, to 64 times"""
     max_spatial: _builtins.int
     """instead of width and height"""
     @_builtins.property
@@ -1278,6 +1283,66 @@ class FirstSubscriber(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FirstSubscriber: _TypeAlias = FirstSubscriber  # noqa: Y015
+
+@_typing.final
+class LayersWanted(_message.Message):
+    """Which layers of a video of this participant anybody can use: the others need not be sent (dynacast). Before the first
+    such message all are wanted. More is wanted at once, less after some seconds.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Layer(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SPATIAL_FIELD_NUMBER: _builtins.int
+        RID_FIELD_NUMBER: _builtins.int
+        WANTED_FIELD_NUMBER: _builtins.int
+        spatial: _builtins.int
+        """as in VideoLayer"""
+        rid: _builtins.str
+        wanted: _builtins.bool
+        def __init__(
+            self,
+            *,
+            spatial: _builtins.int = ...,
+            rid: _builtins.str = ...,
+            wanted: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["rid", b"rid", "spatial", b"spatial", "wanted", b"wanted"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TRACK_ID_FIELD_NUMBER: _builtins.int
+    MIME_TYPE_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
+    MAX_TEMPORAL_FIELD_NUMBER: _builtins.int
+    track_id: _builtins.str
+    mime_type: _builtins.str
+    max_temporal: _builtins.int
+    """the highest temporal layer wanted; 255: all"""
+    @_builtins.property
+    def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayersWanted.Layer]:
+        """all of the track, lowest first"""
+
+    def __init__(
+        self,
+        *,
+        track_id: _builtins.str = ...,
+        mime_type: _builtins.str = ...,
+        layers: _abc.Iterable[Global___LayersWanted.Layer] | None = ...,
+        max_temporal: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["layers", b"layers", "max_temporal", b"max_temporal", "mime_type", b"mime_type", "track_id", b"track_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LayersWanted: _TypeAlias = LayersWanted  # noqa: Y015
 
 @_typing.final
 class RequestFailed(_message.Message):
