@@ -6,6 +6,7 @@ mod downlinks;
 mod feedback;
 mod flush;
 mod ingest;
+mod paced;
 mod removal;
 mod rtcp;
 mod snapshot;

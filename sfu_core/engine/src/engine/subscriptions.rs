@@ -1,31 +1,23 @@
 //! The subscriptions of this worker: what they wait for, and what their clients say.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use slab::Slab;
 use wire::rtcp::nack::Nack;
 use wire::rtcp::report::ReportBlock;
 use wire::rtcp::{report, sdes};
 
 use super::Engine;
 use super::flush::Full;
-use crate::command::{MediaKind, Subscribe, Wanted};
-use crate::downlink::{Downlink, Waiting};
+use super::paced::{Outlet, Paced};
+use crate::command::{Subscribe, Wanted};
+use crate::downlink::Downlink;
 use crate::event::{CommandError, Event, Limit};
-use crate::forward::{Egress, Forwarded, Subscription};
+use crate::forward::{Egress, Subscription};
 use crate::ids::{SubscriptionId, WorkerId};
-use crate::pacer::{Admit, Class, Item, Pacer, Poll};
-use crate::packet::Packet;
 use crate::peer::Peer;
-use crate::publish::track::Track;
-use crate::stats::{SubscriptionRow, WorkerRow};
+use crate::stats::SubscriptionRow;
 use crate::transmit::TransmitArena;
 
-/// Bytes that a packet has on the wire beyond its payload: RTP with extensions, SRTP, UDP, IP.
-const OVERHEAD: u32 = 76;
-/// Of a retransmission, before it is known which packet it is.
-const REPAIR_BYTES: u32 = 1_200;
 /// Packets that wait are looked at so often at most, microseconds: those of one look are sent together.
 const PACE: u64 = 1_000;
 /// Numbers that a subscriber may ask again between two flushes. What is beyond it asks once more.
@@ -34,16 +26,17 @@ const MAX_ASKED: usize = 512;
 /// A subscription with its place in the engine.
 pub(super) struct Subscriber {
     pub(super) id: SubscriptionId,
-    /// Keys.
+    /// Its own key, and others.
+    pub(super) key: usize,
     pub(super) peer: usize,
     pub(super) track: usize,
     pub(super) state: Subscription,
     /// Number of the first pending packet of the track that it has not seen.
-    cursor: u64,
+    pub(super) cursor: u64,
     /// It is in its peer's list of those with something to send.
-    ready: bool,
+    pub(super) ready: bool,
     /// Numbers asked again.
-    asked: Vec<u16>,
+    pub(super) asked: Vec<u16>,
 }
 
 impl Engine {
@@ -64,8 +57,11 @@ impl Engine {
         let track = &mut self.tracks[track_key];
         let mut state = Subscription::new(at, subscribe, seed());
         state.update_target(track);
-        let key = self.subscribers.insert(Subscriber {
+        let slot = self.subscribers.vacant_entry();
+        let key = slot.key();
+        slot.insert(Subscriber {
             id: subscribe.subscription,
+            key,
             peer: peer_key,
             track: track_key,
             state,
@@ -205,29 +201,33 @@ impl Engine {
         if downlink.is_none() && extension_ids.transport_cc.is_some() && !ready.is_empty() {
             *downlink = Some(Box::new(Downlink::new(at, &self.config)));
         }
-        let (log, mut pacer) = downlink.as_deref_mut().map(Downlink::parts).unzip();
+        let (log, pacer) = downlink.as_deref_mut().map(Downlink::parts).unzip();
         let mut egress = Egress::new(at, arena, sender, (socket, to), extension_ids, transport_sequence).logged(log);
+        let mut out = Outlet {
+            at,
+            egress: &mut egress,
+            pacer,
+            counters: &mut self.counters,
+        };
         while let Some(&key) = ready.last() {
             let subscriber = &mut self.subscribers[key];
-            let track = &self.tracks[subscriber.track];
-            subscriber.flush(at, key, track, &mut egress, pacer.as_deref_mut(), &mut self.counters)?;
+            subscriber.flush(&self.tracks[subscriber.track], &mut out)?;
             ready.pop();
             self.wishes.push(key);
         }
-        if let Some(pacer) = pacer {
+        if out.pacer.is_some() {
             let mut waiting = Paced {
                 own: subscriptions,
                 turn: padding_turn,
                 subscribers: &mut self.subscribers,
                 tracks: &self.tracks,
-                counters: &mut self.counters,
                 wishes: &mut self.wishes,
             };
-            waiting.release(at, pacer, &mut egress)?;
-            if let Some(next) = pacer.next(at) {
-                self.schedule.wait_until(next.max(at + PACE));
-                self.pace(key);
-            }
+            waiting.release(&mut out)?;
+        }
+        if let Some(next) = out.pacer.and_then(|pacer| pacer.next(at)) {
+            self.schedule.wait_until(next.max(at + PACE));
+            self.pace(key);
         }
         while let Some(key) = self.wishes.pop() {
             self.wish(now, key);
@@ -275,216 +275,6 @@ impl Engine {
         let track = subscriber.track;
         if self.peers[subscriber.peer].is_connected() {
             self.want_keyframe(now, track, layer);
-        }
-    }
-}
-
-impl Subscriber {
-    #[allow(clippy::too_many_arguments)]
-    fn flush(
-        &mut self,
-        at: u64,
-        key: usize,
-        track: &Track,
-        egress: &mut Egress<'_>,
-        mut pacer: Option<&mut Pacer<Waiting>>,
-        counters: &mut WorkerRow,
-    ) -> Result<(), Full> {
-        self.catch_up(at, key, track, egress, pacer.as_deref_mut(), counters)?;
-        while let Some(packet) = track.pending(self.cursor) {
-            self.offer(at, key, packet, track, egress, pacer.as_deref_mut(), counters)?;
-            self.cursor += 1;
-            if self.state.is_behind() {
-                // Behind the one that was just sent.
-                self.state.advance();
-                self.catch_up(at, key, track, egress, pacer.as_deref_mut(), counters)?;
-            }
-        }
-        while let Some(&sequence) = self.asked.last() {
-            if !egress.has_room() {
-                return Err(Full);
-            }
-            if let Some(pacer) = pacer.as_deref_mut()
-                && pacer.admit(at, REPAIR_BYTES, Class::Repair) == Admit::Queue
-            {
-                let item = Waiting::Repair {
-                    key,
-                    id: self.id,
-                    sequence,
-                };
-                pacer.push(at, self.item(key, item, Class::Repair, REPAIR_BYTES));
-            } else {
-                self.state.handle_nack(at, std::iter::once(sequence), track, egress);
-            }
-            self.asked.pop();
-        }
-        self.pass_over(track);
-        Ok(())
-    }
-
-    /// Sends what is kept, when the subscription has just begun with it.
-    #[allow(clippy::too_many_arguments)]
-    fn catch_up(
-        &mut self,
-        at: u64,
-        key: usize,
-        track: &Track,
-        egress: &mut Egress<'_>,
-        mut pacer: Option<&mut Pacer<Waiting>>,
-        counters: &mut WorkerRow,
-    ) -> Result<(), Full> {
-        while let Some(packet) = self.state.kept(track) {
-            self.offer(at, key, packet, track, egress, pacer.as_deref_mut(), counters)?;
-            self.state.advance();
-            // What is pending was kept, too.
-            self.cursor = track.end();
-        }
-        Ok(())
-    }
-
-    /// Forwards a packet now, or when the path has room for it.
-    #[allow(clippy::too_many_arguments)]
-    fn offer(
-        &mut self,
-        at: u64,
-        key: usize,
-        packet: &Arc<Packet>,
-        track: &Track,
-        egress: &mut Egress<'_>,
-        pacer: Option<&mut Pacer<Waiting>>,
-        counters: &mut WorkerRow,
-    ) -> Result<(), Full> {
-        if let Some(pacer) = pacer {
-            if !self.state.takes(packet) {
-                return Ok(());
-            }
-            if !egress.has_room() {
-                return Err(Full);
-            }
-            let class = match self.state.kind {
-                MediaKind::Audio => Class::Audio,
-                MediaKind::Video => Class::Video,
-            };
-            let bytes = packet.payload().len() as u32 + OVERHEAD;
-            if pacer.admit(at, bytes, class) == Admit::Queue {
-                let waiting = Waiting::Media {
-                    key,
-                    id: self.id,
-                    packet: Arc::clone(packet),
-                };
-                let item = Item {
-                    keyframe: packet.facts.keyframe,
-                    ..self.item(key, waiting, class, bytes)
-                };
-                pacer.push(at, item);
-                return Ok(());
-            }
-        }
-        match self.state.forward(at, packet, track, egress) {
-            Forwarded::Sent => counters.rtp_packets_out += 1,
-            Forwarded::Dropped => {}
-            Forwarded::Full => return Err(Full),
-        }
-        Ok(())
-    }
-
-    fn item(&self, key: usize, item: Waiting, class: Class, bytes: u32) -> Item<Waiting> {
-        Item {
-            item,
-            flow: key as u32,
-            class,
-            bytes,
-            keyframe: false,
-        }
-    }
-
-    /// Nothing waits any more.
-    fn pass_over(&mut self, track: &Track) {
-        self.cursor = track.end();
-        self.asked.clear();
-        self.ready = false;
-    }
-}
-
-/// What a peer's pacer gives back finds its way from here.
-struct Paced<'a> {
-    /// Keys of the peer's subscriptions.
-    own: &'a [usize],
-    /// Which of them gives padding next.
-    turn: &'a mut usize,
-    subscribers: &'a mut Slab<Subscriber>,
-    tracks: &'a Slab<Track>,
-    counters: &'a mut WorkerRow,
-    wishes: &'a mut Vec<usize>,
-}
-
-impl Paced<'_> {
-    fn release(&mut self, at: u64, pacer: &mut Pacer<Waiting>, egress: &mut Egress<'_>) -> Result<(), Full> {
-        loop {
-            if !egress.has_room() {
-                return Err(Full);
-            }
-            match pacer.poll(at) {
-                None => return Ok(()),
-                Some(Poll::Send { item, probe, .. }) => {
-                    egress.set_probe(probe);
-                    self.send(at, item, egress);
-                    egress.set_probe(None);
-                }
-                Some(Poll::Padding { bytes, probe }) => {
-                    egress.set_probe(Some(probe));
-                    self.pad(bytes, egress);
-                    egress.set_probe(None);
-                }
-                Some(Poll::DropUntilKeyframe(flow)) => {
-                    let key = flow as usize;
-                    if let Some(subscriber) = self.subscribers.get_mut(key) {
-                        subscriber.state.interrupt();
-                        self.wishes.push(key);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The peer's subscriptions take turns.
-    fn pad(&mut self, bytes: u32, egress: &mut Egress<'_>) {
-        for _ in 0..self.own.len() {
-            *self.turn = self.turn.wrapping_add(1);
-            let subscriber = self
-                .own
-                .get(*self.turn % self.own.len())
-                .and_then(|&key| self.subscribers.get_mut(key));
-            if let Some(subscriber) = subscriber
-                && subscriber.state.pad(bytes, &self.tracks[subscriber.track], egress)
-            {
-                return;
-            }
-        }
-    }
-
-    fn send(&mut self, at: u64, item: Waiting, egress: &mut Egress<'_>) {
-        let (key, id) = match item {
-            Waiting::Media { key, id, .. } | Waiting::Repair { key, id, .. } => (key, id),
-        };
-        let Some(subscriber) = self.subscribers.get_mut(key).filter(|subscriber| subscriber.id == id) else {
-            return;
-        };
-        let track = &self.tracks[subscriber.track];
-        match item {
-            Waiting::Media { packet, .. } => {
-                if subscriber.state.forward(at, &packet, track, egress) == Forwarded::Sent {
-                    self.counters.rtp_packets_out += 1;
-                }
-                // What came before a stream began here has passed: those behind it wait in the queue already.
-                subscriber.state.forget_kept();
-                self.wishes.push(key);
-            }
-            Waiting::Repair { sequence, .. } => {
-                subscriber
-                    .state
-                    .handle_nack(at, std::iter::once(sequence), track, egress);
-            }
         }
     }
 }

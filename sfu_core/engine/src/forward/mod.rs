@@ -50,16 +50,6 @@ const SENT_AUDIO: usize = 64;
 /// A packet is sent again at most once per round trip, and never more often than this, milliseconds.
 const MIN_RESEND: u16 = 10;
 
-/// What became of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forwarded {
-    Sent,
-    /// Not for this subscriber: another layer, paused, no format in common, too late.
-    Dropped,
-    /// The arena is full: flush it and forward the same packet again.
-    Full,
-}
-
 /// The stream that is forwarded: a layer between two restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Source {
@@ -193,16 +183,13 @@ impl Subscription {
         self.single = track.is_single();
     }
 
-    /// Forwards one packet of the track if it is this subscriber's. `now` in microseconds.
-    pub fn forward(&mut self, now: u64, packet: &Packet, track: &Track, egress: &mut Egress<'_>) -> Forwarded {
+    /// Forwards one packet of the track if it is this subscriber's and not too late. Needs room in `egress`. `now` in microseconds.
+    pub fn forward(&mut self, now: u64, packet: &Packet, track: &Track, egress: &mut Egress<'_>) -> bool {
         let Some(map) = self.payload_map(packet.payload_type) else {
-            return Forwarded::Dropped;
+            return false;
         };
         if self.wanted.paused {
-            return Forwarded::Dropped;
-        }
-        if !egress.has_room() {
-            return Forwarded::Full;
+            return false;
         }
         let begins = self.source != Some(source_of(packet));
         if begins {
@@ -211,12 +198,12 @@ impl Subscription {
                 let restarted = |source: Source| packet.layer == source.layer && is_newer(packet, source);
                 self.wants_keyframe |= self.source.is_some_and(restarted);
                 self.passed_by = Some((source_of(packet), packet.seq));
-                return Forwarded::Dropped;
+                return false;
             }
             self.begin(packet, track);
         }
         let Some(outgoing) = self.renumber(packet, map) else {
-            return Forwarded::Dropped;
+            return false;
         };
         match self.send(outgoing, map, packet, egress) {
             Some(bytes) => {
@@ -225,9 +212,9 @@ impl Subscription {
                 self.meter.add(bytes, now);
                 self.reports.on_sent(now, packet.payload().len());
                 self.sent.insert(&outgoing);
-                Forwarded::Sent
+                true
             }
-            None => Forwarded::Dropped,
+            None => false,
         }
     }
 
