@@ -227,7 +227,7 @@ fn what_waits_ends_with_its_subscription() {
         // What was on its way arrives within the queue's time.
         let late = &call.world.people[call.bob].rtp[before..];
         let first = late.iter().position(|packet| packet.ssrc == ssrc).unwrap_or(late.len());
-        let former = |packet: &crate::media::Rtp| packet.ssrc < ssrc && packet.ssrc >= VIDEO && packet.ssrc % 10 == 0;
+        let former = |packet: &crate::media::Rtp| packet.ssrc < ssrc && packet.ssrc >= VIDEO && packet.ssrc.is_multiple_of(10);
         let stale = late[first..]
             .iter()
             .filter(|packet| packet.ssrc != AUDIO && former(packet))
