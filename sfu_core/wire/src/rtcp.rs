@@ -34,7 +34,7 @@ pub enum Error {
     Version,
     #[error("RTCP packet is longer than the datagram")]
     Truncated,
-    #[error("RTCP padding is empty, uneven or longer than the packet")]
+    #[error("RTCP padding is empty or longer than the packet")]
     Padding,
     #[error("sender or receiver report is malformed")]
     Report,
@@ -184,10 +184,11 @@ fn unpad(body: &[u8], padded: bool) -> Result<&[u8], Error> {
     if !padded {
         return Ok(body);
     }
-    // RFC 3550 section 6.4.1: the last octet counts the padding, itself included, a multiple of four.
+    // RFC 3550 section 6.4.1: the last octet counts the padding, itself included. That is to be a multiple of four, but libwebrtc
+    // fills the last word of its transport-wide feedback with one to three octets.
     let padding = body.last().copied().map_or(0, usize::from);
     let len = body.len().checked_sub(padding).ok_or(Error::Padding)?;
-    if padding == 0 || padding % 4 != 0 {
+    if padding == 0 {
         return Err(Error::Padding);
     }
     Ok(&body[..len])
@@ -299,7 +300,8 @@ mod tests {
             (&[0, 0, 0, 1, 0, 0, 0, 4][..], Ok(())),
             (&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 8], Ok(())),
             (&[0, 0, 0, 1, 0, 0, 0, 0], Err(Error::Padding)),
-            (&[0, 0, 0, 1, 0, 0, 0, 3], Err(Error::Padding)),
+            (&[0, 0, 0, 1, 0, 0, 0, 3], Ok(())),
+            (&[0, 0, 0, 1, 0, 0, 0, 5], Err(Error::Report)),
             (&[0, 0, 0, 1, 0, 0, 0, 12], Err(Error::Padding)),
             (&[0, 0, 0, 1, 0, 0, 0, 255], Err(Error::Padding)),
             (&[0, 0, 0, 1, 0, 0, 0, 8], Err(Error::Report)),
@@ -309,6 +311,25 @@ mod tests {
             compound[0] |= PADDING;
             assert_eq!(only(&compound).map(|_| ()), expected, "{body:?}");
         }
+    }
+
+    /// As libwebrtc writes it: one small delta, and an octet that fills the word and counts itself.
+    #[test]
+    fn feedback_padded_to_a_word_is_read() {
+        let mut compound = packet(
+            15,
+            205,
+            &[0, 0, 0, 1, 0, 0, 0, 2, 0, 7, 0, 1, 0, 0, 9, 1, 0x20, 1, 4, 1],
+        );
+        compound[0] |= PADDING;
+        let Ok(Packet::TransportWide(feedback)) = only(&compound) else {
+            panic!("{:?}", only(&compound));
+        };
+        let arrivals: Vec<_> = feedback
+            .statuses()
+            .map(|status| (status.sequence, status.arrival))
+            .collect();
+        assert_eq!(arrivals, [(7, Some(1_000))]);
     }
 
     #[test]
