@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use pysfu_engine::Config;
-use pysfu_engine::command::{Codec, Command, MediaKind, PayloadMap, Publish, PublishedCodec, Subscribe};
+use pysfu_engine::command::{Codec, Command, MediaKind, PayloadMap, Publish, PublishedCodec, Sound, Subscribe};
 use pysfu_engine::ids::{Mid, PayloadType, Ssrc, SubscriptionId, TrackId, WorkerId};
 use pysfu_engine::transmit::TransmitArena;
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,7 @@ impl Fanout {
             }],
             rids: Vec::new(),
             ssrcs: Vec::new(),
+            sound: Sound::default(),
         };
         world.command(0, Command::Publish(publish));
         for index in 0..setup.subscriptions {
@@ -135,8 +136,8 @@ impl Fanout {
                     from: PayloadType(payload_type),
                     to: PayloadType(payload_type),
                     rtx,
-                    unwrap_red: false,
                 }],
+                red: None,
                 wanted: WANT_ALL,
             };
             world.command(0, Command::Subscribe(subscribe));

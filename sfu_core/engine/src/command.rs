@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::{Mid, PayloadType, PeerId, Rid, Ssrc, SubscriptionId, TrackId, WorkerId};
+use crate::ids::{GroupId, Mid, PayloadType, PeerId, Rid, Ssrc, SubscriptionId, TrackId, WorkerId};
 
 /// A user fragment and password (RFC 8839 section 5.4).
 #[derive(Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub enum MediaKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
     Opus,
-    /// RFC 2198, of Opus.
+    /// RFC 2198, of Opus. It is taken apart at its arrival: subscribers are sent Opus, or RED of our own.
     Red,
     Vp8,
     Vp9,
@@ -88,6 +88,16 @@ pub struct Publish {
     /// RIDs from the lowest layer to the highest; empty without simulcast.
     pub rids: Vec<Rid>,
     pub ssrcs: Vec<AnnouncedSsrc>,
+    pub sound: Sound,
+}
+
+/// What matters of audio alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sound {
+    /// It is forwarded while it is among the loudest of these; always without one.
+    pub group: Option<GroupId>,
+    /// Payloads are encrypted end to end: nothing can be put beside them or in their place.
+    pub encrypted: bool,
 }
 
 /// How a publisher's payload type reaches one subscriber.
@@ -97,8 +107,6 @@ pub struct PayloadMap {
     pub to: PayloadType,
     /// The subscriber's RTX payload type for `to`, if it negotiated one.
     pub rtx: Option<PayloadType>,
-    /// `from` is RED and the subscriber did not negotiate RED: forward the primary block alone.
-    pub unwrap_red: bool,
 }
 
 /// The highest layer that a subscriber wants. Layers count from 0, the lowest.
@@ -126,6 +134,8 @@ pub struct Subscribe {
     /// Present exactly when some entry of `payloads` has `rtx`.
     pub rtx_ssrc: Option<Ssrc>,
     pub payloads: Vec<PayloadMap>,
+    /// The subscriber's payload type of RED (RFC 2198) with Opus, if it negotiated one and may get it.
+    pub red: Option<PayloadType>,
     pub wanted: Wanted,
 }
 

@@ -27,6 +27,9 @@ pub struct Config {
     /// A simulcast or spatial layer that is silent for this long, and for three of its own frames, while others flow counts
     /// as inactive. Shorter replaces a vanished layer sooner, longer forgives more of a lossy or jittery publisher.
     pub layer_timeout: Duration,
+    /// Microphones of a room that are forwarded at a time; 0: all. More lets more people talk at once, and costs every
+    /// subscriber and this worker for each of them.
+    pub loudest: usize,
     /// Bits per second that a subscriber's path is taken to carry before it is known. More shows the best picture sooner on a good
     /// path and floods a thin one for a moment.
     pub start_bitrate: u64,
@@ -49,6 +52,7 @@ impl Default for Config {
             retransmission_window: Duration::from_millis(1_000),
             keyframe_interval: Duration::from_millis(500),
             layer_timeout: Duration::from_millis(150),
+            loudest: 6,
             start_bitrate: 5_000_000,
             max_bitrate: 200_000_000,
         }

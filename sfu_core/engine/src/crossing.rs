@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayString;
 
-use crate::command::Codec;
+use crate::command::{Codec, Sound};
 use crate::ids::TrackId;
 use crate::packet::Packet;
 
@@ -21,8 +21,12 @@ pub enum Crossing {
     RequestKeyframe { track: TrackId, layer: u8 },
     /// To mirrors: formats and layers, at once after an attach and whenever they change.
     Formats { track: TrackId, formats: Arc<Formats> },
-    /// To mirrors.
-    Packet { track: TrackId, packet: Arc<Packet> },
+    /// To mirrors. `fades`: of the last ones for a while, for others are louder.
+    Packet {
+        track: TrackId,
+        packet: Arc<Packet>,
+        fades: bool,
+    },
     /// To mirrors.
     LayerActive { track: TrackId, layer: u8, active: bool },
     /// To mirrors: a sender report of the publisher (RFC 3550 section 6.4.1).
@@ -44,6 +48,7 @@ pub struct Formats {
     /// Payload type, codec, clock rate in Hz.
     pub codecs: Vec<(crate::ids::PayloadType, Codec, u32)>,
     pub layers: u8,
+    pub sound: Sound,
     /// Of the publisher, in reports to subscribers.
     pub cname: Cname,
 }

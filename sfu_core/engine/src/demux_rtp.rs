@@ -213,6 +213,7 @@ mod tests {
                     rtx_ssrc: Some(Ssrc(r)),
                 })
                 .collect(),
+            sound: Default::default(),
         }
     }
 

@@ -7,11 +7,13 @@ mod feedback;
 mod flush;
 mod ingest;
 mod paced;
+mod redundant;
 mod removal;
 mod rtcp;
 mod snapshot;
 mod subscriptions;
 mod tick;
+mod voices;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -29,7 +31,8 @@ use crate::crossing::Crossing;
 use crate::dtls::DtlsIdentity;
 use crate::event::{DisconnectReason, Event};
 use crate::ice;
-use crate::ids::{PeerId, SocketId, SubscriptionId, TrackId, WorkerId};
+use crate::ids::{GroupId, PeerId, SocketId, SubscriptionId, TrackId, WorkerId};
+use crate::loudest::Group;
 use crate::outbox::Outbox;
 use crate::packet::PacketPool;
 use crate::peer::{Peer, PeerState};
@@ -52,9 +55,11 @@ pub struct Engine {
     peers: Slab<Peer>,
     tracks: Slab<Track>,
     subscribers: Slab<Subscriber>,
+    groups: Slab<Group>,
     peer_keys: FxHashMap<PeerId, usize>,
     track_keys: FxHashMap<TrackId, usize>,
     subscription_keys: FxHashMap<SubscriptionId, usize>,
+    group_keys: FxHashMap<GroupId, usize>,
     /// Peers by the addresses from which authentic connectivity checks came, and by local user fragment.
     addresses: FxHashMap<(SocketId, SocketAddr), usize>,
     ufrags: FxHashMap<String, usize>,
@@ -96,6 +101,8 @@ impl Engine {
             peers: Slab::new(),
             tracks: Slab::new(),
             subscribers: Slab::new(),
+            groups: Slab::new(),
+            group_keys: FxHashMap::default(),
             peer_keys: FxHashMap::default(),
             track_keys: FxHashMap::default(),
             subscription_keys: FxHashMap::default(),

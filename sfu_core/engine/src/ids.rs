@@ -23,6 +23,10 @@ id!(
     SubscriptionId(u64)
 );
 id!(
+    /// Microphones of which the loudest few are forwarded: those of a room.
+    GroupId(u64)
+);
+id!(
     /// Index of a worker, from 0.
     WorkerId(u8)
 );

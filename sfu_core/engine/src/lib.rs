@@ -24,6 +24,7 @@ pub mod fec;
 pub mod forward;
 pub mod ice;
 pub mod ids;
+mod loudest;
 mod meter;
 mod outbox;
 pub mod pacer;

@@ -75,6 +75,8 @@ row!(
         dropped_stray: u64,
         dropped_pool_exhausted: u64,
         dropped_crossing: u64,
+        /// Packets of microphones that others of their room drown out.
+        audio_withheld: u64,
         /// Data messages to peers without such a channel, or with a full one.
         dropped_data: u64,
         crossings_in: u64,
@@ -142,6 +144,9 @@ row!(SubscriptionRow {
     rtt_ms: f64,
     jitter_ms: f64,
     bitrate_bps: f64,
+    /// Packets of audio that carry former frames, and the bytes of these with their headers (RFC 2198).
+    red_packets: u64,
+    red_bytes: u64,
 });
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use pyo3::types::PyBytes;
 pub(crate) type CodecRow = (u8, Option<u8>, String, u32, bool, bool);
 /// (SSRC, RTX SSRC).
 pub(crate) type SsrcRow = (u32, Option<u32>);
-/// (publisher's payload type, subscriber's, subscriber's RTX, unwrap RED).
-pub(crate) type PayloadRow = (u8, u8, Option<u8>, bool);
+/// (publisher's payload type, subscriber's, subscriber's RTX).
+pub(crate) type PayloadRow = (u8, u8, Option<u8>);
 
 pub(crate) fn invalid(what: impl Into<String>) -> PyErr {
     PyValueError::new_err(what.into())
@@ -69,12 +69,11 @@ pub(crate) fn ssrcs(rows: &[SsrcRow]) -> Vec<AnnouncedSsrc> {
 
 pub(crate) fn payloads(rows: &[PayloadRow]) -> PyResult<Vec<PayloadMap>> {
     rows.iter()
-        .map(|&(from, to, rtx, unwrap_red)| {
+        .map(|&(from, to, rtx)| {
             Ok(PayloadMap {
                 from: pt(from)?,
                 to: pt(to)?,
                 rtx: rtx.map(pt).transpose()?,
-                unwrap_red,
             })
         })
         .collect()
@@ -117,6 +116,7 @@ pub(crate) fn set_limit(config: &mut Config, name: &str, value: u64) -> PyResult
         "retransmission_window" => config.retransmission_window = time,
         "keyframe_interval" => config.keyframe_interval = time,
         "layer_timeout" => config.layer_timeout = time,
+        "loudest" => config.loudest = size,
         "start_bitrate" => config.start_bitrate = value,
         "max_bitrate" => config.max_bitrate = value,
         other => return Err(invalid(format!("unknown limit {other:?}"))),
@@ -170,7 +170,7 @@ pub(crate) fn profile(name: &str) -> PyResult<SrtpProfile> {
     .ok_or_else(|| invalid(format!("unknown SRTP profile {name:?}")))
 }
 
-fn pt(value: u8) -> PyResult<PayloadType> {
+pub(crate) fn pt(value: u8) -> PyResult<PayloadType> {
     match value {
         0..=127 => Ok(PayloadType(value)),
         _ => Err(invalid(format!("payload type {value} is above 127"))),

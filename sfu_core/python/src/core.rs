@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use engine::Config;
 use engine::command::{
-    Command, ExtensionIds, Fingerprint, IceCredentials, OpenDataChannel, Publish, SendData, Subscribe, Wanted,
+    Command, ExtensionIds, Fingerprint, IceCredentials, OpenDataChannel, Publish, SendData, Sound, Subscribe, Wanted,
 };
-use engine::ids::{PeerId, Ssrc, SubscriptionId, TrackId, WorkerId};
+use engine::ids::{GroupId, PeerId, Ssrc, SubscriptionId, TrackId, WorkerId};
 use io::Settings;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -149,7 +149,7 @@ impl Core {
         })
     }
 
-    #[pyo3(signature = (peer, *, kind, mid, codecs, rids = Vec::new(), ssrcs = Vec::new()))]
+    #[pyo3(signature = (peer, *, kind, mid, codecs, rids = Vec::new(), ssrcs = Vec::new(), group = None, encrypted = false))]
     fn publish(
         &self,
         peer: u64,
@@ -158,6 +158,8 @@ impl Core {
         codecs: Vec<CodecRow>,
         rids: Vec<String>,
         ssrcs: Vec<SsrcRow>,
+        group: Option<u64>,
+        encrypted: bool,
     ) -> PyResult<u64> {
         let publish = Publish {
             track: TrackId(0),
@@ -167,6 +169,10 @@ impl Core {
             codecs: convert::codecs(&codecs)?,
             rids: convert::rids(&rids)?,
             ssrcs: convert::ssrcs(&ssrcs),
+            sound: Sound {
+                group: group.map(GroupId),
+                encrypted,
+            },
         };
         Ok(self.inner.publish(publish).map_err(errors::command)?.0)
     }
@@ -189,6 +195,7 @@ impl Core {
             codecs: convert::codecs(&codecs)?,
             rids: convert::rids(&rids)?,
             ssrcs: convert::ssrcs(&ssrcs),
+            sound: Sound::default(),
         };
         self.inner.update_publish(publish).map_err(errors::command)
     }
@@ -203,7 +210,7 @@ impl Core {
 
     #[allow(clippy::too_many_arguments)] // keyword arguments of the Python signature
     #[pyo3(signature = (
-        peer, track, *, mid, ssrc, rtx_ssrc, payloads, paused = false, max_spatial = 255, max_temporal = 255
+        peer, track, *, mid, ssrc, rtx_ssrc, payloads, red = None, paused = false, max_spatial = 255, max_temporal = 255
     ))]
     fn subscribe(
         &self,
@@ -213,6 +220,7 @@ impl Core {
         ssrc: u32,
         rtx_ssrc: Option<u32>,
         payloads: Vec<PayloadRow>,
+        red: Option<u8>,
         paused: bool,
         max_spatial: u8,
         max_temporal: u8,
@@ -228,6 +236,7 @@ impl Core {
             ssrc: Ssrc(ssrc),
             rtx_ssrc: rtx_ssrc.map(Ssrc),
             payloads: convert::payloads(&payloads)?,
+            red: red.map(convert::pt).transpose()?,
             wanted: Wanted {
                 paused,
                 max_spatial,

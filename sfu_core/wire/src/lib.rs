@@ -14,6 +14,7 @@ pub mod ext;
 pub mod fec;
 pub mod flexfec;
 pub mod h264;
+pub mod opus;
 pub mod red;
 pub mod rtcp;
 pub mod rtp;

@@ -123,6 +123,7 @@ impl Engine {
         }
         let key = self.tracks.insert(Track::published(publish, peer_key));
         self.track_keys.insert(publish.track, key);
+        self.join_group(key);
         let peer = &mut self.peers[peer_key];
         peer.tracks.push(key);
         peer.demux.set(key, publish);
@@ -155,7 +156,10 @@ impl Engine {
         if std::mem::replace(&mut track.muted, muted) == muted {
             return Ok(());
         }
-        for layer in 0..track.layers.len() {
+        if muted {
+            self.lose_place(key);
+        }
+        for layer in 0..self.tracks[key].layers.len() {
             let track = &mut self.tracks[key];
             let slot = &mut track.layers[layer];
             if muted {

@@ -34,12 +34,16 @@ impl Engine {
             Crossing::Formats { track, formats } => {
                 if let Some(key) = self.mirror_key(track, from) {
                     self.tracks[key].set_formats(&formats);
+                    self.join_group(key);
                     self.on_layer_activity(now, key);
                 }
             }
-            Crossing::Packet { track, packet } => {
+            Crossing::Packet { track, packet, fades } => {
                 if let Some(key) = self.mirror_key(track, from) {
-                    self.distribute(now, key, packet);
+                    if fades {
+                        self.lose_place(key);
+                    }
+                    self.distribute(now, key, packet, fades);
                 }
             }
             Crossing::LayerActive { track, layer, active } => {

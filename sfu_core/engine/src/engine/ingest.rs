@@ -6,7 +6,7 @@ use std::time::Instant;
 use wire::rtp::{self, Header};
 
 use super::Engine;
-use crate::command::{MediaKind, PublishedCodec};
+use crate::command::{Codec, MediaKind, PublishedCodec};
 use crate::counters::Dropped;
 use crate::crossing::Crossing;
 use crate::demux_rtp::{Hint, Route};
@@ -23,12 +23,13 @@ use crate::twcc::ArrivalLog;
 const MAX_CROSSINGS: usize = 65_536;
 
 /// An authentic packet without its retransmission wrapper.
-struct Media<'a> {
-    layer: u8,
-    format: PublishedCodec,
-    place: Place,
-    recovered: bool,
-    payload: &'a [u8],
+#[derive(Clone, Copy)]
+pub(super) struct Media<'a> {
+    pub(super) layer: u8,
+    pub(super) format: PublishedCodec,
+    pub(super) place: Place,
+    pub(super) recovered: bool,
+    pub(super) payload: &'a [u8],
 }
 
 impl Engine {
@@ -74,11 +75,14 @@ impl Engine {
         if track.muted {
             return Err(Dropped::Muted);
         }
+        if media.format.codec == Codec::Red {
+            return self.accept_redundant(now, route.track, &header, &extensions, &media);
+        }
         self.accept(now, route.track, &header, &extensions, &media)
     }
 
     /// Shares the packet with everyone who wants it.
-    fn accept(
+    pub(super) fn accept(
         &mut self,
         now: Instant,
         key: usize,
@@ -89,6 +93,7 @@ impl Engine {
         let at = self.micros(now);
         let track = &mut self.tracks[key];
         if track.kind == MediaKind::Audio
+            && !media.recovered
             && let Some(level) = extensions.carried.audio_level
         {
             track.speaker.on_packet(level & 0x7f, at);
@@ -124,14 +129,13 @@ impl Engine {
                 codec: media.format.codec,
             });
         }
-        self.distribute(now, key, packet);
+        self.distribute(now, key, packet, false);
         Ok(())
     }
 
-    /// Into the layer's ring, to the subscribers here and to the mirrors elsewhere.
-    pub(super) fn distribute(&mut self, now: Instant, key: usize, packet: Arc<Packet>) {
+    /// Into the layer's ring, to the subscribers here and to the mirrors elsewhere. `fades`: its home takes it for one of the last.
+    pub(super) fn distribute(&mut self, now: Instant, key: usize, packet: Arc<Packet>, fades: bool) {
         let track = &mut self.tracks[key];
-        let id = track.id;
         let Some(layer) = track.layers.get_mut(usize::from(packet.layer)) else {
             return;
         };
@@ -152,7 +156,17 @@ impl Engine {
         if due {
             self.check_layers(now, key, packet.arrival);
         }
+        if self.tracks[key].member.is_some() {
+            self.rank(key, packet, fades);
+        } else {
+            self.share(key, packet, false);
+        }
+    }
+
+    /// To the subscribers here and to the mirrors elsewhere.
+    pub(super) fn share(&mut self, key: usize, packet: Arc<Packet>, fades: bool) {
         let track = &mut self.tracks[key];
+        let id = track.id;
         for &worker in &track.mirrors {
             if self.crossings.len() >= MAX_CROSSINGS {
                 self.counters.dropped_crossing += 1;
@@ -163,6 +177,7 @@ impl Engine {
                 Crossing::Packet {
                     track: id,
                     packet: Arc::clone(&packet),
+                    fades,
                 },
             ));
         }

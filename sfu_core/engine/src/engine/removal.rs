@@ -46,6 +46,7 @@ impl Engine {
         for subscriber in subscribers {
             self.forget_subscription(subscriber);
         }
+        self.leave_group(key);
         let track = self.tracks.remove(key);
         self.track_keys.remove(&id);
         self.pending.retain(|&pending| pending != key);

@@ -16,7 +16,7 @@ const MIN_LOSS: f32 = 0.01;
 /// Share of frames that may stay lost.
 const RESIDUAL: f32 = 0.004;
 /// Octets that RED may fill, headers of blocks included: the packet stays well below any path's limit.
-const MAX_PAYLOAD: usize = 1_100;
+pub(crate) const MAX_PAYLOAD: usize = 1_100;
 
 /// Which former frames a packet carries, counted back in packets; the nearest first.
 pub type Distances = ArrayVec<u8, MAX_BLOCKS>;

@@ -16,13 +16,13 @@ mod numbering;
 mod pictures;
 mod reports;
 mod sent;
+mod sound;
 mod svc;
 mod temporal;
 mod timestamp;
 
 pub use egress::Egress;
 
-use wire::red::Redundant;
 use wire::rtcp::report::{ReportBlock, SenderInfo};
 
 use crate::command::{MediaKind, PayloadMap, Subscribe, Wanted};
@@ -42,6 +42,7 @@ use numbering::{Numbering, Skipped};
 use pictures::{PicturePatch, Pictures};
 use reports::Reports;
 use sent::{Kept, Sent, SentRing, Told};
+use sound::Sound;
 use timestamp::{Beginning, Timestamps};
 
 /// Packets that can be sent again: about two seconds of a 2 Mb/s video, and of audio.
@@ -88,6 +89,7 @@ pub struct Subscription {
     sequence: Numbering,
     timestamps: Timestamps,
     pictures: Pictures,
+    sound: Sound,
     header: HeaderTemplate,
     rtx_header: HeaderTemplate,
     sent: SentRing,
@@ -135,6 +137,7 @@ impl Subscription {
             sequence: Numbering::new(first),
             timestamps: Timestamps::new((seed >> 16) as u32),
             pictures: Pictures::new((seed >> 48) as u16),
+            sound: Sound::new(subscribe.red),
             header: HeaderTemplate::default(),
             rtx_header: HeaderTemplate::default(),
             sent: SentRing::new(match subscribe.kind {
@@ -202,10 +205,18 @@ impl Subscription {
             }
             self.begin(packet, track);
         }
-        let Some(outgoing) = self.renumber(packet, map) else {
+        let Some(resumes) = self.follow_stretch(packet, track) else {
             return false;
         };
-        match self.send(outgoing, map, packet, egress) {
+        let Some(mut outgoing) = self.renumber(packet, map) else {
+            return false;
+        };
+        outgoing.marker |= resumes;
+        let written = match self.is_plain(packet, track) || outgoing.filler {
+            true => self.send(outgoing, map.to.0, packet.payload(), packet, egress),
+            false => self.send_sound(outgoing, packet, track, egress),
+        };
+        match written {
             Some(bytes) => {
                 self.packets += 1;
                 self.bytes += bytes as u64;
@@ -360,6 +371,8 @@ impl Subscription {
             rtt_ms: reception.rtt_ms,
             jitter_ms: reception.jitter_ms,
             bitrate_bps: self.meter.bits_per_second(now),
+            red_packets: self.sound.packets,
+            red_bytes: self.sound.bytes,
         }
     }
 
@@ -397,6 +410,7 @@ impl Subscription {
             self.catch_up = Some((packet.layer, packet.seq));
         }
         self.wants_keyframe = false;
+        self.sound.begin(track);
         self.sequence.begin(packet.seq);
         self.timestamps.begin(Beginning {
             timestamp: packet.timestamp,
@@ -463,15 +477,17 @@ impl Subscription {
     }
 
     /// Bytes sent.
-    fn send(&mut self, outgoing: Sent, map: PayloadMap, packet: &Packet, egress: &mut Egress<'_>) -> Option<usize> {
-        let payload = match (outgoing.filler, map.unwrap_red) {
-            (true, _) => &[],
-            (false, true) => Redundant::parse(packet.payload()).ok()?.primary.data,
-            (false, false) => packet.payload(),
-        };
+    fn send(
+        &mut self,
+        outgoing: Sent,
+        payload_type: u8,
+        payload: &[u8],
+        packet: &Packet,
+        egress: &mut Egress<'_>,
+    ) -> Option<usize> {
         let head = Head {
             marker: outgoing.marker,
-            payload_type: map.to.0,
+            payload_type,
             sequence: outgoing.output,
             timestamp: outgoing.timestamp,
             ssrc: self.ssrc,
@@ -480,7 +496,7 @@ impl Subscription {
         };
         let body = Body {
             original: None,
-            payload,
+            payload: if outgoing.filler { &[] } else { payload },
             pictures: packet.facts.ids.as_ref().map(|ids| (ids, outgoing.pictures)),
             padding: false,
         };

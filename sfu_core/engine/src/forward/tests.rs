@@ -3,7 +3,7 @@ use std::sync::Arc;
 use wire::rtp;
 
 use super::*;
-use crate::command::{Codec, ExtensionIds, Publish, PublishedCodec};
+use crate::command::{Codec, ExtensionIds, Publish, PublishedCodec, Sound as PublishedSound};
 use crate::event::SrtpProfile;
 use crate::ids::{PayloadType, Rid, SocketId, Ssrc, WorkerId};
 use crate::packet::{Facts, PictureId, PictureIds};
@@ -54,6 +54,7 @@ impl World {
             }],
             rids: ["q", "h", "f"].iter().map(|rid| Rid::from(rid).unwrap()).collect(),
             ssrcs: Vec::new(),
+            sound: PublishedSound::default(),
         };
         let subscribe = Subscribe {
             subscription: SubscriptionId(1),
@@ -68,8 +69,8 @@ impl World {
                 from: PayloadType(96),
                 to: PayloadType(100),
                 rtx: Some(PayloadType(101)),
-                unwrap_red: false,
             }],
+            red: None,
             wanted: ALL,
         };
         Self {

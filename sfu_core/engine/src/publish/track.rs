@@ -9,9 +9,10 @@ use super::layer::Layer;
 use super::liveness::{Liveness, MAX_MEMBERS};
 use super::rates::{MAX_SPATIAL, MAX_TEMPORAL};
 use super::speaker::Speaker;
-use crate::command::{Codec, MediaKind, Publish, PublishedCodec};
+use crate::command::{Codec, MediaKind, Publish, PublishedCodec, Sound};
 use crate::crossing::{Cname, Formats};
 use crate::ids::{PayloadType, PeerId, TrackId, WorkerId};
+use crate::loudest::Voice;
 use crate::packet::Packet;
 
 /// Layers per track at most; browsers send three.
@@ -43,6 +44,29 @@ pub struct LayerRate {
 /// Simulcast layers times temporal layers at most.
 pub type LayerRates = ArrayVec<LayerRate, { MAX_LAYERS * MAX_TEMPORAL }>;
 
+/// A place among the microphones of a room, or the wish for one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    /// Key.
+    pub(crate) group: usize,
+    pub(crate) voice: Voice,
+    /// It is forwarded.
+    pub(crate) placed: bool,
+    /// Packets that still go, as silence, after the place was lost.
+    pub(crate) fading: u8,
+    /// Number of the last packet that was forwarded.
+    pub(crate) last: u64,
+}
+
+/// Which packets of an audio track are forwarded: subscriptions close the gap to what came before `first`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch {
+    pub(crate) serial: u32,
+    pub(crate) first: u64,
+    /// From this number on packets are sent as silence.
+    pub(crate) fades: u64,
+}
+
 pub struct Track {
     pub id: TrackId,
     pub kind: MediaKind,
@@ -61,6 +85,9 @@ pub struct Track {
     pub(crate) muted: bool,
     pub(crate) started: bool,
     pub(crate) speaker: Speaker,
+    pub(crate) sound: Sound,
+    pub(crate) member: Option<Member>,
+    pub(crate) stretch: Stretch,
     /// The subscribers know that packets wait.
     pub(crate) announced: bool,
     pending: Vec<Arc<Packet>>,
@@ -75,6 +102,7 @@ impl Track {
             id: publish.peer,
         };
         let mut track = Self::new(publish.track, publish.kind, origin);
+        track.sound = publish.sound;
         let _ = write!(track.cname, "{}", publish.peer.0);
         track.update(publish);
         track
@@ -98,6 +126,13 @@ impl Track {
             muted: false,
             started: false,
             speaker: Speaker::default(),
+            sound: Sound::default(),
+            member: None,
+            stretch: Stretch {
+                serial: 0,
+                first: 0,
+                fades: u64::MAX,
+            },
             announced: false,
             pending: Vec::new(),
             taken: 0,
@@ -120,6 +155,7 @@ impl Track {
         Formats {
             codecs,
             layers: self.layers.len() as u8,
+            sound: self.sound,
             cname: self.cname,
         }
     }
@@ -127,6 +163,7 @@ impl Track {
     /// Takes over what the home says.
     pub(crate) fn set_formats(&mut self, formats: &Formats) {
         self.cname = formats.cname;
+        self.sound = formats.sound;
         self.codecs.clear();
         self.codecs.extend(
             formats

@@ -7,7 +7,8 @@ use std::collections::HashSet;
 
 use pysfu_engine::Event;
 use pysfu_engine::command::{
-    AnnouncedSsrc, Codec, Command, ExtensionIds, MediaKind, PayloadMap, Publish, PublishedCodec, Subscribe, Wanted,
+    AnnouncedSsrc, Codec, Command, ExtensionIds, MediaKind, PayloadMap, Publish, PublishedCodec, Sound, Subscribe,
+    Wanted,
 };
 use pysfu_engine::ids::{Mid, PayloadType, Ssrc, SubscriptionId, TrackId, WorkerId};
 
@@ -142,6 +143,7 @@ impl Call {
                 ssrc: Ssrc(IN),
                 rtx_ssrc: Some(Ssrc(IN + 1)),
             }],
+            sound: Sound::default(),
         };
         world.command(0, Command::Publish(publish));
         let mut call = Self {
@@ -180,8 +182,8 @@ impl Call {
                 from: PayloadType(VIDEO),
                 to: PayloadType(VIDEO),
                 rtx: Some(PayloadType(VIDEO_RTX)),
-                unwrap_red: false,
             }],
+            red: None,
             wanted: WANT_ALL,
         };
         self.world.command(0, Command::Subscribe(subscribe));

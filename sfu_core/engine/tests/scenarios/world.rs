@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pysfu_engine::command::{
-    Codec, Command, ExtensionIds, IceCredentials, MediaKind, PayloadMap, Publish, PublishedCodec, Subscribe, Wanted,
+    Codec, Command, ExtensionIds, IceCredentials, MediaKind, PayloadMap, Publish, PublishedCodec, Sound, Subscribe,
+    Wanted,
 };
 use pysfu_engine::ids::{Mid, PayloadType, PeerId, Rid, SocketId, Ssrc, SubscriptionId, TrackId, WorkerId};
 use pysfu_engine::srtp::SrtpError;
@@ -231,6 +232,7 @@ impl World {
             }],
             rids: rids.iter().map(|rid| Rid::from(rid).unwrap()).collect(),
             ssrcs: Vec::new(),
+            sound: Sound::default(),
         };
         self.command(self.people[who].worker, Command::Publish(publish));
         track
@@ -265,8 +267,8 @@ impl World {
                 from: PayloadType(from),
                 to: PayloadType(from),
                 rtx,
-                unwrap_red: false,
             }],
+            red: None,
             wanted: WANT_ALL,
         };
         self.command(self.people[who].worker, Command::Subscribe(subscribe));
