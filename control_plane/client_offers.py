@@ -8,7 +8,7 @@ from control_plane.errors import LimitExceededError
 from control_plane.media import MediaPeer
 from control_plane.negotiation.answer import Answer, answer
 from control_plane.negotiation.assign import Assignment, assign
-from control_plane.negotiation.codecs import payload_map
+from control_plane.negotiation.codecs import payload_map, red_payload
 from control_plane.negotiation.model import Agreement, Description, ReceiveOptions, Section, SectionPlan, Sending
 from control_plane.negotiation.parse import parse
 from control_plane.rooms import Track, automatic_track, check_may_publish, describe_negotiated, ordered_rids
@@ -229,7 +229,12 @@ class ClientOffers:
         negotiated = agreement.sections[mid]
         describe_negotiated(track, negotiated)
         track.negotiated = negotiated
-        handle = self.peer.publish(negotiated, ordered_rids(negotiated.rids, track.info.layers))
+        handle = self.peer.publish(
+            negotiated,
+            ordered_rids(negotiated.rids, track.info.layers),
+            group=self._session.room.microphones if track.is_microphone else None,
+            encrypted=bool(track.info.encryption),
+        )
         self._published[mid] = track
         self._session.published(track, handle)
 
@@ -244,6 +249,7 @@ class ClientOffers:
             ssrc=sending.ssrc,
             rtx_ssrc=sending.rtx_ssrc,
             payloads=payload_map(track.negotiated.codecs, agreement.sections[mid].codecs),
+            red=red_payload(agreement.sections[mid].codecs) if track.takes_redundancy else None,
             wanted=subscription.wanted,
         )
         self._session.subscribed(subscription, mid, self.transport)
@@ -261,5 +267,6 @@ def _receive_options(track: Track) -> ReceiveOptions:
         preferred_codec=track.preferred_codec,
         stereo=info.stereo,
         dtx=not info.disable_dtx,
-        red=not info.disable_red,
+        # What is encrypted end to end cannot be taken apart.
+        red=not info.disable_red and not info.encryption,
     )

@@ -5,6 +5,7 @@ after that, so that a participant is always told of before media flows.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +35,7 @@ UPDATE_INTERVAL: Final = 0.05
 UPDATE_MESSAGES: Final = 1_000
 UPDATE_MESSAGES_TRACKS: Final = 5_000
 SPEAKERS_INTERVAL: Final = 0.2
+_groups: Final = itertools.count(1)
 
 
 class LiveRoom:
@@ -41,6 +43,8 @@ class LiveRoom:
 
     def __init__(self, room: Room, node: "Node") -> None:
         self.room = room
+        self.microphones: Final = next(_groups)
+        """The core's name for them, of which the loudest are forwarded."""
         self._node = node
         self._loop = asyncio.get_running_loop()
         self._changed: dict[str, Participant] = {}

@@ -10,7 +10,7 @@ from control_plane.negotiation.model import Agreement, IceCredentials, LocalTran
 from control_plane.subscriptions import Wanted
 
 CodecRow = tuple[int, int | None, str, int, bool, bool]
-PayloadRow = tuple[int, int, int | None, bool]
+PayloadRow = tuple[int, int, int | None]
 
 
 class MediaCore(Protocol):
@@ -34,6 +34,8 @@ class MediaCore(Protocol):
         codecs: Sequence[CodecRow],
         rids: Sequence[str] = (),
         ssrcs: Sequence[tuple[int, int | None]] = (),
+        group: int | None = None,
+        encrypted: bool = False,
     ) -> int: ...
     def update_publish(
         self,
@@ -55,6 +57,7 @@ class MediaCore(Protocol):
         ssrc: int,
         rtx_ssrc: int | None,
         payloads: Sequence[PayloadRow],
+        red: int | None = None,
         paused: bool = False,
         max_spatial: int = 255,
         max_temporal: int = 255,
@@ -126,8 +129,10 @@ class MediaPeer:
             self._feedback = feedback
             self._core.set_feedback(self.handle, transport_cc=feedback[0], remb=feedback[1])
 
-    def publish(self, negotiated: Negotiated, rids: Sequence[str]) -> int:
-        """The core's handle of a new track."""
+    def publish(
+        self, negotiated: Negotiated, rids: Sequence[str], *, group: int | None = None, encrypted: bool = False
+    ) -> int:
+        """The core's handle of a new track. Of a `group` the loudest are forwarded."""
         return self._core.publish(
             self.handle,
             kind=negotiated.kind,
@@ -135,6 +140,8 @@ class MediaPeer:
             codecs=codec_rows(negotiated),
             rids=rids,
             ssrcs=ssrc_rows(negotiated),
+            group=group,
+            encrypted=encrypted,
         )
 
     def subscribe(
@@ -145,6 +152,7 @@ class MediaPeer:
         ssrc: int,
         rtx_ssrc: int,
         payloads: Sequence[PayloadMap],
+        red: int | None,
         wanted: Wanted,
     ) -> int:
         """The core's handle of a new subscription."""
@@ -154,7 +162,8 @@ class MediaPeer:
             mid=mid,
             ssrc=ssrc,
             rtx_ssrc=rtx_ssrc if any(item.rtx is not None for item in payloads) else None,
-            payloads=[(item.source, item.target, item.rtx, item.unwrap_red) for item in payloads],
+            payloads=[(item.source, item.target, item.rtx) for item in payloads],
+            red=red,
             paused=wanted.paused,
             max_spatial=wanted.max_spatial,
             max_temporal=wanted.max_temporal,

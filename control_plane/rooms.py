@@ -58,6 +58,16 @@ class Track:
     """No `add_track` announced it."""
 
     @property
+    def is_microphone(self) -> bool:
+        """One of those of which the loudest are forwarded: a shared screen's sound always is."""
+        return self.kind == "audio" and self.info.source != models_pb2.TRACK_SOURCE_SCREEN_SHARE_AUDIO
+
+    @property
+    def takes_redundancy(self) -> bool:
+        """Former frames may go along with newer ones. Receivers decrypt payloads as a whole, so not of encrypted tracks."""
+        return self.kind == "audio" and not self.info.encryption
+
+    @property
     def id(self) -> str:
         return self.info.id
 

@@ -68,7 +68,12 @@ def _open_media(settings: Settings) -> Sfu:
             bind=settings.media_addresses(),
             port=settings.udp_port,
             external_ips=settings.external_ips,
-            limits={"start_bitrate": settings.start_bitrate, "max_bitrate": settings.max_bitrate},
+            limits={
+                "start_bitrate": settings.start_bitrate,
+                "max_bitrate": settings.max_bitrate,
+                "loudest": settings.loudest_speakers,
+                "audio_redundancy": settings.audio_redundancy,
+            },
         )
     except BindError as error:
         address, port, reason = error.args

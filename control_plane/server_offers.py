@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from control_plane import ids
 from control_plane.errors import FailedPreconditionError
 from control_plane.media import MediaPeer
-from control_plane.negotiation.codecs import payload_map
+from control_plane.negotiation.codecs import payload_map, red_payload
 from control_plane.negotiation.model import Agreement, Codec, Sending
 from control_plane.negotiation.offer import OfferedSection, offer, read_answer
 from control_plane.negotiation.parse import parse
@@ -132,6 +132,7 @@ class ServerOffers:
             ssrc=sending.ssrc,
             rtx_ssrc=sending.rtx_ssrc,
             payloads=payloads,
+            red=red_payload(section.codecs) if section is not None and track.takes_redundancy else None,
             wanted=subscription.wanted,
         )
         self._session.subscribed(subscription, slot.mid, self.transport)

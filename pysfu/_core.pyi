@@ -118,9 +118,12 @@ class Core:
         codecs: Sequence[tuple[int, int | None, str, int, bool, bool]],
         rids: Sequence[str] = ...,
         ssrcs: Sequence[tuple[int, int | None]] = ...,
+        group: int | None = None,
+        encrypted: bool = False,
     ) -> int:
         """A track. `kind`: "audio" | "video". `codecs`: (payload type, RTX payload type, codec, clock rate, nack, pli),
-        preferred first. `rids` lowest first. `ssrcs`: (SSRC, RTX SSRC)."""
+        preferred first. `rids` lowest first. `ssrcs`: (SSRC, RTX SSRC). Of a `group` of audio tracks the loudest are
+        forwarded. `encrypted`: end to end, so that payloads cannot be replaced."""
     def update_publish(
         self,
         track: int,
@@ -140,12 +143,14 @@ class Core:
         mid: str,
         ssrc: int,
         rtx_ssrc: int | None,
-        payloads: Sequence[tuple[int, int, int | None, bool]],
+        payloads: Sequence[tuple[int, int, int | None]],
+        red: int | None = None,
         paused: bool = False,
         max_spatial: int = 255,
         max_temporal: int = 255,
     ) -> int:
-        """A subscription. `payloads`: (publisher's payload type, subscriber's, subscriber's RTX, unwrap RED)."""
+        """A subscription. `payloads`: (publisher's payload type, subscriber's, its RTX). `red`: the
+        subscriber's payload type of RED with Opus (RFC 2198), which is sent where packets are lost."""
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None: ...
     def unsubscribe(self, subscription: int) -> None: ...
     def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None: ...

@@ -80,7 +80,7 @@ def test_unknown_ids_are_refused_and_gone_ones_too(sfu: Sfu) -> None:
             command(12_345)
     publisher, subscriber = add_peer(sfu), add_peer(sfu)
     track = sfu.publish(publisher, kind="audio", mid="0", codecs=OPUS)
-    subscription = sfu.subscribe(subscriber, track, mid="0", ssrc=1, rtx_ssrc=None, payloads=[(111, 111, None, False)])
+    subscription = sfu.subscribe(subscriber, track, mid="0", ssrc=1, rtx_ssrc=None, payloads=[(111, 111, None)])
     sfu.set_wanted(subscription, paused=True, max_spatial=0, max_temporal=0)
     sfu.remove_peer(publisher)
     with pytest.raises(UnknownIdError):

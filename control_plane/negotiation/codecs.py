@@ -45,7 +45,6 @@ class PayloadMap:
     source: int
     target: int
     rtx: int | None
-    unwrap_red: bool = False
 
 
 def name_of(mime_type: str) -> str | None:
@@ -109,18 +108,26 @@ def decodes(receiver: Codec, sender: Codec) -> bool:
 
 
 def payload_map(publisher: Sequence[Codec], subscriber: Sequence[Codec]) -> tuple[PayloadMap, ...]:
-    """How each of the publisher's payload types reaches the subscriber; those that cannot are left out."""
+    """How each of the publisher's payload types reaches the subscriber; those that cannot are left out.
+
+    RED is not among them: the core takes a publisher's apart, and makes its own for subscribers (see `red_payload`).
+    """
     found = []
     for codec in publisher:
+        if codec.name == "red":
+            continue
         matches = [other for other in subscriber if same_format(codec, other)]
         matches += [other for other in subscriber if decodes(other, codec)]
         if matches:
             found.append(PayloadMap(codec.payload_type, matches[0].payload_type, matches[0].rtx))
-        elif codec.name == "red":
-            opus = next((other for other in subscriber if other.name == "opus"), None)
-            if opus is not None:
-                found.append(PayloadMap(codec.payload_type, opus.payload_type, opus.rtx, unwrap_red=True))
     return tuple(found)
+
+
+def red_payload(subscriber: Sequence[Codec]) -> int | None:
+    """The subscriber's payload type for RED (RFC 2198 section 5) whose blocks are its Opus; None without."""
+    opus = next((str(codec.payload_type) for codec in subscriber if codec.name == "opus"), None)
+    red = (codec for codec in subscriber if codec.name == "red" and set(codec.fmtp.split("/")) == {opus})
+    return next((codec.payload_type for codec in red), None)
 
 
 def answer_codecs(kind: str, offered: Iterable[Codec], options: ReceiveOptions | None) -> tuple[Codec, ...]:
@@ -186,10 +193,10 @@ OFFERED: Final[Mapping[str, tuple[Codec, ...]]] = {
 
 
 def offer_codecs(kind: str, publisher: Sequence[Codec]) -> tuple[Codec, ...]:
-    """The formats of ours that carry what this publisher may send, its preferred first."""
+    """The formats of ours that carry what this publisher may send, its preferred first; of audio all, Opus first."""
     ours = OFFERED[kind]
+    if kind == "audio":
+        return ours
     matches = [other for codec in publisher for other in ours if same_format(codec, other) or decodes(other, codec)]
-    if any(codec.name == "red" for codec in publisher):
-        matches += [other for other in ours if other.name == "opus"]
     # `dict` keeps the first of each and the order.
     return tuple(dict.fromkeys(matches))

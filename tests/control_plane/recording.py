@@ -86,8 +86,11 @@ class RecordingMedia:
         codecs: Sequence[CodecRow],
         rids: Sequence[str] = (),
         ssrcs: Sequence[tuple[int, int | None]] = (),
+        group: int | None = None,
+        encrypted: bool = False,
     ) -> int:
-        return self._handle("publish", peer=peer, kind=kind, mid=mid, codecs=codecs, rids=rids, ssrcs=ssrcs)
+        sound = {"group": group, "encrypted": encrypted}
+        return self._handle("publish", peer=peer, kind=kind, mid=mid, codecs=codecs, rids=rids, ssrcs=ssrcs, **sound)
 
     def update_publish(
         self,
@@ -115,12 +118,21 @@ class RecordingMedia:
         ssrc: int,
         rtx_ssrc: int | None,
         payloads: Sequence[PayloadRow],
+        red: int | None = None,
         paused: bool = False,
         max_spatial: int = 255,
         max_temporal: int = 255,
     ) -> int:
         return self._handle(
-            "subscribe", peer=peer, track=track, mid=mid, ssrc=ssrc, rtx_ssrc=rtx_ssrc, payloads=payloads, paused=paused
+            "subscribe",
+            peer=peer,
+            track=track,
+            mid=mid,
+            ssrc=ssrc,
+            rtx_ssrc=rtx_ssrc,
+            payloads=payloads,
+            red=red,
+            paused=paused,
         )
 
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None:

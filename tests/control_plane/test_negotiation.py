@@ -8,7 +8,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from control_plane.negotiation.answer import Answer, answer
 from control_plane.negotiation.assign import assign
-from control_plane.negotiation.codecs import OFFERED, offer_codecs, payload_map
+from control_plane.negotiation.codecs import OFFERED, offer_codecs, payload_map, red_payload
 from control_plane.negotiation.model import (
     Codec,
     IceCredentials,
@@ -235,25 +235,25 @@ VP9 = [Codec(98 + profile, "vp9", 90_000, None, f"profile-id={profile}", 99 + pr
 @pytest.mark.parametrize(
     ("publisher", "subscriber", "expected"),
     [
-        ([OPUS], [Codec(96, "opus", 48_000, 2)], [(111, 96, None, False)]),
-        ([OPUS, RED], [Codec(96, "opus", 48_000, 2)], [(111, 96, None, False), (63, 96, None, True)]),
-        ([OPUS, RED], [OPUS, RED], [(111, 111, None, False), (63, 63, None, False)]),
-        (VP9, [VP9[1], VP9[0]], [(98, 98, 99, False), (100, 100, 101, False)]),
+        ([OPUS], [Codec(96, "opus", 48_000, 2)], [(111, 96, None)]),
+        ([OPUS, RED], [Codec(96, "opus", 48_000, 2)], [(111, 96, None)]),
+        ([OPUS, RED], [OPUS, RED], [(111, 111, None)]),
+        (VP9, [VP9[1], VP9[0]], [(98, 98, 99), (100, 100, 101)]),
         ([VP9[1]], [VP9[0]], []),
-        ([Codec(98, "vp9", 90_000)], [VP9[0]], [(98, 98, 99, False)]),
+        ([Codec(98, "vp9", 90_000)], [VP9[0]], [(98, 98, 99)]),
         # The same profile, written differently (RFC 6184 table 5), at another level.
-        ([h264(102, "42e01f")], [h264(108, "42c034")], [(102, 108, 109, False)]),
-        ([h264(102, "42e01f")], [h264(104, "64001f"), h264(108, "42e01f")], [(102, 108, 109, False)]),
+        ([h264(102, "42e01f")], [h264(108, "42c034")], [(102, 108, 109)]),
+        ([h264(102, "42e01f")], [h264(104, "64001f"), h264(108, "42e01f")], [(102, 108, 109)]),
         # A baseline stream is a high one too; the reverse is not.
-        ([h264(102, "42e01f")], [h264(104, "640c1f")], [(102, 104, 105, False)]),
+        ([h264(102, "42e01f")], [h264(104, "640c1f")], [(102, 104, 105)]),
         ([h264(102, "64001f")], [h264(104, "42e01f")], []),
         ([Codec(45, "av1", 90_000)], [Codec(45, "vp8", 90_000)], []),
     ],
 )
 def test_payload_types_translate(
-    publisher: list[Codec], subscriber: list[Codec], expected: list[tuple[int, int, int | None, bool]]
+    publisher: list[Codec], subscriber: list[Codec], expected: list[tuple[int, int, int | None]]
 ) -> None:
-    found = [(item.source, item.target, item.rtx, item.unwrap_red) for item in payload_map(publisher, subscriber)]
+    found = [(item.source, item.target, item.rtx) for item in payload_map(publisher, subscriber)]
     assert found == expected
 
 
@@ -282,8 +282,27 @@ def test_tracks_are_assigned_to_sections(
     assert (dict(result.bound), dict(result.missing)) == (expected, missing)
 
 
+@pytest.mark.parametrize(
+    ("subscriber", "expected"),
+    [
+        ([OPUS, RED], 63),
+        ([RED, OPUS], 63),
+        ([OPUS], None),
+        ([RED], None),
+        # Of another payload type than its Opus, and of two that are.
+        ([Codec(96, "opus", 48_000, 2), RED], None),
+        ([OPUS, Codec(64, "red", 48_000, 2, "111/111/111")], 64),
+        ([OPUS, Codec(64, "red", 48_000, 2)], None),
+    ],
+)
+def test_redundancy_needs_blocks_of_the_subscribers_opus(subscriber: list[Codec], expected: int | None) -> None:
+    assert red_payload(subscriber) == expected
+
+
 def test_our_offer_carries_only_what_the_publisher_may_send() -> None:
-    assert [codec.name for codec in offer_codecs("audio", [RED])] == ["red", "opus"]
+    for publisher in ([OPUS], [RED, OPUS]):
+        # Redundancy is ours to add, whatever the publisher sends.
+        assert [codec.name for codec in offer_codecs("audio", publisher)] == ["opus", "red"]
     assert [codec.payload_type for codec in offer_codecs("video", [h264(120, "42e01f")])] == [102, 104, 106, 108]
     assert offer_codecs("video", VP9) == (OFFERED["video"][1], OFFERED["video"][2])
 

@@ -62,7 +62,7 @@ async def test_others_are_told_of_a_track_before_its_media(connect: Any, media: 
     (core,) = media.named("subscribe")
     assert core["mid"] == subscribed.mid
     # VP8 of both Chromium recordings is 96 with 97 for retransmission.
-    assert core["payloads"][0] == (96, 96, 97, False)
+    assert core["payloads"][0] == (96, 96, 97)
 
 
 async def test_published_track_reaches_the_core_as_negotiated(connect: Any, media: RecordingMedia) -> None:
@@ -160,7 +160,7 @@ async def test_reserved_sections_are_answered_at_once_and_bound_later(connect: A
     assert subscribed.mid == "1"
     (core,) = media.named("subscribe")
     assert f"a=ssrc:{core['ssrc']} cname" in answer.sdp
-    assert core["payloads"][0] == (96, 97, 98, False)
+    assert core["payloads"][0] == (96, 97, 98)
 
 
 async def test_split_layout_offers_and_reuses_sections(connect: Any, media: RecordingMedia) -> None:
@@ -176,7 +176,7 @@ async def test_split_layout_offers_and_reuses_sections(connect: Any, media: Reco
     await bob.send(answer=signaling_pb2.SessionDescription(sdp=as_answer(second.sdp), id=second.id))
     subscribed = await bob.until("track_subscribed")
     assert (subscribed.mid, subscribed.transport) == ("v0", signaling_pb2.TRANSPORT_SUBSCRIBER)
-    assert media.named("subscribe")[0]["payloads"][0] == (96, 96, 97, False)
+    assert media.named("subscribe")[0]["payloads"][0] == (96, 96, 97)
     await alice.send(unpublish=signaling_pb2.Unpublish(track_id=track_id))
     third = await bob.until("offer")
     assert "a=mid:v0\r\na=inactive" in third.sdp

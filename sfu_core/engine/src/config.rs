@@ -30,6 +30,9 @@ pub struct Config {
     /// Microphones of a room that are forwarded at a time; 0: all. More lets more people talk at once, and costs every
     /// subscriber and this worker for each of them.
     pub loudest: usize,
+    /// Former frames that a packet of audio carries at most where packets are lost, 0 to 4. More survives longer bursts and costs the bit
+    /// rate of the audio each.
+    pub audio_redundancy: usize,
     /// Bits per second that a subscriber's path is taken to carry before it is known. More shows the best picture sooner on a good
     /// path and floods a thin one for a moment.
     pub start_bitrate: u64,
@@ -53,6 +56,7 @@ impl Default for Config {
             keyframe_interval: Duration::from_millis(500),
             layer_timeout: Duration::from_millis(150),
             loudest: 6,
+            audio_redundancy: 4,
             start_bitrate: 5_000_000,
             max_bitrate: 200_000_000,
         }

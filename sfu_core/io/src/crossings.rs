@@ -107,6 +107,7 @@ mod tests {
         let packet = || Crossing::Packet {
             track: TrackId(0),
             packet: Arc::new(Packet::default()),
+            fades: false,
         };
         for _ in 0..RING {
             assert!(outbound.send(packet()));

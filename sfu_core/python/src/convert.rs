@@ -116,6 +116,7 @@ pub(crate) fn set_limit(config: &mut Config, name: &str, value: u64) -> PyResult
         "retransmission_window" => config.retransmission_window = time,
         "keyframe_interval" => config.keyframe_interval = time,
         "layer_timeout" => config.layer_timeout = time,
+        "audio_redundancy" => config.audio_redundancy = size,
         "loudest" => config.loudest = size,
         "start_bitrate" => config.start_bitrate = value,
         "max_bitrate" => config.max_bitrate = value,

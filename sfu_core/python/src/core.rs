@@ -149,6 +149,7 @@ impl Core {
         })
     }
 
+    #[allow(clippy::too_many_arguments)] // keyword arguments of the Python signature
     #[pyo3(signature = (peer, *, kind, mid, codecs, rids = Vec::new(), ssrcs = Vec::new(), group = None, encrypted = false))]
     fn publish(
         &self,

@@ -34,7 +34,11 @@ impl Listener {
         });
         self.octets += packet.payload.len();
         self.markers += usize::from(packet.marker);
-        let base = if self.highest == 0 { (1 << 32) + u64::from(packet.timestamp) } else { self.highest };
+        let base = if self.highest == 0 {
+            (1 << 32) + u64::from(packet.timestamp)
+        } else {
+            self.highest
+        };
         let time = base.wrapping_add_signed(i64::from(packet.timestamp.wrapping_sub(base as u32) as i32));
         self.highest = self.highest.max(time);
         if packet.payload_type == RED {
@@ -61,7 +65,9 @@ impl Listener {
     /// Payloads in the order of their times.
     pub(crate) fn played(&self) -> Vec<String> {
         let frames = self.frames.values().filter(|(.., silence)| !silence);
-        frames.map(|(payload, ..)| String::from_utf8_lossy(payload).into_owned()).collect()
+        frames
+            .map(|(payload, ..)| String::from_utf8_lossy(payload).into_owned())
+            .collect()
     }
 
     /// Share of frames that were not there when they should be played, `delay` behind the earliest arrival, from a time on.
@@ -99,4 +105,3 @@ impl Listener {
         last - first + 1 - numbers.len() as u64
     }
 }
-

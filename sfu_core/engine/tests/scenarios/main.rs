@@ -1,6 +1,7 @@
 //! Whole engines in simulated time: publishers and subscribers that really do ICE, DTLS and SRTP.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper is a failing test")]
 
+mod audio;
 mod chaos;
 #[allow(dead_code, reason = "shared with the tests of the transport")]
 #[path = "../transport/client.rs"]
@@ -10,6 +11,7 @@ mod downlink;
 mod hostile;
 mod layers;
 mod lifecycle;
+mod listener;
 mod loss;
 mod media;
 mod path;
