@@ -64,7 +64,7 @@ class Track:
 
     @property
     def takes_redundancy(self) -> bool:
-        """Former frames may go along with newer ones. Receivers decrypt payloads as a whole, so not of encrypted tracks."""
+        """Former frames may go along with newer ones. Receivers decrypt whole payloads: not of encrypted tracks."""
         return self.kind == "audio" and not self.info.encryption
 
     @property
