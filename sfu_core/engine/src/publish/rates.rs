@@ -1,4 +1,6 @@
 //! Bit and frame rates of one stream by spatial and temporal layer, over the last second.
+//!
+//! A keyframe counts as any other frame of its layer: it passes, and a layer is chosen by what it takes for longer.
 
 use crate::packet::Packet;
 
@@ -11,10 +13,14 @@ pub const MAX_TEMPORAL: usize = 4;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Volume {
+    /// Without keyframes.
     bytes: u32,
     /// Of them in frames that higher spatial layers need.
     shared: u32,
+    keyframe_bytes: u32,
     frames: u32,
+    /// Of them.
+    keyframes: u32,
 }
 
 type Table = [[Volume; MAX_TEMPORAL]; MAX_SPATIAL];
@@ -26,6 +32,8 @@ pub(crate) struct Rates {
     /// Number of the bucket that fills now, and of the first that was filled whole.
     current: u64,
     first: u64,
+    /// Timestamp of the last keyframe.
+    keyframe: Option<u32>,
 }
 
 /// What one spatial and temporal layer takes.
@@ -48,18 +56,29 @@ impl Rates {
         let temporal = usize::from(facts.temporal).min(MAX_TEMPORAL - 1);
         let volume = &mut self.filling[spatial][temporal];
         let bytes = packet.payload().len() as u32;
-        volume.bytes = volume.bytes.saturating_add(bytes);
         volume.frames += u32::from(facts.frame_start);
+        if facts.keyframe {
+            self.keyframe = Some(packet.timestamp);
+        }
+        if self.keyframe == Some(packet.timestamp) {
+            volume.keyframes += u32::from(facts.frame_start);
+            volume.keyframe_bytes = volume.keyframe_bytes.saturating_add(bytes);
+            return;
+        }
+        volume.bytes = volume.bytes.saturating_add(bytes);
         if facts.needed_above {
             volume.shared = volume.shared.saturating_add(bytes);
         }
     }
 
-    /// Of everything.
+    /// Of everything, keyframes too.
     pub(crate) fn bits_per_second(&self, now: u64) -> f64 {
         let (buckets, seconds) = self.full(now);
         let volumes = buckets.flat_map(|table| table.iter().flatten());
-        bits(volumes.map(|volume| volume.bytes), seconds)
+        bits(
+            volumes.map(|volume| volume.bytes.saturating_add(volume.keyframe_bytes)),
+            seconds,
+        )
     }
 
     /// Of the layers up to these; zero when it is not known yet.
@@ -69,11 +88,18 @@ impl Rates {
             buckets.flat_map(move |table| table[layer].iter().take(temporal + 1))
         };
         let (_, seconds) = self.full(now);
-        let own = bits(below(spatial).map(|volume| volume.bytes), seconds);
-        let shared = (0..spatial).map(|layer| bits(below(layer).map(|volume| volume.shared), seconds));
         let frames: u32 = below(spatial).map(|volume| volume.frames).sum();
+        let keyframes: u32 = below(spatial).map(|volume| volume.keyframes).sum();
+        let bits_per_second = if frames > keyframes {
+            let own = bits(below(spatial).map(|volume| volume.bytes), seconds);
+            let shared = (0..spatial).map(|layer| bits(below(layer).map(|volume| volume.shared), seconds));
+            (own + shared.sum::<f64>()) * f64::from(frames) / f64::from(frames - keyframes)
+        } else {
+            let own = below(spatial).map(|volume| volume.bytes.saturating_add(volume.keyframe_bytes));
+            bits(own, seconds)
+        };
         Rate {
-            bits_per_second: own + shared.sum::<f64>(),
+            bits_per_second,
             frames_per_second: f64::from(frames) / seconds,
         }
     }
@@ -83,7 +109,11 @@ impl Rates {
         let (mut spatials, mut temporals) = (0, 0);
         for table in self.buckets.iter().chain([&self.filling]) {
             for (spatial, row) in table.iter().enumerate() {
-                for (temporal, _) in row.iter().enumerate().filter(|(_, volume)| volume.bytes > 0) {
+                for (temporal, _) in row
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, volume)| volume.bytes > 0 || volume.keyframe_bytes > 0)
+                {
                     (spatials, temporals) = (spatials.max(spatial + 1), temporals.max(temporal + 1));
                 }
             }
@@ -159,6 +189,25 @@ mod tests {
             add(&mut rates, ms, (0, 0), 250, false);
         }
         assert_eq!(rates.bits_per_second(70_600 * MS), 2e6, "nothing of before");
+    }
+
+    #[test]
+    fn a_keyframe_counts_as_any_other_frame() {
+        let mut rates = Rates::default();
+        for (index, ms) in (10_000..13_000).step_by(100).enumerate() {
+            let mut packet = Packet::default();
+            (packet.arrival, packet.timestamp) = (ms * MS, ms as u32 * 90);
+            let keyframe = index == 25;
+            for part in 0..if keyframe { 8 } else { 1 } {
+                (packet.facts.frame_start, packet.facts.keyframe) = (part == 0, keyframe && part == 0);
+                assert!(packet.set_content(&[0; 1_250], &[]));
+                rates.add(&packet);
+            }
+        }
+        let rate = rates.of(0, 0, 13_000 * MS);
+        assert!((rate.bits_per_second - 1e5).abs() < 1.0, "{rate:?}");
+        assert_eq!(rate.frames_per_second, 10.0);
+        assert_eq!(rates.bits_per_second(13_000 * MS), 1.7e5);
     }
 
     /// Two spatial layers of three temporal ones; the lower spatial layer is needed by the higher, or only for itself.
