@@ -16,7 +16,7 @@ const MIN_BITRATE: f64 = 50_000.0;
 /// floods thin paths, shorter makes good ones flicker.
 const FIRST_DECISION: u64 = 400_000;
 /// Bytes of UDP and IPv4.
-const UDP_IP: u32 = 28;
+pub(crate) const UDP_IP: u32 = 28;
 
 pub(crate) struct Downlink {
     pub(crate) bandwidth: Bandwidth,

@@ -34,7 +34,7 @@ use queue::{Entry, List, Slab};
 
 /// Pace over estimate. More empties the queue after a keyframe sooner and fills the one at the bottleneck; 1 delays
 /// every frame that is larger than the average.
-const FACTOR: f64 = 1.5;
+const FACTOR: f64 = 1.25;
 /// Microseconds that audio may be ahead of the pace before it waits. More favours audio on a path too thin for it.
 const AUDIO_DEBT: u64 = 100_000;
 /// Microseconds that video may wait. More freezes later and shows older pictures.
@@ -59,8 +59,9 @@ const MAX_AUDIO: usize = 256;
 const MAX_PROBES: usize = 4;
 /// A cluster that is not done after this is given up, microseconds.
 const PROBE_TIMEOUT: u64 = 1_000_000;
-/// Bytes of padding that are asked for at once.
-const PADDING: u32 = 1_200;
+/// Bytes of padding that are asked for at once: so that a cluster has its packets, within these.
+const MOST_PADDING: u32 = 1_200;
+const LEAST_PADDING: u32 = 200;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -99,7 +100,7 @@ pub enum Poll<T> {
         probe: Option<ProbeId>,
     },
     /// Send about so many bytes that the subscriber can do without: old packets as RTX (RFC 4588), or padding (RFC 3550
-    /// section 5.1). They are charged.
+    /// section 5.1), and tell [`Pacer::padded`].
     Padding { bytes: u32, probe: ProbeId },
     /// What waited of this flow is gone: forward nothing of it before a keyframe.
     DropUntilKeyframe(u32),
@@ -202,6 +203,13 @@ impl<T> Pacer<T> {
         Admit::SendNow
     }
 
+    /// Of what was admitted or polled last, so many bytes were not sent: nobody waits for them.
+    pub fn refund(&mut self, bytes: u32) {
+        if let Some(bucket) = &mut self.bucket {
+            bucket.refund(bytes);
+        }
+    }
+
     /// Takes what was not admitted.
     pub fn push(&mut self, now: u64, item: Item<T>) {
         self.make_room(now, item.class);
@@ -259,7 +267,7 @@ impl<T> Pacer<T> {
             (Class::Video, self.video.pop(&mut self.slab))
         };
         let Some(entry) = entry else {
-            return self.pad(now);
+            return self.pad();
         };
         let bytes = f64::from(entry.bytes);
         match class {
@@ -275,6 +283,12 @@ impl<T> Pacer<T> {
             class,
             probe,
         })
+    }
+
+    /// So many bytes were sent as padding.
+    pub fn padded(&mut self, now: u64, bytes: u32) {
+        self.counters.padding_bytes += u64::from(bytes);
+        self.charge(now, bytes, true);
     }
 
     /// When to poll again, microseconds; `None` while nothing waits.
@@ -393,11 +407,10 @@ impl<T> Pacer<T> {
         }
     }
 
-    fn pad(&mut self, now: u64) -> Option<Poll<T>> {
-        let probe = self.probes.first()?.probe.id;
-        self.counters.padding_bytes += u64::from(PADDING);
-        self.charge(now, PADDING, true);
-        Some(Poll::Padding { bytes: PADDING, probe })
+    fn pad(&self) -> Option<Poll<T>> {
+        let probe = self.probes.first()?.probe;
+        let bytes = (probe.bytes / probe.packets.max(1)).clamp(LEAST_PADDING, MOST_PADDING);
+        Some(Poll::Padding { bytes, probe: probe.id })
     }
 
     /// Returns the cluster to which a packet of so many bytes belongs.

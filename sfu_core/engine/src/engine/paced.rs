@@ -36,6 +36,13 @@ impl Outlet<'_, '_> {
         admit != Some(Admit::Queue)
     }
 
+    /// What was admitted or polled was not sent.
+    fn refund(&mut self, bytes: u32) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.refund(bytes);
+        }
+    }
+
     fn push(&mut self, item: Item<Waiting>) {
         if let Some(pacer) = &mut self.pacer {
             pacer.push(self.at, item);
@@ -94,10 +101,9 @@ impl Subscriber {
             MediaKind::Audio => Class::Audio,
             MediaKind::Video => Class::Video,
         };
-        let bytes = packet.payload().len() as u32 + OVERHEAD;
+        let bytes = on_wire(packet);
         if out.admits(bytes, class) {
-            let sent = self.state.forward(out.at, packet, track, out.egress);
-            out.counters.rtp_packets_out += u64::from(sent);
+            self.forward(packet, track, out);
             return Ok(());
         }
         let waiting = Waiting::Media {
@@ -118,8 +124,7 @@ impl Subscriber {
             return Err(Full);
         }
         if out.admits(REPAIR_BYTES, Class::Repair) {
-            let one = std::iter::once(sequence);
-            self.state.handle_nack(out.at, one, track, out.egress);
+            self.send_again(sequence, track, out);
             return Ok(());
         }
         let waiting = Waiting::Repair {
@@ -129,6 +134,20 @@ impl Subscriber {
         };
         out.push(self.item(waiting, Class::Repair, REPAIR_BYTES));
         Ok(())
+    }
+
+    fn forward(&mut self, packet: &Packet, track: &Track, out: &mut Outlet<'_, '_>) {
+        if self.state.forward(out.at, packet, track, out.egress) {
+            out.counters.rtp_packets_out += 1;
+        } else {
+            out.refund(on_wire(packet));
+        }
+    }
+
+    fn send_again(&mut self, sequence: u16, track: &Track, out: &mut Outlet<'_, '_>) {
+        if !self.state.repair(out.at, sequence, track, out.egress) {
+            out.refund(REPAIR_BYTES);
+        }
     }
 
     fn item(&self, item: Waiting, class: Class, bytes: u32) -> Item<Waiting> {
@@ -169,8 +188,12 @@ impl Paced<'_> {
                 }
                 Some(Poll::Padding { bytes, probe }) => {
                     out.egress.set_probe(Some(probe));
-                    self.pad(bytes, out.egress);
+                    let padded = self.pad(bytes, out.egress);
                     out.egress.set_probe(None);
+                    if let Some(pacer) = &mut out.pacer {
+                        // Where nobody has any, the cluster still ends.
+                        pacer.padded(out.at, if padded > 0 { padded } else { bytes });
+                    }
                 }
                 Some(Poll::DropUntilKeyframe(flow)) => {
                     let key = flow as usize;
@@ -183,20 +206,21 @@ impl Paced<'_> {
         }
     }
 
-    /// The peer's subscriptions take turns.
-    fn pad(&mut self, bytes: u32, egress: &mut Egress<'_>) {
+    /// Bytes sent; the peer's subscriptions take turns.
+    fn pad(&mut self, bytes: u32, egress: &mut Egress<'_>) -> u32 {
         for _ in 0..self.own.len() {
             *self.turn = self.turn.wrapping_add(1);
             let subscriber = self
                 .own
                 .get(*self.turn % self.own.len())
                 .and_then(|&key| self.subscribers.get_mut(key));
-            if let Some(subscriber) = subscriber
-                && subscriber.state.pad(bytes, &self.tracks[subscriber.track], egress)
-            {
-                return;
+            let Some(subscriber) = subscriber else { continue };
+            let padded = subscriber.state.pad(bytes, &self.tracks[subscriber.track], egress);
+            if padded > 0 {
+                return padded;
             }
         }
+        0
     }
 
     fn send(&mut self, item: Waiting, out: &mut Outlet<'_, '_>) {
@@ -209,16 +233,16 @@ impl Paced<'_> {
         let track = &self.tracks[subscriber.track];
         match item {
             Waiting::Media { packet, .. } => {
-                let sent = subscriber.state.forward(out.at, &packet, track, out.egress);
-                out.counters.rtp_packets_out += u64::from(sent);
+                subscriber.forward(&packet, track, out);
                 // What came before a stream began here has passed: those behind it wait in the queue already.
                 subscriber.state.forget_kept();
                 self.wishes.push(key);
             }
-            Waiting::Repair { sequence, .. } => {
-                let one = std::iter::once(sequence);
-                subscriber.state.handle_nack(out.at, one, track, out.egress);
-            }
+            Waiting::Repair { sequence, .. } => subscriber.send_again(sequence, track, out),
         }
     }
+}
+
+fn on_wire(packet: &Packet) -> u32 {
+    packet.payload().len() as u32 + OVERHEAD
 }

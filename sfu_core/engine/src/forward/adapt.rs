@@ -6,6 +6,7 @@ use super::egress::{Body, Egress, Head};
 use super::{Subscription, kept_packet};
 use crate::allocate::{Candidate, Decision, Hysteresis, Layer, LayerId, Reason, Source, Target};
 use crate::command::{MediaKind, Wanted};
+use crate::downlink::UDP_IP;
 use crate::packet::Packet;
 use crate::publish::track::Track;
 
@@ -118,9 +119,9 @@ impl Subscription {
     }
 
     /// Sends about so many bytes for nothing but to see what the path carries: what was sent lately, again, or where that is
-    /// forgotten (the subscription has been paused), padding. False when neither can be.
-    pub(crate) fn pad(&mut self, bytes: u32, track: &Track, egress: &mut Egress<'_>) -> bool {
-        let Some(rtx_ssrc) = self.rtx_ssrc else { return false };
+    /// forgotten (the subscription has been paused), padding. Bytes on the wire; none when neither can be.
+    pub(crate) fn pad(&mut self, bytes: u32, track: &Track, egress: &mut Egress<'_>) -> u32 {
+        let Some(rtx_ssrc) = self.rtx_ssrc else { return 0 };
         let newest = self.sequence.newest();
         let mut padded = 0;
         for back in 0..MOST_PADDING {
@@ -131,18 +132,18 @@ impl Subscription {
                 break;
             }
             let len = self.send_again(sequence, &sent, packet, rtx_ssrc, egress);
-            padded += len.unwrap_or(0) as u32;
+            padded += len.map_or(0, |len| len as u32 + UDP_IP);
             if len.is_none() || padded >= bytes {
-                return padded > 0;
+                return padded;
             }
         }
         while padded < bytes && egress.has_room() {
             let Some(len) = self.send_padding(rtx_ssrc, egress) else {
                 break;
             };
-            padded += len as u32;
+            padded += len as u32 + UDP_IP;
         }
-        padded > 0
+        padded
     }
 
     /// A packet of nothing, in the stream of retransmissions. Bytes sent.

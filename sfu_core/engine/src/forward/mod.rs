@@ -229,35 +229,23 @@ impl Subscription {
         }
     }
 
-    /// Answers a NACK as far as the budget allows. Without RTX nothing is sent: the same SRTP index with fresh header
-    /// extensions would repeat a nonce (RFC 7714 section 8.1).
-    pub fn handle_nack(
-        &mut self,
-        now: u64,
-        sequences: impl Iterator<Item = u16>,
-        track: &Track,
-        egress: &mut Egress<'_>,
-    ) {
+    /// Sends a packet again that a NACK asks for, if the budget allows: whether it was. Without RTX nothing is sent: the same
+    /// SRTP index with fresh header extensions would repeat a nonce (RFC 7714 section 8.1).
+    pub fn repair(&mut self, now: u64, sequence: u16, track: &Track, egress: &mut Egress<'_>) -> bool {
+        self.nacks += 1;
+        let Some(rtx_ssrc) = self.rtx_ssrc.filter(|_| egress.has_room()) else {
+            return false;
+        };
         let spacing = MIN_RESEND.max(self.reports.reception.rtt_ms as u16);
-        let rate = self.meter.bits_per_second(now);
-        for sequence in sequences {
-            self.nacks += 1;
-            let Some(rtx_ssrc) = self.rtx_ssrc else { continue };
-            if !egress.has_room() {
-                return;
-            }
-            let Some(sent) = self.sent.again(sequence, now / 1_000, spacing) else {
-                continue;
-            };
-            let Some(packet) = kept_packet(&sent, track) else {
-                continue;
-            };
-            let len = if sent.is_filler() { 0 } else { packet.payload().len() };
-            if !self.budget.take(now, rate, len) {
-                return;
-            }
-            self.send_again(sequence, &sent, packet, rtx_ssrc, egress);
-        }
+        let Some(sent) = self.sent.again(sequence, now / 1_000, spacing) else {
+            return false;
+        };
+        let Some(packet) = kept_packet(&sent, track) else {
+            return false;
+        };
+        let len = if sent.is_filler() { 0 } else { packet.payload().len() };
+        self.budget.take(now, self.meter.bits_per_second(now), len)
+            && self.send_again(sequence, &sent, packet, rtx_ssrc, egress).is_some()
     }
 
     /// In RTX format; bytes sent.

@@ -233,8 +233,11 @@ fn a_lost_packet_is_sent_again_once_per_round_trip() {
     let lost = world.frame(0, 1, true).unwrap();
     world.now += 50 * MS;
     let (_, again) = world.with_egress(|subscription, track, now, egress| {
-        let asked = [lost.sequence, lost.sequence, 4_000].into_iter();
-        subscription.handle_nack(now, asked, track, egress);
+        let mut ask = |sequence| subscription.repair(now, sequence, track, egress);
+        assert_eq!(
+            [ask(lost.sequence), ask(lost.sequence), ask(4_000)],
+            [true, false, false]
+        );
     });
     assert_eq!(again.len(), 1);
     assert_eq!((again[0].ssrc, again[0].timestamp), (11, lost.timestamp));

@@ -46,6 +46,11 @@ impl Bucket {
         self.empty_at = self.empty_at.max(full_burst).saturating_add(more);
     }
 
+    pub(super) fn refund(&mut self, bytes: u32) {
+        let less = (f64::from(bytes.min(MAX_BYTES)) * self.per_byte) as u64;
+        self.empty_at = self.empty_at.saturating_sub(less);
+    }
+
     /// Forgets the saved burst: a cluster must not begin with one.
     pub(super) fn forget_burst(&mut self, now: u64) {
         self.empty_at = self.empty_at.max(nanos(now));
