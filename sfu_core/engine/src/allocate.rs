@@ -36,6 +36,8 @@ const MARGIN: f64 = 0.15;
 const SLIM_MARGIN: f64 = 0.03;
 /// Microseconds. Longer is steadier, shorter uses the last 15 % of a steady path sooner.
 const PATIENCE: u64 = 3_000_000;
+/// What is sent while a queue empties takes this share of the path at most. More keeps layers, less empties it sooner.
+const DRAINS: f64 = 0.85;
 /// A budget that exceeds the total that failed last by this much ends all waiting: the path has recovered. More heeds
 /// failures longer, less returns sooner after a drop.
 const CHANGED: f64 = 0.5;
@@ -100,6 +102,8 @@ pub struct Request<'a> {
     pub now: u64,
     /// Estimate of the path, bits per second.
     pub budget: u64,
+    /// While it is low so that a queue empties: the estimate after that. What is well below it stays, and nothing is paused.
+    pub resume: Option<u64>,
     /// Bits per second of audio, taken off first.
     pub audio: u64,
     /// Bits of repair sent per bit of video, 0 to 1.
@@ -182,10 +186,13 @@ pub struct Scratch {
 pub fn allocate(request: &Request<'_>, scratch: &mut Scratch, decisions: &mut Vec<Decision>) -> Summary {
     let costs = Costs::new(request);
     let budget = costs.video_budget(request.budget);
+    let draining = request
+        .resume
+        .map(|resume| (costs.video_budget(resume) as f64 * DRAINS) as u64);
     let last_failed = request.standing.total.last_failed();
     let has_recovered = last_failed.is_some_and(|failed| spared(budget, CHANGED) >= failed);
     scratch.read_menus(request, has_recovered);
-    let standing = scratch.choose(request, budget, has_recovered);
+    let (budget, standing) = scratch.choose(request, budget, draining, has_recovered);
     decisions.clear();
     let mut summary = Summary {
         standing,
@@ -244,28 +251,42 @@ impl Scratch {
             let range = candidate.layers.start as usize..candidate.layers.end as usize;
             let layers = request.layers.get(range).unwrap_or_default();
             let failed = candidate.hysteresis.failed(request.now).filter(|_| !has_recovered);
-            let menu = Menu::read(candidate, failed, layers, &mut self.choices);
+            let menu = Menu::read(candidate, failed, layers, request.resume.is_none(), &mut self.choices);
             self.menus.push(menu);
         }
     }
 
-    /// Leaves the choice of each menu in `stay`.
-    fn choose(&mut self, request: &Request<'_>, budget: u64, has_recovered: bool) -> Standing {
+    /// Leaves the choice of each menu in `stay`. `draining`: what may be kept while a queue empties.
+    fn choose(
+        &mut self,
+        request: &Request<'_>,
+        budget: u64,
+        draining: Option<u64>,
+        has_recovered: bool,
+    ) -> (u64, Standing) {
         let now = request.now;
         // First nobody rises: what stays, and what must fall now.
         self.limits.clear();
         self.limits.extend(self.menus.iter().map(|menu| menu.held + 1));
         let held = self.cost(self.menus.iter().map(|menu| menu.held));
+        let budget = match draining {
+            Some(draining) if held <= draining => budget.max(held),
+            _ => budget,
+        };
         let staying = self
             .solver
             .solve(&self.choices, &self.menus, &self.limits, budget, &mut self.stay);
         let mut total = request.standing.total;
         if held > budget {
-            total = total.fell(now, Some(held));
+            let none_left = self
+                .stay
+                .iter()
+                .all(|&choice| self.choices[choice as usize].layer.is_none());
+            total = total.fell(now, Some(held), none_left);
         }
-        let settled = |total| Standing {
-            waiting_since: None,
-            total,
+        let settled = |total| {
+            let waiting_since = None;
+            (budget, Standing { waiting_since, total })
         };
         self.limits.clear();
         self.limits.extend(self.menus.iter().map(|menu| menu.ceiling));
@@ -284,10 +305,8 @@ impl Scratch {
         }
         let since = request.standing.waiting_since.unwrap_or(now).min(now);
         if now - since < PATIENCE {
-            return Standing {
-                waiting_since: Some(since),
-                total,
-            };
+            let waiting_since = Some(since);
+            return (budget, Standing { waiting_since, total });
         }
         std::mem::swap(&mut self.stay, &mut self.rise);
         settled(total.rose(now))

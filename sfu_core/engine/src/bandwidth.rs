@@ -149,7 +149,7 @@ impl Bandwidth {
     pub fn on_sent(&mut self, sequence: u16, now: u64, bytes: u32, kind: Kind, probe: Option<ProbeId>) {
         self.history.push(sequence, now, bytes, probe);
         self.sent += u64::from(bytes);
-        if matches!(kind, Kind::Rtx | Kind::Fec) {
+        if matches!(kind, Kind::Rtx | Kind::Fec) && probe.is_none() {
             self.sent_repair += u64::from(bytes);
         }
         if let Some(id) = probe {
@@ -273,6 +273,7 @@ impl Bandwidth {
             is_limited: self.limited.is_limited(),
             queue: self.trendline.queue(),
             is_contended: self.contention.is_contended(),
+            resume: self.rate.resume().or(self.losses.trial().map(|_| self.rate.target())),
         }
     }
 
@@ -378,7 +379,9 @@ impl Bandwidth {
         let (queue, noise) = (self.trendline.queue(), self.trendline.noise());
         self.contention.update(now, queue, noise, self.rate.target());
         self.trendline.hold_base(self.contention.is_contended());
-        self.losses.update(queue, self.rate.target());
+        // Losses say nothing of how fast a queue should empty.
+        let lasting = self.rate.resume().unwrap_or(self.rate.target());
+        self.losses.update(queue, lasting);
         if matches!(usage, Usage::Over | Usage::Standing) {
             self.prober.on_congestion();
         }
@@ -389,7 +392,7 @@ impl Bandwidth {
                 usage,
                 queue,
                 noise,
-                acknowledged: self.acknowledged_rate(queue).map(|rate| rate / (1.0 - inherent)),
+                acknowledged: self.acknowledged_at(usage, queue).map(|rate| rate / (1.0 - inherent)),
                 sent,
                 is_limited: self.limited.is_limited(),
                 is_contended: self.contention.is_contended(),
@@ -447,6 +450,16 @@ impl Bandwidth {
         let span = if queue < SMALL_QUEUE { STEADY } else { BRIEF };
         self.acknowledged
             .rate(span, self.trendline.has_stepped(span as u64 + 100_000))
+    }
+
+    /// Who has just begun to send more is judged by what arrived since.
+    fn acknowledged_at(&self, usage: Usage, queue: f64) -> Option<f64> {
+        let rate = self.acknowledged_rate(queue)?;
+        if usage != Usage::Over {
+            return Some(rate);
+        }
+        let stepped = self.trendline.has_stepped(BRIEF as u64 + 100_000);
+        Some(self.acknowledged.rate(BRIEF, stepped).unwrap_or(rate).max(rate))
     }
 
     fn loop_delay(&self) -> u64 {

@@ -38,11 +38,12 @@ pub(super) struct Menu {
 }
 
 impl Menu {
-    /// `failed`: a layer that may not be taken now.
+    /// `failed`: a layer that may not be taken now. Unless `may_pause`, what is shown goes on.
     pub(super) fn read(
         candidate: &Candidate,
         failed: Option<LayerId>,
         layers: &[Layer],
+        may_pause: bool,
         choices: &mut Vec<Choice>,
     ) -> Self {
         let start = choices.len();
@@ -56,7 +57,7 @@ impl Menu {
         let within = |layer: &&Layer| {
             layer.active && layer.id.spatial <= candidate.max_spatial && layer.id.temporal <= candidate.max_temporal
         };
-        if candidate.may_pause {
+        if candidate.may_pause && (may_pause || candidate.current.is_none()) {
             choices.push(PAUSED);
         }
         let lowest = choices.len();
@@ -130,7 +131,9 @@ impl Menu {
             Target::Paused(Reason::Asked | Reason::NothingFlows) => Hysteresis::default(),
             _ if chosen > self.held || hysteresis.is_new() => hysteresis.rose(now),
             // Whoever falls because its layer is gone, or no longer wanted, has not failed.
-            _ if chosen < self.held && held.layer == candidate.current => hysteresis.fell(now, candidate.current),
+            _ if chosen < self.held && held.layer == candidate.current => {
+                hysteresis.fell(now, candidate.current, choice.layer.is_none())
+            }
             _ => hysteresis,
         };
         Decision {

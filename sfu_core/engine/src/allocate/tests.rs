@@ -59,6 +59,7 @@ struct Subscriber {
     audio: u64,
     overhead: f32,
     standing: Standing,
+    resume: Option<u64>,
     scratch: Scratch,
     decisions: Vec<Decision>,
     switches: usize,
@@ -79,6 +80,7 @@ impl Subscriber {
             audio: 0,
             overhead: 0.0,
             standing: Standing::default(),
+            resume: None,
             scratch: Scratch::default(),
             decisions: Vec::new(),
             switches: 0,
@@ -95,6 +97,7 @@ impl Subscriber {
             layers: &self.layers,
             candidates: &self.candidates,
             standing: self.standing,
+            resume: self.resume,
         };
         allocate(&request, &mut self.scratch, &mut self.decisions)
     }

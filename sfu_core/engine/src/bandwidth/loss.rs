@@ -12,6 +12,8 @@ const FADING: f64 = 0.9;
 const NEGLIGIBLE: f64 = 0.015;
 /// A path's own loss is not more than this; what exceeds it is congestion whatever else speaks against it.
 const MOST_INHERENT: f64 = 0.35;
+/// A share lost of two observations on end that is congestion at once. More waits for better evidence, less takes bursts for it.
+const OVERWHELMING: f64 = 0.5;
 /// By how many nats a limit must explain the observations better than none. Higher limits later, lower limits by chance.
 const DOUBT: f64 = 4.0;
 /// Doubt that an overfull queue takes away: losses while it is full are losses of congestion.
@@ -164,6 +166,11 @@ impl Losses {
         let mut best = (unlimited + doubt, inherent, None);
         let from = self.limit.unwrap_or(target).min(target);
         let delivered = last.rate * (1.0 - last.lost / last.packets) / (1.0 - self.inherent);
+        let overwhelms = |(_, last): (f64, Observation)| last.lost > OVERWHELMING * last.packets;
+        if self.len > 1 && self.weighted().take(2).all(overwhelms) {
+            self.limit = Some(delivered.min(from));
+            return;
+        }
         for candidate in [
             from * GROWTH,
             from,

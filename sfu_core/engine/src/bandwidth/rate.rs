@@ -31,6 +31,10 @@ const MOST_DIFFERENCE: f64 = 0.8;
 const VOLATILE_GROWTH: f64 = 0.30;
 /// Congestion so soon after a sender with little to send was granted more is blamed on the grant, microseconds.
 const GRANT_ON_TRIAL: u64 = 6_000_000;
+/// Milliseconds of queue that are no reason to take a grant back. More trusts probes longer.
+const TRIAL_QUEUE: f64 = 20.0;
+/// What arrived is left to it, less this: to drain the queue.
+const TAKEN_BACK: f64 = 0.8;
 /// Such a sender, if it was granted nothing of late, first loses only what it does not use, and more if it comes to
 /// that again within this time, microseconds. Longer makes others give way first.
 const TOLERANCE: u64 = 2_500_000;
@@ -130,6 +134,11 @@ impl Rate {
             })
     }
 
+    /// What is taken up again when the queue is empty, while the target is below it.
+    pub(super) fn resume(&self) -> Option<f64> {
+        self.resume.filter(|&resume| self.target < resume)
+    }
+
     /// A probe arrived at this rate.
     pub(super) fn raise(&mut self, now: u64, rate: f64, is_limited: bool) {
         if rate <= self.target {
@@ -186,7 +195,12 @@ impl Rate {
             }
             return false;
         };
-        if self.take_back(now) {
+        if self.is_on_trial(now) && signal.usage == Usage::Over && signal.queue < TRIAL_QUEUE {
+            // The first keyframe of what was granted passes. If it is more than that, the queue soon tells.
+            self.state = State::Hold;
+            return false;
+        }
+        if self.take_back(now, acknowledged) {
             return true;
         }
         if self.spare(now, signal, acknowledged) {
@@ -216,15 +230,17 @@ impl Rate {
         false
     }
 
-    fn take_back(&mut self, now: u64) -> bool {
-        let Some((_, before)) = self
-            .grant
-            .take()
-            .filter(|(at, _)| now.saturating_sub(*at) < GRANT_ON_TRIAL)
-        else {
+    fn is_on_trial(&self, now: u64) -> bool {
+        self.grant
+            .is_some_and(|(at, _)| now.saturating_sub(at) < GRANT_ON_TRIAL)
+    }
+
+    fn take_back(&mut self, now: u64, acknowledged: f64) -> bool {
+        let is_on_trial = self.is_on_trial(now);
+        let Some((_, before)) = self.grant.take().filter(|_| is_on_trial) else {
             return false;
         };
-        self.target = self.target.min(before);
+        self.target = self.target.min(before.max(acknowledged * TAKEN_BACK));
         self.decreased_at = now;
         true
     }
@@ -411,10 +427,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_grant_that_ends_in_congestion_is_taken_back() {
+    fn rate_with_grant() -> Rate {
         let mut rate = Rate::new(0, 1e6);
         rate.raise(0, 3e6, true);
+        rate
+    }
+
+    #[test]
+    fn a_grant_that_ends_in_congestion_is_taken_back() {
+        let mut rate = rate_with_grant();
         let limited = Signal {
             usage: Usage::Over,
             queue: 30.0,
@@ -422,8 +443,21 @@ mod tests {
             is_limited: true,
             ..CALM
         };
+        let mut passing = rate_with_grant();
+        assert!(!passing.update(2_000_000, Signal { queue: 10.0, ..limited }));
+        assert_eq!(passing.target(), 3e6, "a keyframe passes");
         assert!(rate.update(2_000_000, limited));
-        assert_eq!(rate.target(), 1e6);
+        assert_eq!(rate.target(), 2e6 * TAKEN_BACK);
+        let mut slow = rate_with_grant();
+        let acknowledged = Some(0.5e6);
+        assert!(slow.update(
+            2_000_000,
+            Signal {
+                acknowledged,
+                ..limited
+            }
+        ));
+        assert_eq!(slow.target(), 1e6, "not below what it was before");
         // Whom nothing was granted loses what it does not use, and more if it comes to that again.
         let mut rate = Rate::new(0, 4e6);
         assert!(!rate.update(1_000_000, limited));

@@ -74,4 +74,6 @@ pub struct Estimate {
     pub queue: f64,
     /// Others keep the queue full.
     pub is_contended: bool,
+    /// While the target is lower so that a queue empties: the target after that, as far as it is known.
+    pub resume: Option<f64>,
 }

@@ -108,9 +108,11 @@ impl Engine {
             self.allocator = work;
             return;
         };
+        let estimate = downlink.bandwidth.estimate();
         let request = Request {
             now: at,
-            budget: downlink.bandwidth.estimate().media as u64,
+            budget: estimate.media as u64,
+            resume: estimate.resume.map(|resume| resume as u64),
             audio: audio as u64,
             overhead: HEADERS,
             layers: &work.layers,
@@ -121,7 +123,8 @@ impl Engine {
         downlink.standing = summary.standing;
         downlink.decide_at = at + DECIDE;
         downlink.allocated = summary.total as f64;
-        let most = summary.desired as f64;
+        // What a step needs includes what must stay free.
+        let most = summary.steps.iter().copied().fold(summary.desired, u64::max) as f64;
         downlink.bandwidth.set_demand(
             at,
             Demand {

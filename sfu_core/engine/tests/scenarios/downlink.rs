@@ -200,6 +200,41 @@ fn a_picture_returns_when_a_path_that_carried_none_recovers() {
     assert!(call.layers(30.0, 40.0).iter().all(|layer| *layer >= Some(1)), "{told}");
 }
 
+/// The fall comes at another phase of frames and feedback each time.
+#[test]
+fn a_thin_path_keeps_the_smallest_picture_and_returns_to_the_best() {
+    for phase in 0..4 {
+        let fall = 10.0 + f64::from(phase) * 0.237;
+        let script = Script::capacities([(seconds(fall), 250_000), (seconds(fall + 20.0), 3_000_000)]);
+        let mut call = Call::new(link(3_000_000, 25 * MS), script, 1);
+        call.run(seconds(fall + 35.0));
+        let told = told(&call.history);
+        let all = |from: f64, to: f64, layer: u8| call.layers(from, to).iter().all(|&is| is == Some(layer));
+        assert!(all(1.5, 10.0, 2), "{told}");
+        assert!(all(fall + 1.0, fall + 20.0, 0), "{told}");
+        assert!(all(fall + 23.5, fall + 35.0, 2), "{told}");
+        let freeze = call.longest_gap(9.0, fall + 35.0);
+        assert!(freeze < 700 * MS, "{freeze:?} {told}");
+    }
+}
+
+#[test]
+fn a_path_that_nearly_breaks_down_is_not_flooded() {
+    for phase in 0..4 {
+        let fall = 10.0 + f64::from(phase) * 0.237;
+        let script = Script::capacities([(seconds(fall), 100_000)]);
+        let mut call = Call::new(link(3_000_000, 25 * MS), script, 1);
+        call.run(seconds(fall + 10.0));
+        let told = told(&call.history);
+        assert!(
+            call.layers(fall + 1.2, fall + 10.0)
+                .iter()
+                .all(|&layer| layer <= Some(0)),
+            "{told}"
+        );
+    }
+}
+
 #[test]
 fn who_tells_nothing_of_what_arrives_gets_what_is_asked_for() {
     let mut call = Call::new(link(10_000_000, 25 * MS), Script::default(), 1);
@@ -227,7 +262,8 @@ fn what_waits_ends_with_its_subscription() {
         // What was on its way arrives within the queue's time.
         let late = &call.world.people[call.bob].rtp[before..];
         let first = late.iter().position(|packet| packet.ssrc == ssrc).unwrap_or(late.len());
-        let former = |packet: &crate::media::Rtp| packet.ssrc < ssrc && packet.ssrc >= VIDEO && packet.ssrc.is_multiple_of(10);
+        let former =
+            |packet: &crate::media::Rtp| packet.ssrc < ssrc && packet.ssrc >= VIDEO && packet.ssrc.is_multiple_of(10);
         let stale = late[first..]
             .iter()
             .filter(|packet| packet.ssrc != AUDIO && former(packet))

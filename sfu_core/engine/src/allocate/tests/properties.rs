@@ -113,6 +113,7 @@ fn hostile_numbers() {
             layers: &layers,
             candidates: &candidates,
             standing: Standing::default(),
+            resume: None,
         };
         let mut decisions = Vec::new();
         let summary = allocate(&request, &mut Scratch::default(), &mut decisions);
