@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from control_plane import data
+from control_plane import data, demand
+from control_plane.demand import Highest
 from control_plane.errors import NotFoundError
-from control_plane.media import MediaCore, MediaPeer, codec_rows, ssrc_rows
+from control_plane.media import MediaCore, MediaPeer, codec_rows, set_view, ssrc_rows
 from control_plane.negotiation.model import Negotiated
 from control_plane.rooms import Participant, Room, Track, ordered_rids
-from control_plane.speakers import Voice, changes, loudest
+from control_plane.speakers import Voice, changes, floor, loudest
+from control_plane.subscriptions import Wanted
 from pysfu.v1 import models_pb2, rooms_pb2, signaling_pb2
 from pysfu.v1.signaling_pb2 import SessionResponse
 
@@ -58,6 +60,7 @@ class LiveRoom:
         self._voices: dict[str, tuple[Track, int, bool]] = {}
         self._told_voices: dict[str, Voice] = {}
         self._speakers: asyncio.TimerHandle | None = None
+        self._floor: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -152,6 +155,9 @@ class LiveRoom:
         self._node.add_track(track, self)
         if track.muted_by_server:
             self.set_muted(track, True)
+        if track.handle is not None and track.kind == "video":
+            self._core.describe(track.handle, source=demand.source(track.info), sizes=demand.sizes(track.info))
+            self._rank(track)
         self._fresh.append(track)
         self.changed(track.owner)
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_TRACK_PUBLISHED, self, track.owner, track)
@@ -229,15 +235,22 @@ class LiveRoom:
         if peer is not None and not peer.lost:
             _quietly(lambda: self._core.unsubscribe(handle))
 
-    def set_wanted(self, subscription: "Subscription") -> None:
-        if subscription.handle is not None:
-            wanted = subscription.wanted
-            self._core.set_wanted(
-                subscription.handle,
-                paused=wanted.paused,
-                max_spatial=wanted.max_spatial,
-                max_temporal=wanted.max_temporal,
-            )
+    def set_wanted(self, subscription: "Subscription", wanted: Wanted) -> None:
+        """The core is told what has changed."""
+        before, handle = subscription.wanted, subscription.handle
+        subscription.wanted = wanted
+        if handle is None:
+            return
+        if wanted.view != before.view:
+            set_view(self._core, handle, wanted.view)
+        limits = wanted.paused, wanted.max_spatial, wanted.max_temporal
+        if limits != (before.paused, before.max_spatial, before.max_temporal):
+            self._core.set_wanted(handle, paused=limits[0], max_spatial=limits[1], max_temporal=limits[2])
+
+    def layers_wanted(self, track: Track, highest: Highest | None) -> None:
+        """Subscribers on all workers together can use this much of a track."""
+        track.wanted = highest
+        track.owner.session.layers_wanted(track)
 
     # Transports and data.
 
@@ -285,11 +298,30 @@ class LiveRoom:
         for track, dbov, active in self._voices.values():
             by_participant.setdefault(track.owner.id, []).append((dbov, active))
         now = {participant: loudest(voices) for participant, voices in by_participant.items()}
+        self._set_floor(floor(self._floor, now))
         told = changes(self._told_voices, now)
         if not told:
             return
         self._told_voices = {key: voice for key, voice in (self._told_voices | told).items() if voice.active}
         self.broadcast(_speakers_changed(told))
+
+    def _set_floor(self, participants: tuple[str, ...]) -> None:
+        if participants == self._floor:
+            return
+        concerned, self._floor = {*self._floor, *participants}, participants
+        for track in self._tracks.values():
+            if track.owner.id in concerned:
+                self._rank(track)
+
+    def _rank(self, track: Track) -> None:
+        """Tells the core whether its owner speaks or spoke before. A shared screen has its own weight."""
+        if track.handle is None or track.info.source != models_pb2.TRACK_SOURCE_CAMERA:
+            return
+        owner = track.owner.id
+        rank = self._floor.index(owner) if owner in self._floor else None
+        if rank != track.rank:
+            track.rank = rank
+            self._core.set_speaker(track.handle, rank)
 
     # Updates.
 

@@ -7,7 +7,7 @@ from control_plane import ids
 from control_plane.measure import Snapshot
 from control_plane.negotiation.codecs import PayloadMap
 from control_plane.negotiation.model import Agreement, IceCredentials, LocalTransport, Negotiated, TransportParameters
-from control_plane.subscriptions import Wanted
+from control_plane.subscriptions import View, Wanted
 
 CodecRow = tuple[int, int | None, str, int, bool, bool]
 PayloadRow = tuple[int, int, int | None]
@@ -46,6 +46,8 @@ class MediaCore(Protocol):
         rids: Sequence[str] = (),
         ssrcs: Sequence[tuple[int, int | None]] = (),
     ) -> None: ...
+    def describe(self, track: int, *, source: str, sizes: Sequence[tuple[int, int]] = ()) -> None: ...
+    def set_speaker(self, track: int, rank: int | None) -> None: ...
     def unpublish(self, track: int) -> None: ...
     def set_muted(self, track: int, muted: bool) -> None: ...
     def subscribe(
@@ -63,6 +65,7 @@ class MediaCore(Protocol):
         max_temporal: int = 255,
     ) -> int: ...
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None: ...
+    def set_view(self, subscription: int, *, width: int = 0, height: int = 0, priority: int = 0) -> None: ...
     def unsubscribe(self, subscription: int) -> None: ...
     def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None: ...
     def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None: ...
@@ -156,7 +159,7 @@ class MediaPeer:
         wanted: Wanted,
     ) -> int:
         """The core's handle of a new subscription."""
-        return self._core.subscribe(
+        handle = self._core.subscribe(
             self.handle,
             track,
             mid=mid,
@@ -168,6 +171,9 @@ class MediaPeer:
             max_spatial=wanted.max_spatial,
             max_temporal=wanted.max_temporal,
         )
+        if wanted.view != View():
+            set_view(self._core, handle, wanted.view)
+        return handle
 
     def close(self) -> None:
         """Frees what the core holds, unless it has done so itself."""
@@ -189,6 +195,11 @@ class MediaPeer:
             remote_ufrag=remote.ufrag,
             remote_pwd=remote.pwd,
         )
+
+
+def set_view(core: MediaCore, subscription: int, view: View) -> None:
+    """Tells the core how a subscriber shows a video."""
+    core.set_view(subscription, width=view.width, height=view.height, priority=view.priority)
 
 
 def codec_rows(negotiated: Negotiated) -> list[CodecRow]:

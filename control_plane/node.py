@@ -10,6 +10,7 @@ import structlog
 from control_plane import ids, splice
 from control_plane.auth import Token
 from control_plane.client_offers import ClientOffers
+from control_plane.demand import Highest
 from control_plane.errors import (
     ControlError,
     FailedPreconditionError,
@@ -283,10 +284,15 @@ class Node:
             found[0].lost = True
             found[1].peer_lost(found[2], reason)
 
-    def _on_layer_forwarded(self, subscription: int, layer: int | None) -> None:
+    def _on_stream_paused(self, subscription: int, paused: bool) -> None:
         found = self._subscriptions.get(subscription)
         if found is not None:
-            found[1].layer_forwarded(found[0], layer)
+            found[1].stream_paused(found[0], paused)
+
+    def _on_layers_wanted(self, track: int, highest: Highest | None) -> None:
+        found = self._tracks.get(track)
+        if found is not None:
+            found[1].layers_wanted(found[0], highest)
 
     def _on_audio_levels(self, levels: list[tuple[int, int, bool]]) -> None:
         for handle, dbov, active in levels:
@@ -317,7 +323,8 @@ class Node:
     _EVENTS: Final[dict[str, Callable[..., None]]] = {
         "connected": _on_connected,
         "disconnected": _on_disconnected,
-        "layer_forwarded": _on_layer_forwarded,
+        "stream_paused": _on_stream_paused,
+        "layers_wanted": _on_layers_wanted,
         "audio_levels": _on_audio_levels,
         "data_channel_opened": _on_data_channel_opened,
         "data_channel_closed": _on_data_channel_closed,

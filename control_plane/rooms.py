@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from control_plane import ids
 from control_plane.auth import Token
+from control_plane.demand import EVERYTHING, Highest
 from control_plane.errors import FailedPreconditionError, InvalidArgumentError, LimitExceededError, NotFoundError
 from control_plane.negotiation.codecs import MIME_TYPES
 from control_plane.negotiation.model import Negotiated
@@ -53,6 +54,10 @@ class Track:
     """The core's; None until negotiated."""
     negotiated: Negotiated | None = None
     subscribers: int = 0
+    wanted: Highest | None = EVERYTHING
+    """The highest layers that anybody can use."""
+    rank: int | None = None
+    """Of its owner as a speaker, as the core knows it."""
     muted_by_server: bool = False
     automatic: bool = False
     """No `add_track` announced it."""

@@ -2,14 +2,15 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from control_plane import data, ids
+from control_plane import data, demand, ids
 from control_plane.client_offers import ClientOffers
+from control_plane.demand import EVERYTHING
 from control_plane.errors import (
     ControlError,
     FailedPreconditionError,
@@ -31,8 +32,7 @@ from control_plane.subscriptions import (
     Choices,
     SubscriptionRules,
     Wanted,
-    max_spatial,
-    max_temporal,
+    wanted_of,
 )
 from pysfu.v1 import models_pb2, signaling_pb2
 from pysfu.v1.signaling_pb2 import SessionResponse
@@ -66,7 +66,7 @@ class Subscription:
     wanted: Wanted
     handle: int | None = None
     paused: bool = False
-    forwarded: bool = False
+    """The path does not carry it."""
 
 
 class Session:
@@ -117,8 +117,14 @@ class Session:
         self.outbox = Outbox()
 
     def resumed(self) -> None:
-        """Called after the present state was told."""
+        """Called after the present state was told. What went by while the stream was away is told again."""
         self._asked_at = None
+        paused = [subscription for subscription in self.subscriptions.values() if subscription.paused]
+        if paused:
+            self.emit(_stream_states(paused))
+        for track in self.participant.tracks.values():
+            if track.wanted != EVERYTHING:
+                self.layers_wanted(track)
         if self.subscriber is not None:
             self.subscriber.restart()
         self.settle()
@@ -251,8 +257,7 @@ class Session:
             self._settings[track_id] = settings
             subscription = self.subscriptions.get(track_id)
             if subscription is not None:
-                subscription.wanted = self._wanted(track)
-                self._apply_wanted(subscription)
+                self.room.set_wanted(subscription, self._wanted(track))
 
     def _on_subscription_permission(self, request: signaling_pb2.SubscriptionPermission, _: int) -> None:
         allowed = tuple(
@@ -328,6 +333,10 @@ class Session:
             self.room.unpublished(track)
         if tell_owner:
             self.emit(SessionResponse(track_unpublished=signaling_pb2.TrackUnpublished(track_id=track.id)))
+
+    def layers_wanted(self, track: Track) -> None:
+        """Tells the client which layers of its track anybody can use."""
+        self.emit(SessionResponse(layers_wanted=demand.layers_wanted(track.info, track.wanted)))
 
     def mute(self, track: Track, muted: bool, *, by_server: bool = False) -> None:
         """A client stops sending by itself; what the server has muted is dropped until it is unmuted."""
@@ -448,31 +457,14 @@ class Session:
 
     def _wanted(self, track: Track) -> Wanted:
         settings = self._settings.get(track.id)
-        if settings is None:
-            return Wanted()
-        if settings.HasField("max_spatial"):
-            spatial = min(settings.max_spatial, 255)
-        else:
-            layers = [(layer.width, layer.height) for layer in track.info.layers]
-            spatial = max_spatial(layers, settings.width, settings.height)
-        return Wanted(settings.disabled, spatial, max_temporal(settings.fps))
+        return Wanted() if settings is None else wanted_of(settings)
 
-    def _apply_wanted(self, subscription: Subscription) -> None:
-        if subscription.handle is not None:
-            self.room.set_wanted(subscription)
-
-    def layer_forwarded(self, subscription: Subscription, layer: int | None) -> None:
-        """The core has switched layers; tells the client when media pauses or flows again."""
-        flows = layer is not None
-        idle = subscription.wanted.paused or subscription.track.info.muted
-        paused = subscription.forwarded and not flows and not idle
-        subscription.forwarded = subscription.forwarded or flows
+    def stream_paused(self, subscription: Subscription, paused: bool) -> None:
+        """The path to this client carries a video no more, or does again. What the client pauses itself is not told."""
         if paused == subscription.paused:
             return
         subscription.paused = paused
-        track = subscription.track
-        state = signaling_pb2.StreamStates.State(participant_id=track.owner.id, track_id=track.id, paused=paused)
-        self.emit(SessionResponse(stream_states=signaling_pb2.StreamStates(states=[state])))
+        self.emit(_stream_states([subscription]))
 
     # Transports.
 
@@ -546,6 +538,14 @@ class Session:
     def _fail(self, track_id: str, reason: "signaling_pb2.SubscriptionFailed.Reason.ValueType") -> None:
         failed = signaling_pb2.SubscriptionFailed(track_id=track_id[:64], reason=reason)
         self.emit(SessionResponse(subscription_failed=failed))
+
+
+def _stream_states(subscriptions: Iterable[Subscription]) -> SessionResponse:
+    states = [
+        signaling_pb2.StreamStates.State(participant_id=item.track.owner.id, track_id=item.track.id, paused=item.paused)
+        for item in subscriptions
+    ]
+    return SessionResponse(stream_states=signaling_pb2.StreamStates(states=states))
 
 
 def _bounded(items: Any) -> Any:

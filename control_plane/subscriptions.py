@@ -1,14 +1,17 @@
 """Who subscribes to what, and up to which layer. Decisions over plain values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
+
+from pysfu.v1 import signaling_pb2
 
 ALL_LAYERS: Final = 255
 # What temporal layers of a 30 Hz source run at (three layers, each half of the next).
 _TEMPORAL_FPS: Final = (7.5, 15.0)
-# Displays ask for odd sizes by rounding; a layer that is this little smaller still covers them.
-_COVER: Final = 0.95
+# More pixels than any picture has; the core takes 16 bits.
+_MAX_SIDE: Final = 65_535
+_MAX_PRIORITY_STEPS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +65,40 @@ def wants(
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """How a subscriber shows a video: pixels, 0 is as large as there is; each step of `priority` doubles its worth."""
+
+    width: int = 0
+    height: int = 0
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What a subscriber wants of a track, as the core takes it."""
 
     paused: bool = False
     max_spatial: int = ALL_LAYERS
     max_temporal: int = ALL_LAYERS
+    view: View = View()
 
 
-def max_spatial(layers: Sequence[tuple[int, int]], width: int, height: int) -> int:
-    """The lowest layer that covers what is shown, in pixels; the highest when none does or sizes are unknown.
+def wanted_of(settings: signaling_pb2.UpdateTrackSettings) -> Wanted:
+    """What a client asked for. The layer that covers a size is for the core to find: it knows what sizes are sent."""
+    explicit = settings.HasField("max_spatial")
+    sized = not explicit and settings.width > 0 and settings.height > 0
+    view = View(
+        min(settings.width, _MAX_SIDE) if sized else 0,
+        min(settings.height, _MAX_SIDE) if sized else 0,
+        priority_steps(settings.priority),
+    )
+    spatial = min(settings.max_spatial, ALL_LAYERS) if explicit else ALL_LAYERS
+    return Wanted(settings.disabled, spatial, max_temporal(settings.fps), view)
 
-    `layers`: (width, height), lowest first. A shown size of 0 means as large as there is. Portrait covers landscape.
-    """
-    if width <= 0 or height <= 0 or not all(w > 0 and h > 0 for w, h in layers):
-        return ALL_LAYERS
-    long, short = max(width, height) * _COVER, min(width, height) * _COVER
-    for index, layer in enumerate(layers):
-        if max(layer) >= long and min(layer) >= short:
-            return index
-    return ALL_LAYERS
+
+def priority_steps(priority: int) -> int:
+    """Doublings of the worth: 0 for 0 (not told) and 1, six for 64 and above."""
+    return min(max(priority, 1).bit_length() - 1, _MAX_PRIORITY_STEPS)
 
 
 def max_temporal(fps: int) -> int:

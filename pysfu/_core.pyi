@@ -93,6 +93,10 @@ class Core:
         ("track_started", track, codec)                 codec: "opus" | "red" | "vp8" | "vp9" | "h264" | "av1"
         ("layer_active", track, layer, active)
         ("layer_forwarded", subscription, layer | None)
+        ("stream_paused", subscription, paused)         paused: the path does not carry the video
+        ("layers_wanted", track, (spatial, temporal) | None)
+                                                        the highest layers of use to anybody, 255: the best there is;
+                                                        at first everything is wanted
         ("audio_levels", [(track, dbov, active), …])
         ("data_channel_opened", peer, label, reliable)
         ("data_channel_closed", peer, label)
@@ -133,6 +137,11 @@ class Core:
         rids: Sequence[str] = ...,
         ssrcs: Sequence[tuple[int, int | None]] = ...,
     ) -> None: ...
+    def describe(self, track: int, *, source: str, sizes: Sequence[tuple[int, int]] = ...) -> None:
+        """`source`: "camera" | "screen". `sizes`: (width, height) of the layers, lowest first, 0 unknown;
+        what keyframes tell is believed before that. At most 8, else ValueError."""
+    def set_speaker(self, track: int, rank: int | None) -> None:
+        """The publisher of this video speaks (0), or spoke before: the lower `rank`, the later."""
     def unpublish(self, track: int) -> None: ...
     def set_muted(self, track: int, muted: bool) -> None: ...
     def subscribe(
@@ -152,6 +161,8 @@ class Core:
         """A subscription. `payloads`: (publisher's payload type, subscriber's, its RTX). `red`: the
         subscriber's payload type of RED with Opus (RFC 2198), which is sent where packets are lost."""
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None: ...
+    def set_view(self, subscription: int, *, width: int = 0, height: int = 0, priority: int = 0) -> None:
+        """How a video is shown: pixels (0: as large as there is); each step of `priority` doubles its worth, to ±6."""
     def unsubscribe(self, subscription: int) -> None: ...
     def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None: ...
     def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None: ...

@@ -42,10 +42,13 @@ class Sfu:
         self.set_feedback = core.set_feedback
         self.publish = core.publish
         self.update_publish = core.update_publish
+        self.describe = core.describe
+        self.set_speaker = core.set_speaker
         self.unpublish = core.unpublish
         self.set_muted = core.set_muted
         self.subscribe = core.subscribe
         self.set_wanted = core.set_wanted
+        self.set_view = core.set_view
         self.unsubscribe = core.unsubscribe
         self.open_data_channel = core.open_data_channel
         self.send_data = core.send_data

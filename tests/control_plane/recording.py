@@ -103,6 +103,12 @@ class RecordingMedia:
     ) -> None:
         self._record("update_publish", track=track, mid=mid, codecs=codecs, rids=rids, ssrcs=ssrcs)
 
+    def describe(self, track: int, *, source: str, sizes: Sequence[tuple[int, int]] = ()) -> None:
+        self._record("describe", track=track, source=source, sizes=list(sizes))
+
+    def set_speaker(self, track: int, rank: int | None) -> None:
+        self._record("set_speaker", track=track, rank=rank)
+
     def unpublish(self, track: int) -> None:
         self._record("unpublish", track=track)
 
@@ -137,6 +143,9 @@ class RecordingMedia:
 
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None:
         self._record("set_wanted", subscription=subscription, paused=paused, max_spatial=max_spatial)
+
+    def set_view(self, subscription: int, *, width: int = 0, height: int = 0, priority: int = 0) -> None:
+        self._record("set_view", subscription=subscription, width=width, height=height, priority=priority)
 
     def unsubscribe(self, subscription: int) -> None:
         self._record("unsubscribe", subscription=subscription)

@@ -1,44 +1,66 @@
 """Decisions over plain values, as tables."""
 
+from typing import Any
+
 import pytest
 
 from control_plane.limits import TokenBucket
 from control_plane.measure import layer_counts, paths
 from control_plane.quality import Path, Quality, quality, score
 from control_plane.rooms import ordered_rids
-from control_plane.speakers import Voice, changes, level, loudest
+from control_plane.speakers import Voice, changes, floor, level, loudest
 from control_plane.subscriptions import (
     AllowedSubscriber,
     SubscriptionRules,
-    max_spatial,
+    View,
+    Wanted,
     max_temporal,
+    wanted_of,
     wants,
 )
-from pysfu.v1 import models_pb2
+from pysfu.v1 import models_pb2, signaling_pb2
 from tests.control_plane.recording import Snapshot, rows
-
-HD = [(320, 180), (640, 360), (1280, 720)]
 
 
 @pytest.mark.parametrize(
-    ("layers", "shown", "expected"),
+    ("settings", "expected"),
     [
-        (HD, (0, 0), 255),
-        (HD, (160, 90), 0),
-        (HD, (320, 180), 0),
-        (HD, (330, 186), 0),
-        (HD, (350, 197), 1),
-        (HD, (180, 320), 0),
-        (HD, (1280, 720), 2),
-        (HD, (4000, 3000), 255),
-        ([(0, 0), (0, 0)], (10, 10), 255),
-        ([], (10, 10), 255),
+        ({}, Wanted()),
+        ({"disabled": True}, Wanted(paused=True)),
+        ({"width": 320, "height": 180}, Wanted(view=View(320, 180))),
+        ({"width": 320}, Wanted()),
+        ({"width": 1_000_000, "height": 180}, Wanted(view=View(65_535, 180))),
+        ({"max_spatial": 1}, Wanted(max_spatial=1)),
+        ({"max_spatial": 1, "width": 320, "height": 180}, Wanted(max_spatial=1)),
+        ({"max_spatial": 1_000}, Wanted()),
+        ({"fps": 15}, Wanted(max_temporal=1)),
+        ({"priority": 1}, Wanted()),
+        ({"priority": 2}, Wanted(view=View(priority=1))),
+        ({"priority": 63}, Wanted(view=View(priority=5))),
+        ({"priority": 2**32 - 1}, Wanted(view=View(priority=6))),
     ],
 )
-def test_shown_size_picks_the_lowest_layer_that_covers_it(
-    layers: list[tuple[int, int]], shown: tuple[int, int], expected: int
-) -> None:
-    assert max_spatial(layers, *shown) == expected
+def test_settings_of_a_client(settings: dict[str, Any], expected: Wanted) -> None:
+    assert wanted_of(signaling_pb2.UpdateTrackSettings(**settings)) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "levels", "expected"),
+    [
+        ((), {}, ()),
+        ((), {"a": 0.1, "b": 0.2}, ("b",)),
+        # Silence and a little more noise leave the floor to who has it.
+        (("b",), {"a": 0.1}, ("a", "b")),
+        (("b",), {}, ("b",)),
+        (("b",), {"a": 0.3, "b": 0.2}, ("b",)),
+        (("b",), {"a": 0.9, "b": 0.2}, ("a", "b")),
+        (("a", "b", "c", "d"), {"c": 0.1}, ("c", "a", "b", "d")),
+        (("a", "b", "c", "d"), {"e": 0.1}, ("e", "a", "b", "c")),
+    ],
+)
+def test_floor(before: tuple[str, ...], levels: dict[str, float], expected: tuple[str, ...]) -> None:
+    voices = {participant: Voice(loud, True) for participant, loud in levels.items()}
+    assert floor(before, voices | {"z": Voice(1.0, False)}) == expected
 
 
 @pytest.mark.parametrize(("fps", "expected"), [(0, 255), (5, 0), (7, 0), (8, 1), (15, 1), (16, 255), (60, 255)])

@@ -220,26 +220,6 @@ async def test_mute_is_told_and_only_the_server_drops(connect: Any, media: Recor
     assert [item["muted"] for item in media.named("set_muted")] == [True]
 
 
-async def test_shown_size_picks_the_layer(connect: Any, media: RecordingMedia) -> None:
-    alice, bob = await connect("alice"), await connect("bob")
-    track_id = await publish_camera(alice)
-    await bob.until_participant("alice", lambda participant: participant.tracks)
-    await bob.offer("chromium_receive")
-    await bob.until("track_subscribed")
-    settings: list[dict[str, Any]] = [
-        {"width": 320, "height": 180},
-        {"width": 641, "height": 361},
-        {"disabled": True},
-        {},
-    ]
-    for item in settings:
-        await bob.send(update_track_settings=signaling_pb2.UpdateTrackSettings(track_ids=[track_id], **item))
-    await bob.send(request_id=9, mute=signaling_pb2.Mute(track_id="none"))
-    await bob.until("request_failed")
-    wanted = [(item["paused"], item["max_spatial"]) for item in media.named("set_wanted")]
-    assert wanted == [(False, 0), (False, 1), (True, 255), (False, 255)]
-
-
 async def test_same_identity_replaces_the_first(connect: Any) -> None:
     first, watcher = await connect("twin"), await connect("watcher")
     second = await connect("twin")

@@ -122,8 +122,9 @@ def _track_setting(request: lr.UpdateTrackSettings) -> list[dict[str, Any]]:
         fps=request.fps,
         priority=request.priority,
     )
-    if not request.width and not request.disabled:
-        settings.max_spatial = min(int(request.quality), 2)
+    # HIGH is the best there is, and what clients say that ask for nothing.
+    if not request.width and not request.disabled and request.quality < lm.HIGH:
+        settings.max_spatial = int(request.quality)
     return [{"update_track_settings": settings}]
 
 

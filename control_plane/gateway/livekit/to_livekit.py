@@ -39,6 +39,7 @@ _QUALITIES: Final = {
     signaling_pb2.ConnectionQualities.QUALITY_GOOD: lm.GOOD,
     signaling_pb2.ConnectionQualities.QUALITY_EXCELLENT: lm.EXCELLENT,
 }
+_RID_QUALITIES: Final = {"q": lm.LOW, "h": lm.MEDIUM, "f": lm.HIGH}
 _SUBSCRIPTION_ERRORS: Final = {
     signaling_pb2.SubscriptionFailed.REASON_NOT_FOUND: lm.SE_TRACK_NOTFOUND,
     signaling_pb2.SubscriptionFailed.REASON_NO_COMMON_CODEC: lm.SE_CODEC_UNSUPPORTED,
@@ -252,6 +253,23 @@ def _streams(states: signaling_pb2.StreamStates) -> lr.SignalResponse:
     return lr.SignalResponse(stream_state_update=lr.StreamStateUpdate(stream_states=infos))
 
 
+def _layers_wanted(wanted: signaling_pb2.LayersWanted) -> lr.SignalResponse:
+    """Qualities are those of the SDKs' RIDs. One that the track lacks goes with the layer below it."""
+    levels = [_RID_QUALITIES.get(layer.rid, min(layer.spatial, lm.HIGH)) for layer in wanted.layers]
+    top = max(levels, default=lm.LOW)
+    highest = max((level for level, layer in zip(levels, wanted.layers, strict=True) if layer.wanted), default=-1)
+    if highest == top:
+        highest = lm.HIGH
+    qualities = [
+        lr.SubscribedQuality(quality=quality, enabled=quality <= highest) for quality in (lm.LOW, lm.MEDIUM, lm.HIGH)
+    ]
+    codec = wanted.mime_type.partition("/")[2].lower()
+    update = lr.SubscribedQualityUpdate(track_sid=wanted.track_id, subscribed_qualities=qualities)
+    if codec:
+        update.subscribed_codecs.append(lr.SubscribedCodec(codec=codec, qualities=qualities))
+    return lr.SignalResponse(subscribed_quality_update=update)
+
+
 def _permission_changed(changed: signaling_pb2.SubscriptionPermissionChanged) -> lr.SignalResponse:
     return lr.SignalResponse(
         subscription_permission_update=lr.SubscriptionPermissionUpdate(
@@ -289,6 +307,7 @@ _TRANSLATIONS: Final[dict[str, Any]] = {
     "connection_qualities": _quality,
     "subscription_failed": _subscription_failed,
     "stream_states": _streams,
+    "layers_wanted": _layers_wanted,
     "subscription_permission_changed": _permission_changed,
     "request_failed": _request_failed,
     "first_subscriber": lambda first: lr.SignalResponse(track_subscribed=lr.TrackSubscribed(track_sid=first.track_id)),

@@ -24,6 +24,7 @@ use std::ops::Range;
 use arrayvec::ArrayVec;
 
 pub use assume::complete;
+pub(crate) use demand::join;
 pub use demand::{Demand, highest_wanted};
 pub use hysteresis::{Backoff, Hysteresis, Standing};
 
@@ -52,6 +53,14 @@ pub struct LayerId {
     pub temporal: u8,
 }
 
+impl LayerId {
+    /// The best there is, whatever that is.
+    pub const BEST: Self = Self {
+        spatial: u8::MAX,
+        temporal: u8::MAX,
+    };
+}
+
 /// What forwarding one (spatial, temporal) pair means. Zero is unknown; [`complete`] replaces it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Layer {
@@ -66,9 +75,10 @@ pub struct Layer {
     pub frames_per_second: f32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Source {
     /// Motion before detail: 15 frames per second come before a higher resolution.
+    #[default]
     Camera,
     /// Detail before motion: text must be legible.
     Screen,

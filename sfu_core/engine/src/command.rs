@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
+pub use crate::allocate::Source;
 use crate::ids::{GroupId, Mid, PayloadType, PeerId, Rid, Ssrc, SubscriptionId, TrackId, WorkerId};
 
 /// A user fragment and password (RFC 8839 section 5.4).
@@ -100,6 +103,17 @@ pub struct Sound {
     pub encrypted: bool,
 }
 
+/// Layers that a track can have.
+pub const MAX_LAYERS: usize = 8;
+
+/// What a publisher says of a video. It weighs and scales its own track by that, nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    pub source: Source,
+    /// Width and height of each layer, the lowest first; zero is unknown. What keyframes tell is believed before it.
+    pub sizes: ArrayVec<(u16, u16), MAX_LAYERS>,
+}
+
 /// How a publisher's payload type reaches one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadMap {
@@ -115,6 +129,16 @@ pub struct Wanted {
     pub paused: bool,
     pub max_spatial: u8,
     pub max_temporal: u8,
+}
+
+/// How a subscriber shows a video.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Pixels; zero is as large as there is.
+    pub width: u16,
+    pub height: u16,
+    /// Each step doubles (halves) what it is worth, up to ±6.
+    pub priority: i8,
 }
 
 /// A track to forward to a peer.
@@ -202,7 +226,24 @@ pub enum Command {
         track: TrackId,
         muted: bool,
     },
+    /// What a video shows, and in which sizes.
+    Describe {
+        peer: PeerId,
+        track: TrackId,
+        description: Description,
+    },
+    /// The publisher of this video speaks (0), or spoke before: the lower the number, the later.
+    SetSpeaker {
+        peer: PeerId,
+        track: TrackId,
+        rank: Option<u8>,
+    },
     Subscribe(Subscribe),
+    SetView {
+        peer: PeerId,
+        subscription: SubscriptionId,
+        view: View,
+    },
     SetWanted {
         peer: PeerId,
         subscription: SubscriptionId,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use arrayvec::ArrayString;
 
-use crate::command::{Codec, Sound};
+use crate::allocate::LayerId;
+use crate::command::{Codec, Description, Sound};
 use crate::ids::TrackId;
 use crate::packet::Packet;
 
@@ -17,10 +18,14 @@ pub enum Crossing {
     Attach { track: TrackId },
     /// To home: no longer.
     Detach { track: TrackId },
+    /// To home: what the subscribers here can use of it.
+    LayersWanted { track: TrackId, highest: Option<LayerId> },
     /// To home: a subscriber needs a keyframe of this layer.
     RequestKeyframe { track: TrackId, layer: u8 },
     /// To mirrors: formats and layers, at once after an attach and whenever they change.
     Formats { track: TrackId, formats: Arc<Formats> },
+    /// To mirrors: the same for what the track shows.
+    About { track: TrackId, about: Arc<About> },
     /// To mirrors. `fades`: of the last ones for a while, for others are louder.
     Packet {
         track: TrackId,
@@ -51,6 +56,14 @@ pub struct Formats {
     pub sound: Sound,
     /// Of the publisher, in reports to subscribers.
     pub cname: Cname,
+}
+
+/// What allocation must know of a track beside its media.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    pub description: Description,
+    /// Of its publisher as a speaker.
+    pub rank: Option<u8>,
 }
 
 /// A publisher's NTP time and the RTP timestamp of the same instant.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod crossings;
+mod demand;
 mod downlinks;
 mod feedback;
 mod flush;

@@ -61,6 +61,17 @@ pub enum Event {
         subscription: SubscriptionId,
         layer: Option<u8>,
     },
+    /// A video is paused because the path does not carry it, or no longer is.
+    StreamPaused {
+        subscription: SubscriptionId,
+        paused: bool,
+    },
+    /// The highest spatial and temporal layer of a video that anybody can use, on any worker; 255 is the best there is.
+    /// `None`: nobody takes it. At first everything is wanted.
+    LayersWanted {
+        track: TrackId,
+        highest: Option<(u8, u8)>,
+    },
     /// Smoothed audio levels of tracks whose quantised level or activity changed: dBov below
     /// overload, 0 (loudest) to 127 (silence), RFC 6464.
     AudioLevels(Vec<AudioLevel>),

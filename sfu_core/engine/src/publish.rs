@@ -10,3 +10,4 @@ pub(crate) mod receive;
 pub mod ring;
 pub(crate) mod speaker;
 pub mod track;
+pub(crate) mod wishes;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use engine::command::{Command, IceCredentials, MediaKind, Publish, Subscribe, Wanted};
+use engine::command::{Command, Description, IceCredentials, MediaKind, Publish, Subscribe, View, Wanted};
 use engine::event::DisconnectReason;
 use engine::ids::{PeerId, SubscriptionId, TrackId, WorkerId};
 use engine::stats::StatsSnapshot;
@@ -310,6 +310,34 @@ impl Core {
             peer,
             subscription,
             wanted,
+        };
+        self.send(worker, command)
+    }
+
+    /// What a video shows, and in which sizes.
+    pub fn describe(&self, track: TrackId, description: Description) -> Result<(), CommandError> {
+        let (peer, worker) = self.track(track)?;
+        let command = Command::Describe {
+            peer,
+            track,
+            description,
+        };
+        self.send(worker, command)
+    }
+
+    /// Whether the publisher of a video speaks, or spoke before.
+    pub fn set_speaker(&self, track: TrackId, rank: Option<u8>) -> Result<(), CommandError> {
+        let (peer, worker) = self.track(track)?;
+        self.send(worker, Command::SetSpeaker { peer, track, rank })
+    }
+
+    /// How a subscriber shows a video.
+    pub fn set_view(&self, subscription: SubscriptionId, view: View) -> Result<(), CommandError> {
+        let (peer, worker) = self.subscription(subscription)?;
+        let command = Command::SetView {
+            peer,
+            subscription,
+            view,
         };
         self.send(worker, command)
     }

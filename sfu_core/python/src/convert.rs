@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use engine::command::{AnnouncedSsrc, Codec, ExtensionIds, MediaKind, PayloadMap, PublishedCodec};
+use engine::command::{
+    AnnouncedSsrc, Codec, Description, ExtensionIds, MAX_LAYERS, MediaKind, PayloadMap, PublishedCodec, Source,
+};
 use engine::event::{DisconnectReason, SrtpProfile};
 use engine::ids::{Mid, PayloadType, Rid, Ssrc};
 use engine::{Config, Event};
@@ -29,6 +31,22 @@ pub(crate) fn kind(name: &str) -> PyResult<MediaKind> {
         "video" => Ok(MediaKind::Video),
         other => Err(invalid(format!("kind must be audio or video, not {other:?}"))),
     }
+}
+
+/// `sizes`: (width, height) of the layers, lowest first.
+pub(crate) fn description(source: &str, sizes: &[(u16, u16)]) -> PyResult<Description> {
+    if sizes.len() > MAX_LAYERS {
+        return Err(invalid(format!("a track has at most {MAX_LAYERS} layers")));
+    }
+    let source = match source {
+        "camera" => Source::Camera,
+        "screen" => Source::Screen,
+        other => return Err(invalid(format!("source must be camera or screen, not {other:?}"))),
+    };
+    Ok(Description {
+        source,
+        sizes: sizes.iter().copied().collect(),
+    })
 }
 
 pub(crate) fn mid(text: &str) -> PyResult<Mid> {
@@ -140,6 +158,8 @@ pub(crate) fn report(py: Python<'_>, report: Report) -> PyResult<Py<PyAny>> {
         Event::TrackStarted { track, codec } => ("track_started", track.0, codec_name(codec)).into_py_any(py),
         Event::LayerActive { track, layer, active } => ("layer_active", track.0, layer, active).into_py_any(py),
         Event::LayerForwarded { subscription, layer } => ("layer_forwarded", subscription.0, layer).into_py_any(py),
+        Event::StreamPaused { subscription, paused } => ("stream_paused", subscription.0, paused).into_py_any(py),
+        Event::LayersWanted { track, highest } => ("layers_wanted", track.0, highest).into_py_any(py),
         Event::AudioLevels(levels) => {
             let rows: Vec<_> = levels.iter().map(|l| (l.track.0, l.level, l.active)).collect();
             ("audio_levels", rows).into_py_any(py)

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use engine::Config;
 use engine::command::{
-    Command, ExtensionIds, Fingerprint, IceCredentials, OpenDataChannel, Publish, SendData, Sound, Subscribe, Wanted,
+    Command, ExtensionIds, Fingerprint, IceCredentials, OpenDataChannel, Publish, SendData, Sound, Subscribe, View,
+    Wanted,
 };
 use engine::ids::{GroupId, PeerId, Ssrc, SubscriptionId, TrackId, WorkerId};
 use io::Settings;
@@ -201,6 +202,18 @@ impl Core {
         self.inner.update_publish(publish).map_err(errors::command)
     }
 
+    #[pyo3(signature = (track, *, source, sizes = Vec::new()))]
+    fn describe(&self, track: u64, source: &str, sizes: Vec<(u16, u16)>) -> PyResult<()> {
+        let description = convert::description(source, &sizes)?;
+        self.inner
+            .describe(TrackId(track), description)
+            .map_err(errors::command)
+    }
+
+    fn set_speaker(&self, track: u64, rank: Option<u8>) -> PyResult<()> {
+        self.inner.set_speaker(TrackId(track), rank).map_err(errors::command)
+    }
+
     fn unpublish(&self, track: u64) -> PyResult<()> {
         self.inner.unpublish(TrackId(track)).map_err(errors::command)
     }
@@ -256,6 +269,18 @@ impl Core {
         };
         self.inner
             .set_wanted(SubscriptionId(subscription), wanted)
+            .map_err(errors::command)
+    }
+
+    #[pyo3(signature = (subscription, *, width = 0, height = 0, priority = 0))]
+    fn set_view(&self, subscription: u64, width: u16, height: u16, priority: i8) -> PyResult<()> {
+        let view = View {
+            width,
+            height,
+            priority,
+        };
+        self.inner
+            .set_view(SubscriptionId(subscription), view)
             .map_err(errors::command)
     }
 

@@ -13,11 +13,21 @@ pub fn highest_wanted(wants: impl IntoIterator<Item = Option<LayerId>>) -> Optio
 }
 
 /// Of one track. Rises at once, falls after [`LINGER`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
     needed: Option<LayerId>,
     /// The highest wanted since less was wanted than `needed`, and since when: microseconds.
     falling: Option<(Option<LayerId>, u64)>,
+}
+
+/// Nobody has told the publisher anything: it sends all that it has.
+impl Default for Demand {
+    fn default() -> Self {
+        Self {
+            needed: Some(LayerId::BEST),
+            falling: None,
+        }
+    }
 }
 
 impl Demand {
@@ -57,7 +67,8 @@ impl Demand {
     }
 }
 
-fn join(a: LayerId, b: LayerId) -> LayerId {
+/// The highest of both dimensions.
+pub(crate) fn join(a: LayerId, b: LayerId) -> LayerId {
     LayerId {
         spatial: a.spatial.max(b.spatial),
         temporal: a.temporal.max(b.temporal),
@@ -85,19 +96,20 @@ mod tests {
     fn demand_rises_at_once_and_falls_late() {
         let table = [
             // (second, wanted, needed)
-            (0, id(1, 2), id(1, 2)),
-            (1, id(2, 2), id(2, 2)),
-            (2, id(0, 2), id(2, 2)),
-            (6, id(1, 2), id(2, 2)),
+            (0, id(1, 2), Some(LayerId::BEST)),
+            (5, id(1, 2), id(1, 2)),
+            (6, id(2, 2), id(2, 2)),
+            (7, id(0, 2), id(2, 2)),
+            (11, id(1, 2), id(2, 2)),
             // What was wanted meanwhile counts.
-            (7, id(0, 2), id(1, 2)),
-            (11, id(0, 2), id(1, 2)),
-            (12, id(0, 2), id(0, 2)),
-            (13, None, id(0, 2)),
-            (14, id(0, 2), id(0, 2)),
-            (15, None, id(0, 2)),
-            (20, None, None),
-            (21, id(0, 0), id(0, 0)),
+            (12, id(0, 2), id(1, 2)),
+            (16, id(0, 2), id(1, 2)),
+            (17, id(0, 2), id(0, 2)),
+            (18, None, id(0, 2)),
+            (19, id(0, 2), id(0, 2)),
+            (20, None, id(0, 2)),
+            (25, None, None),
+            (26, id(0, 0), id(0, 0)),
         ];
         let mut demand = Demand::default();
         for (second, wanted, needed) in table {

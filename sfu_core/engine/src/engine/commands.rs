@@ -7,7 +7,7 @@ use crate::command::{Command, ExtensionIds, IceCredentials, MediaKind, OpenDataC
 use crate::crossing::Crossing;
 use crate::event::{CommandError, Event, Limit};
 use crate::extensions::ExtensionTable;
-use crate::ids::{PeerId, TrackId};
+use crate::ids::{PeerId, SubscriptionId, TrackId};
 use crate::peer::Peer;
 use crate::publish::track::Track;
 use crate::transport::Transport;
@@ -65,6 +65,9 @@ impl Engine {
                 }
             }
             Command::SetMuted { track, muted, .. } => self.set_muted(now, track, muted)?,
+            Command::Describe { track, description, .. } => return self.describe(now, track, &description),
+            Command::SetSpeaker { track, rank, .. } => return self.set_speaker(now, track, rank),
+            Command::SetView { subscription, view, .. } => return self.set_view(now, subscription, view),
             Command::Subscribe(subscribe) => return self.subscribe(now, &subscribe),
             Command::SetWanted {
                 subscription, wanted, ..
@@ -84,8 +87,13 @@ impl Engine {
         self.peer_keys.get(&peer).copied().ok_or(CommandError::UnknownPeer)
     }
 
-    fn track_key(&self, track: TrackId) -> Result<usize, CommandError> {
+    pub(super) fn track_key(&self, track: TrackId) -> Result<usize, CommandError> {
         self.track_keys.get(&track).copied().ok_or(CommandError::UnknownTrack)
+    }
+
+    pub(super) fn subscription_key(&self, subscription: SubscriptionId) -> Result<usize, CommandError> {
+        let key = self.subscription_keys.get(&subscription).copied();
+        key.ok_or(CommandError::UnknownSubscription)
     }
 
     fn add_peer(&mut self, now: Instant, id: PeerId, local: IceCredentials) -> Result<(), CommandError> {
@@ -213,6 +221,9 @@ fn subject(command: &Command) -> Option<PeerId> {
         | Command::SetFeedback { peer, .. }
         | Command::Unpublish { peer, .. }
         | Command::SetMuted { peer, .. }
+        | Command::Describe { peer, .. }
+        | Command::SetSpeaker { peer, .. }
+        | Command::SetView { peer, .. }
         | Command::SetWanted { peer, .. }
         | Command::Unsubscribe { peer, .. } => Some(*peer),
         Command::Publish(publish) | Command::UpdatePublish(publish) => Some(publish.peer),

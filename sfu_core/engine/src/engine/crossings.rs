@@ -24,11 +24,24 @@ impl Engine {
                     .retain(|&(waiting, worker, _)| (waiting, worker) != (track, from));
                 if let Some(&key) = self.track_keys.get(&track) {
                     self.tracks[key].mirrors.retain(|&worker| worker != from);
+                    self.tracks[key].wishes.forget_elsewhere(from);
                 }
             }
             Crossing::RequestKeyframe { track, layer } => {
                 if let Some(&key) = self.track_keys.get(&track) {
                     self.want_keyframe(now, key, layer);
+                }
+            }
+            Crossing::LayersWanted { track, highest } => {
+                if let Some(&key) = self.track_keys.get(&track) {
+                    self.on_wishes_elsewhere(now, key, from, highest);
+                }
+            }
+            Crossing::About { track, about } => {
+                if let Some(key) = self.mirror_key(track, from) {
+                    // It comes first after an attach: what was said before that has not been heard.
+                    self.tracks[key].wishes.say_again();
+                    self.set_about(now, key, about);
                 }
             }
             Crossing::Formats { track, formats } => {
@@ -148,6 +161,8 @@ impl Engine {
                 formats: Arc::new(track.formats()),
             },
         ));
+        let about = Arc::clone(&track.about);
+        self.crossings.push_back((worker, Crossing::About { track: id, about }));
         for (index, layer) in track.layers.iter().enumerate() {
             let index = index as u8;
             if layer.active {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use wire::rtcp::{ccfb, remb, twcc};
 
 use super::Engine;
-use crate::allocate::{self, Candidate, Decision, Layer, LayerId, Request, Scratch, Source};
+use crate::allocate::{self, Candidate, Decision, Layer, LayerId, Request, Scratch};
 use crate::bandwidth::Demand;
 use crate::command::MediaKind;
 use crate::downlink::Downlink;
@@ -16,6 +16,9 @@ use crate::publish::track::LayerRate;
 const DECIDE: u64 = 200_000;
 /// Bytes that headers, SRTP, UDP and IP add to media, as a share of it.
 const HEADERS: f32 = 0.06;
+
+/// Speakers that are told apart: one more than have a weight of their own, as one may be the subscriber.
+const RANKS: u8 = 4;
 
 /// Memory for decisions, used again with each.
 #[derive(Default)]
@@ -99,11 +102,12 @@ impl Engine {
             }
             let first = work.layers.len();
             work.layers.extend(track.layer_rates(at).iter().map(layer));
-            allocate::complete(&mut work.layers[first..], Source::Camera);
+            allocate::complete(&mut work.layers[first..], track.about.description.source);
             let layers = first as u32..work.layers.len() as u32;
-            work.candidates.push(subscriber.state.candidate(layers));
+            work.candidates.push(subscriber.state.candidate(layers, track));
             work.keys.push(key);
         }
+        close_ranks(&mut work.candidates);
         let Some(downlink) = self.peers[key].downlink.as_deref_mut() else {
             self.allocator = work;
             return;
@@ -152,6 +156,21 @@ impl Allocator {
         self.candidates.clear();
         self.keys.clear();
         self.decisions.clear();
+    }
+}
+
+/// A speaker who is not seen (one's own self, or who has no camera on) leaves the place to the next.
+fn close_ranks(candidates: &mut [Candidate]) {
+    let mut next = 0;
+    for rank in 0..RANKS {
+        let mut seen = 0;
+        for candidate in candidates
+            .iter_mut()
+            .filter(|candidate| candidate.speaker_rank == Some(rank))
+        {
+            (candidate.speaker_rank, seen) = (Some(next), 1);
+        }
+        next += seen;
     }
 }
 

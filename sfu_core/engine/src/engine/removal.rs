@@ -72,6 +72,7 @@ impl Engine {
             return;
         };
         track.subscribers.retain(|&subscriber| subscriber != key);
+        track.wishes.forget();
         if let Origin::Worker(home) = track.origin
             && track.subscribers.is_empty()
         {

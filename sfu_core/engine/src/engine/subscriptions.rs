@@ -77,6 +77,7 @@ impl Engine {
         if let Some(ssrc) = subscribe.rtx_ssrc {
             peer.by_ssrc.insert(ssrc.0, key);
         }
+        self.on_wishes(now, key);
         self.steer(now, key);
         Ok(())
     }
@@ -87,19 +88,18 @@ impl Engine {
         subscription: SubscriptionId,
         wanted: Wanted,
     ) -> Result<(), CommandError> {
-        let key = self
-            .subscription_keys
-            .get(&subscription)
-            .copied()
-            .ok_or(CommandError::UnknownSubscription)?;
+        let key = self.subscription_key(subscription)?;
         let subscriber = &mut self.subscribers[key];
         subscriber.state.set_wanted(wanted, &self.tracks[subscriber.track]);
+        self.decide_soon(now, key);
+        self.on_wishes(now, key);
         self.steer(now, key);
         Ok(())
     }
 
     /// A layer of the track began or ceased to flow, or its layers are others.
     pub(super) fn on_layer_activity(&mut self, now: Instant, track: usize) {
+        self.tracks[track].wishes.forget();
         for index in 0..self.tracks[track].subscribers.len() {
             let source = &self.tracks[track];
             let key = source.subscribers[index];
@@ -261,6 +261,12 @@ impl Engine {
             self.events.push_back(Event::LayerForwarded {
                 subscription: subscriber.id,
                 layer,
+            });
+        }
+        if let Some(paused) = subscriber.state.poll_paused() {
+            self.events.push_back(Event::StreamPaused {
+                subscription: subscriber.id,
+                paused,
             });
         }
         let Some(layer) = subscriber.state.keyframe_wanted() else {

@@ -128,11 +128,12 @@ impl Engine {
             let mut changed = false;
             for layer in &mut track.layers {
                 layer.ring.expire(at.saturating_sub(keep));
-                changed |= layer.spatial.check(at, timeout);
+                changed |= layer.spatial.check(at, timeout) | std::mem::take(&mut layer.resized);
             }
             if changed {
                 self.on_layer_activity(now, key);
             }
+            self.tend_wishes(now, key);
             if home {
                 self.check_layers(now, key, at);
             } else {

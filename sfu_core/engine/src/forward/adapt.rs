@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::egress::{Body, Egress, Head};
-use super::{Subscription, kept_packet};
-use crate::allocate::{Candidate, Decision, Hysteresis, Layer, LayerId, Reason, Source, Target};
-use crate::command::{MediaKind, Wanted};
+use super::{Subscription, kept_packet, layers};
+use crate::allocate::{Candidate, Decision, Hysteresis, Layer, LayerId, Reason, Target};
+use crate::command::{MediaKind, View, Wanted};
 use crate::downlink::UDP_IP;
 use crate::packet::Packet;
 use crate::publish::track::Track;
@@ -15,6 +15,9 @@ use crate::publish::track::Track;
 pub(super) struct Allocation {
     /// As the client asked.
     pub(super) asked: Wanted,
+    pub(super) view: View,
+    /// The lowest layer that covers the view.
+    covering: u8,
     /// What the path allows; nothing is held back until something is decided.
     limit: Wanted,
     current: Option<LayerId>,
@@ -41,6 +44,8 @@ impl Allocation {
     pub(super) fn new(asked: Wanted) -> Self {
         Self {
             asked,
+            view: View::default(),
+            covering: u8::MAX,
             limit: UNLIMITED,
             current: None,
             hysteresis: Hysteresis::default(),
@@ -49,29 +54,69 @@ impl Allocation {
 
     /// What is asked for, as far as it is allowed.
     pub(super) fn wanted(&self) -> Wanted {
-        let (asked, limit) = (self.asked, self.limit);
+        let (asked, limit) = (self.within_view(), self.limit);
         Wanted {
             paused: asked.paused || limit.paused,
             max_spatial: asked.max_spatial.min(limit.max_spatial),
             max_temporal: asked.max_temporal.min(limit.max_temporal),
         }
     }
+
+    /// What is asked for, without what the view does not show.
+    fn within_view(&self) -> Wanted {
+        let asked = self.asked;
+        Wanted {
+            max_spatial: asked.max_spatial.min(self.covering),
+            ..asked
+        }
+    }
+
+    /// To be called when the view or the track's sizes are others.
+    pub(super) fn measure(&mut self, track: &Track) {
+        self.covering = layers::covering(track.sizes(), self.view);
+    }
 }
 
 impl Subscription {
+    pub(crate) fn set_view(&mut self, view: View, track: &Track) {
+        self.allocation.view = view;
+        self.follow_wishes(track);
+    }
+
+    /// The highest layer that is of use to the subscriber, whatever its path carries. `None` when it wants nothing.
+    pub(crate) fn wants(&self) -> Option<LayerId> {
+        let wanted = self.allocation.within_view();
+        (!wanted.paused).then_some(LayerId {
+            spatial: wanted.max_spatial,
+            temporal: wanted.max_temporal,
+        })
+    }
+
+    /// Paused although the subscriber wants it.
+    fn is_held_back(&self) -> bool {
+        self.allocation.limit.paused && !self.allocation.asked.paused
+    }
+
+    /// Whether the path does not carry it, when that is told for the first time.
+    pub(crate) fn poll_paused(&mut self) -> Option<bool> {
+        let held_back = self.is_held_back();
+        (std::mem::replace(&mut self.told_paused, held_back) != held_back).then_some(held_back)
+    }
+
     /// For the allocator. `layers`: where those of its track are.
-    pub(crate) fn candidate(&self, layers: Range<u32>) -> Candidate {
+    pub(crate) fn candidate(&self, layers: Range<u32>, track: &Track) -> Candidate {
         let Allocation {
-            asked,
+            view,
             current,
             hysteresis,
             ..
         } = self.allocation;
+        let asked = self.allocation.within_view();
         Candidate {
-            source: Source::Camera,
-            priority: 0,
-            speaker_rank: None,
-            wanted: None,
+            source: track.about.description.source,
+            priority: view.priority,
+            speaker_rank: track.about.rank,
+            wanted: (view.width > 0 && view.height > 0).then_some((view.width, view.height)),
             max_spatial: asked.max_spatial,
             max_temporal: asked.max_temporal,
             paused: asked.paused,

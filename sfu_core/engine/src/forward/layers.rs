@@ -1,7 +1,7 @@
 //! Which layer a subscription should get.
 
 use super::filter::Limit;
-use crate::command::Wanted;
+use crate::command::{View, Wanted};
 use crate::publish::rates::MAX_SPATIAL;
 use crate::publish::track::Track;
 
@@ -23,6 +23,29 @@ pub(super) fn target(active: impl IntoIterator<Item = bool>, wanted: Wanted) -> 
         }
     }
     within.or(above)
+}
+
+/// Displays ask for odd sizes by rounding: a layer of this share of each side still covers them.
+const COVER: f32 = 0.95;
+
+/// The lowest layer that covers what is shown; the highest when none does, or when a size is not known. `sizes`: the lowest
+/// first. Portrait covers landscape.
+pub(super) fn covering(sizes: impl IntoIterator<Item = Option<(u16, u16)>>, view: View) -> u8 {
+    if view.width == 0 || view.height == 0 {
+        return u8::MAX;
+    }
+    let sides = |(width, height): (u16, u16)| (f32::from(width.max(height)), f32::from(width.min(height)));
+    let (long, short) = sides((view.width, view.height));
+    let mut sizes = (0u8..).zip(sizes).peekable();
+    while let Some((layer, size)) = sizes.next() {
+        let Some(size) = size else { break };
+        let (width, height) = sides(size);
+        // The highest of them is the best there is, also when higher ones become known.
+        if width >= long * COVER && height >= short * COVER && sizes.peek().is_some() {
+            return layer;
+        }
+    }
+    u8::MAX
 }
 
 /// What is wanted within the stream of a layer: what is wanted of spatial layers chooses between streams where there are
@@ -78,6 +101,37 @@ mod tests {
                 target(active.iter().copied(), wanted),
                 expected,
                 "{active:?} {max_spatial} {paused}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_view_picks_the_lowest_layer_that_covers_it() {
+        let hd = [Some((320, 180)), Some((640, 360)), Some((1280, 720))];
+        let cases: [(&[Option<(u16, u16)>], (u16, u16), u8); 12] = [
+            (&hd, (0, 0), 255),
+            (&hd, (160, 90), 0),
+            (&hd, (320, 180), 0),
+            (&hd, (330, 186), 0),
+            (&hd, (350, 197), 1),
+            (&hd, (180, 320), 0),
+            (&hd, (1280, 720), 255),
+            (&hd, (4_000, 3_000), 255),
+            (&[None, None], (10, 10), 255),
+            (&[Some((320, 180)), None], (10, 10), 0),
+            (&[None, Some((320, 180))], (10, 10), 255),
+            (&[], (10, 10), 255),
+        ];
+        for (sizes, (width, height), expected) in cases {
+            let view = View {
+                width,
+                height,
+                priority: 0,
+            };
+            assert_eq!(
+                covering(sizes.iter().copied(), view),
+                expected,
+                "{sizes:?} {width}x{height}"
             );
         }
     }

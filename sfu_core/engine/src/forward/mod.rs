@@ -86,6 +86,8 @@ pub struct Subscription {
     passed_by: Option<(Source, u64)>,
     /// Last layer told to the control plane.
     announced: Option<u8>,
+    /// The control plane was told that the path does not carry it.
+    told_paused: bool,
     sequence: Numbering,
     timestamps: Timestamps,
     pictures: Pictures,
@@ -134,6 +136,7 @@ impl Subscription {
             catch_up: None,
             passed_by: None,
             announced: None,
+            told_paused: false,
             sequence: Numbering::new(first),
             timestamps: Timestamps::new((seed >> 16) as u32),
             pictures: Pictures::new((seed >> 48) as u16),
@@ -170,7 +173,6 @@ impl Subscription {
 
     /// To be called when what is asked for or allowed has changed.
     fn follow_wishes(&mut self, track: &Track) {
-        self.wanted = self.allocation.wanted();
         self.update_target(track);
         if self.wanted.paused {
             self.source = None;
@@ -178,8 +180,10 @@ impl Subscription {
         }
     }
 
-    /// To be called when a layer of the track begins or ceases to flow.
+    /// To be called when a layer of the track begins or ceases to flow, or is of another size.
     pub fn update_target(&mut self, track: &Track) {
+        self.allocation.measure(track);
+        self.wanted = self.allocation.wanted();
         self.target = layers::target(track.layers.iter().map(|layer| layer.active), self.wanted);
         self.limit = layers::limit(track, self.wanted);
         self.filter.set_limit(self.limit);

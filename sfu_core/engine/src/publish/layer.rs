@@ -26,6 +26,8 @@ pub struct Layer {
     pub clock: Option<SourceClock>,
     /// Of the last keyframe that told it.
     pub resolution: Option<(u16, u16)>,
+    /// The resolution has changed since it was looked at last.
+    pub(crate) resized: bool,
     pub(crate) keyframes: KeyframeRequests,
     pub(crate) upstream: Upstream,
     pub(crate) packets: u64,
@@ -193,7 +195,9 @@ impl Layer {
         self.rates.add(packet);
         if packet.facts.keyframe {
             self.keyframes.on_keyframe();
-            self.resolution = packet.facts.resolution.or(self.resolution);
+            let before = self.resolution;
+            self.resolution = packet.facts.resolution.or(before);
+            self.resized |= self.resolution != before;
             self.spatial.on_keyframe(packet);
         }
         self.ring.insert(Arc::clone(packet));

@@ -9,14 +9,17 @@ use super::layer::Layer;
 use super::liveness::{Liveness, MAX_MEMBERS};
 use super::rates::{MAX_SPATIAL, MAX_TEMPORAL};
 use super::speaker::Speaker;
+use super::wishes::Wishes;
 use crate::command::{Codec, MediaKind, Publish, PublishedCodec, Sound};
-use crate::crossing::{Cname, Formats};
+use crate::crossing::{About, Cname, Formats};
 use crate::ids::{PayloadType, PeerId, TrackId, WorkerId};
 use crate::loudest::Voice;
 use crate::packet::Packet;
 
 /// Layers per track at most; browsers send three.
 const MAX_LAYERS: usize = MAX_MEMBERS;
+/// Sides of pictures that are believed, pixels.
+const MAX_SIDE: u16 = 16_384;
 
 /// Where a track comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,8 @@ pub struct Track {
     pub(crate) cname: Cname,
     /// Of its layers, at home.
     pub(crate) liveness: Liveness,
+    pub(crate) about: Arc<About>,
+    pub(crate) wishes: Wishes,
     pub(crate) muted: bool,
     pub(crate) started: bool,
     pub(crate) speaker: Speaker,
@@ -123,6 +128,8 @@ impl Track {
             subscribers: Vec::new(),
             cname: Cname::new(),
             liveness: Liveness::default(),
+            about: Arc::default(),
+            wishes: Wishes::default(),
             muted: false,
             started: false,
             speaker: Speaker::default(),
@@ -214,14 +221,16 @@ impl Track {
             let spatials = if self.is_single() { 0..top + 1 } else { top..top + 1 };
             for spatial in spatials {
                 let flows = top == 0 || !self.is_single() || layer.spatial.flows(spatial as u8);
+                let number = if self.is_single() { spatial } else { index };
                 let resolution = match spatial == top {
                     true => layer.spatial.size(spatial).or(layer.resolution),
                     false => layer.spatial.size(spatial),
-                };
+                }
+                .or(self.declared(number));
                 for temporal in 0..temporals.max(1) {
                     let rate = layer.rates.of(spatial, temporal, now);
                     rates.push(LayerRate {
-                        spatial: if self.is_single() { spatial } else { index } as u8,
+                        spatial: number as u8,
                         temporal: temporal as u8,
                         active: layer.active && flows,
                         bits_per_second: rate.bits_per_second as u64,
@@ -232,6 +241,27 @@ impl Track {
             }
         }
         rates
+    }
+
+    /// Width and height of each layer as far as they are known, the lowest first: by keyframes, or as the publisher says.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = Option<(u16, u16)>> {
+        let single = self.layers.first().filter(|_| self.is_single());
+        let spatials = single.map_or(0, |only| only.rates.extent().0.max(self.about.description.sizes.len()));
+        let count = if self.is_single() { spatials } else { self.layers.len() };
+        (0..count).map(move |number| {
+            let told = match single {
+                Some(only) if count == 1 => only.spatial.size(0).or(only.resolution),
+                Some(only) => only.spatial.size(number),
+                None => self.layers.get(number).and_then(|layer| layer.resolution),
+            };
+            told.or_else(|| self.declared(number))
+        })
+    }
+
+    fn declared(&self, layer: usize) -> Option<(u16, u16)> {
+        let &(width, height) = self.about.description.sizes.get(layer)?;
+        let sound = 1..=MAX_SIDE;
+        (sound.contains(&width) && sound.contains(&height)).then_some((width, height))
     }
 
     /// Published by a peer of this worker.

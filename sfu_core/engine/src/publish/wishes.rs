@@ -1,0 +1,119 @@
+//! What the subscribers of a video can use of it, here and on other workers.
+
+use crate::allocate::{Demand, LayerId, highest_wanted, join};
+use crate::ids::WorkerId;
+
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    /// The highest layer of use to a subscription of this worker.
+    here: Option<LayerId>,
+    /// Of those that mirror the track.
+    elsewhere: Vec<(WorkerId, Option<LayerId>)>,
+    /// Somebody wants less than before, or other layers are there: `here` is to be gathered anew.
+    stale: bool,
+    /// At home: what the publisher was told.
+    demand: Demand,
+    /// On a mirror: what its home was told.
+    told: Option<LayerId>,
+}
+
+impl Wishes {
+    /// Those of all subscriptions may be others.
+    pub(crate) fn forget(&mut self) {
+        self.stale = true;
+    }
+
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Those of all subscriptions of this worker.
+    pub(crate) fn gather(&mut self, wants: impl IntoIterator<Item = Option<LayerId>>) {
+        self.stale = false;
+        self.here = highest_wanted(wants);
+    }
+
+    /// One subscription wants this by now. True when it is more than anybody did: that is told at once, what is less can
+    /// wait until all are asked.
+    pub(crate) fn add(&mut self, wants: Option<LayerId>) -> bool {
+        let here = self.here.into_iter().chain(wants).reduce(join);
+        let more = here != self.here;
+        self.here = here;
+        self.stale |= wants != here;
+        more
+    }
+
+    /// What a mirror says.
+    pub(crate) fn set_elsewhere(&mut self, worker: WorkerId, wants: Option<LayerId>) {
+        match self.elsewhere.iter_mut().find(|(known, _)| *known == worker) {
+            Some((_, known)) => *known = wants,
+            None => self.elsewhere.push((worker, wants)),
+        }
+    }
+
+    /// The mirror is gone.
+    pub(crate) fn forget_elsewhere(&mut self, worker: WorkerId) {
+        self.elsewhere.retain(|&(known, _)| known != worker);
+    }
+
+    /// What a publisher is to be told, when it is something new. `now` in microseconds.
+    pub(crate) fn poll_publisher(&mut self, now: u64) -> Option<Option<LayerId>> {
+        let elsewhere = self.elsewhere.iter().map(|&(_, wants)| wants);
+        let wanted = highest_wanted(elsewhere.chain([self.here]));
+        let before = self.demand.needed();
+        self.demand = self.demand.after(now, wanted);
+        let needed = self.demand.needed();
+        (needed != before).then_some(needed)
+    }
+
+    /// The home may not have heard what it was told.
+    pub(crate) fn say_again(&mut self) {
+        self.told = None;
+    }
+
+    /// What the home is to be told, when it is something new. Less waits there.
+    pub(crate) fn poll_home(&mut self) -> Option<Option<LayerId>> {
+        (std::mem::replace(&mut self.told, self.here) != self.here).then_some(self.here)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000;
+
+    fn id(spatial: u8) -> Option<LayerId> {
+        Some(LayerId { spatial, temporal: 2 })
+    }
+
+    #[test]
+    fn more_is_told_at_once_and_less_when_all_were_asked() {
+        let mut wishes = Wishes::default();
+        assert!(wishes.add(id(1)));
+        assert!(!wishes.add(id(0)) && wishes.is_stale());
+        assert_eq!((wishes.poll_home(), wishes.poll_home()), (Some(id(1)), None));
+        wishes.gather([id(0), None]);
+        assert_eq!((wishes.poll_home(), wishes.poll_home()), (Some(id(0)), None));
+        wishes.gather([]);
+        assert_eq!(wishes.poll_home(), Some(None));
+    }
+
+    #[test]
+    fn workers_count_together_until_they_leave() {
+        let mut wishes = Wishes::default();
+        wishes.gather([id(0)]);
+        wishes.set_elsewhere(WorkerId(1), id(1));
+        wishes.set_elsewhere(WorkerId(2), id(2));
+        assert_eq!(wishes.poll_publisher(0), None);
+        assert_eq!(wishes.poll_publisher(5 * S), Some(id(2)));
+        wishes.set_elsewhere(WorkerId(2), None);
+        assert_eq!(wishes.poll_publisher(6 * S), None);
+        assert_eq!(wishes.poll_publisher(11 * S), Some(id(1)));
+        wishes.forget_elsewhere(WorkerId(1));
+        assert_eq!(
+            (wishes.poll_publisher(12 * S), wishes.poll_publisher(17 * S)),
+            (None, Some(id(0)))
+        );
+    }
+}
