@@ -7,6 +7,7 @@ mod chaos;
 #[path = "../transport/client.rs"]
 mod client;
 mod crossing;
+mod demand;
 mod downlink;
 mod hostile;
 mod layers;
@@ -14,6 +15,7 @@ mod lifecycle;
 mod listener;
 mod loss;
 mod media;
+mod meeting;
 mod path;
 mod reports;
 #[allow(dead_code, reason = "shared with the tests of the transport")]
