@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn the_view_picks_the_lowest_layer_that_covers_it() {
         let hd = [Some((320, 180)), Some((640, 360)), Some((1280, 720))];
-        let cases: [(&[Option<(u16, u16)>], (u16, u16), u8); 12] = [
+        type Size = (u16, u16);
+        let cases: [(&[Option<Size>], Size, u8); 12] = [
             (&hd, (0, 0), 255),
             (&hd, (160, 90), 0),
             (&hd, (320, 180), 0),

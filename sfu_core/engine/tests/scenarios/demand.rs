@@ -212,14 +212,14 @@ fn who_speaks_keeps_quality_and_others_pause_first() {
     assert!([0, 1, 3].iter().any(|&other| told[other][0] > 300), "{told:?}");
     let paused = |camera: usize| {
         let subscription = meeting.cameras[camera].subscription;
-        let states = meeting.world.events.iter().filter_map(|event| match event {
+        let mut states = meeting.world.events.iter().filter_map(|event| match event {
             Event::StreamPaused {
                 subscription: told,
                 paused,
             } if *told == subscription => Some(*paused),
             _ => None,
         });
-        states.last().unwrap_or(false)
+        states.next_back().unwrap_or(false)
     };
     for camera in 0..4 {
         assert_eq!(paused(camera), meeting.forwarded(camera).is_none(), "{camera} is told");

@@ -1,7 +1,7 @@
 // One participant of a call through the unmodified livekit-client. Tests call these functions and read what they return.
 const { Room, RoomEvent, Track, VideoPresets, VideoQuality, DataPacket_Kind } = LivekitClient;
 
-const state = { room: null, data: [], speakers: [], disconnected: null, started: 0, mediaAfterMs: {} };
+const state = { room: null, data: [], speakers: [], disconnected: null, started: 0, mediaAfterMs: {}, sizes: {} };
 
 async function firstFrame(track, identity) {
   while (state.mediaAfterMs[identity] === undefined) {
@@ -9,6 +9,11 @@ async function firstFrame(track, identity) {
     if (framesDecoded > 0) state.mediaAfterMs[identity] = performance.now() - state.started;
     else await new Promise((done) => setTimeout(done, 10));
   }
+}
+
+function fit(element) {
+  const size = state.sizes[element.dataset.owner];
+  if (size) Object.assign(element.style, { width: `${size.width}px`, height: `${size.height}px` });
 }
 
 async function inbound(track) {
@@ -29,6 +34,7 @@ const call = {
     room.on(RoomEvent.TrackSubscribed, (track, publication, participant) => {
       const element = track.attach();
       element.dataset.owner = participant.identity;
+      fit(element);
       document.body.append(element);
       if (track.kind === Track.Kind.Video) void firstFrame(track, participant.identity);
     });
@@ -113,6 +119,12 @@ const call = {
   setDimensions({ identity, width, height }) {
     const participant = state.room.remoteParticipants.get(identity);
     participant.getTrackPublication(Track.Source.Camera).setVideoDimensions({ width, height });
+  },
+
+  /** The size in which a participant's video is shown, from now on: with adaptiveStream the SDK asks for what it takes. */
+  resize({ identity, width, height }) {
+    state.sizes[identity] = { width, height };
+    document.querySelectorAll(`video[data-owner="${identity}"]`).forEach((element) => fit(element));
   },
 
   setSubscribed({ identity, source, subscribed }) {
