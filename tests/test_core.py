@@ -70,6 +70,11 @@ def test_bad_commands_are_named(sfu: Sfu) -> None:
         sfu.publish(peer, kind="audio", mid="0", codecs=[(200, None, "opus", 48_000, False, False)])
     with pytest.raises(ValueError, match="smell"):
         sfu.set_extensions(peer, {"smell": 1})
+    track = sfu.publish(peer, kind="video", mid="1", codecs=[(96, 97, "vp8", 90_000, True, True)])
+    with pytest.raises(ValueError, match="window"):
+        sfu.describe(track, source="window")
+    with pytest.raises(ValueError, match="8 layers"):
+        sfu.describe(track, source="camera", sizes=[(1, 1)] * 9)
     with pytest.raises(ValueError, match="16 bytes"):
         sfu.publish(peer, kind="audio", mid="m" * 17, codecs=OPUS)
 
@@ -82,9 +87,28 @@ def test_unknown_ids_are_refused_and_gone_ones_too(sfu: Sfu) -> None:
     track = sfu.publish(publisher, kind="audio", mid="0", codecs=OPUS)
     subscription = sfu.subscribe(subscriber, track, mid="0", ssrc=1, rtx_ssrc=None, payloads=[(111, 111, None)])
     sfu.set_wanted(subscription, paused=True, max_spatial=0, max_temporal=0)
+    sfu.set_view(subscription, width=640, height=360, priority=-6)
+    sfu.describe(track, source="screen", sizes=[(1_920, 1_080)])
+    sfu.set_speaker(track, 0)
     sfu.remove_peer(publisher)
     with pytest.raises(UnknownIdError):
         sfu.set_muted(track, True)
+
+
+async def test_what_nobody_takes_is_reported_after_a_while() -> None:
+    events: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
+    with Sfu(port=0, workers=2) as sfu:
+        sfu.listen(events.put_nowait)
+        publisher = add_peer(sfu)
+        track = sfu.publish(publisher, kind="video", mid="1", codecs=[(96, 97, "vp8", 90_000, True, True)])
+        assert await asyncio.wait_for(events.get(), 10) == ("layers_wanted", track, None)
+        # The second peer is on the other worker.
+        subscription = sfu.subscribe(
+            add_peer(sfu), track, mid="0", ssrc=1, rtx_ssrc=2, payloads=[(96, 96, 97, False)], max_temporal=1
+        )
+        assert await asyncio.wait_for(events.get(), 5) == ("layers_wanted", track, (255, 1))
+        sfu.unsubscribe(subscription)
+        assert await asyncio.wait_for(events.get(), 10) == ("layers_wanted", track, None)
 
 
 async def test_a_peer_that_never_connects_is_reported() -> None:

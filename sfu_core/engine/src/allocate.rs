@@ -147,8 +147,6 @@ pub struct Decision {
     pub bits_per_second: u64,
     /// To be handed back with the next request.
     pub hysteresis: Hysteresis,
-    /// The best layer of use to this subscriber, flowing or not: for [`highest_wanted`].
-    pub wants: Option<LayerId>,
 }
 
 impl Decision {

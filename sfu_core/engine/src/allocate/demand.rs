@@ -6,8 +6,8 @@ use super::LayerId;
 /// people scroll; shorter saves uplink sooner.
 const LINGER: u64 = 5_000_000;
 
-/// The layer up to which a publisher should send: the highest spatial and the highest temporal one that some
-/// [`Decision::wants`](super::Decision::wants). What lies below is needed, too: to fall back to. `None`: nobody wants any.
+/// The layer up to which a publisher should send: the highest spatial and the highest temporal one that somebody
+/// can use. What lies below is needed, too: to fall back to. `None`: nobody wants any.
 pub fn highest_wanted(wants: impl IntoIterator<Item = Option<LayerId>>) -> Option<LayerId> {
     wants.into_iter().flatten().reduce(join)
 }

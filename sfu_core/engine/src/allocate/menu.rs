@@ -34,7 +34,6 @@ pub(super) struct Menu {
     pub(super) bonus: f32,
     /// Bits per second of the best choice.
     pub(super) desired: u64,
-    wants: Option<LayerId>,
 }
 
 impl Menu {
@@ -51,9 +50,8 @@ impl Menu {
         let scale = Scale::new(candidate, best);
         if candidate.paused {
             choices.push(PAUSED);
-            return Self::only(start, None);
+            return Self::only(start);
         }
-        let wants = wanted(candidate, layers, &scale);
         let within = |layer: &&Layer| {
             layer.active && layer.id.spatial <= candidate.max_spatial && layer.id.temporal <= candidate.max_temporal
         };
@@ -70,7 +68,7 @@ impl Menu {
                 None => {
                     choices.truncate(start);
                     choices.push(PAUSED);
-                    return Self::only(start, wants);
+                    return Self::only(start);
                 }
             }
         }
@@ -95,11 +93,10 @@ impl Menu {
             ceiling: (start + ceiling) as u32,
             bonus: worth.map_or(0.0, |_| STICKINESS * scale.weight),
             desired: useful.last().map_or(0, |best| best.cost),
-            wants,
         }
     }
 
-    fn only(start: usize, wants: Option<LayerId>) -> Self {
+    fn only(start: usize) -> Self {
         let start = start as u32;
         Self {
             start,
@@ -107,7 +104,6 @@ impl Menu {
             ceiling: start + 1,
             bonus: 0.0,
             desired: 0,
-            wants,
         }
     }
 
@@ -140,7 +136,6 @@ impl Menu {
             target,
             bits_per_second: choice.cost,
             hysteresis,
-            wants: self.wants,
         }
     }
 }
@@ -189,14 +184,4 @@ fn keep_useful(choices: &mut Vec<Choice>, start: usize) {
         }
     }
     choices.truncate(kept);
-}
-
-/// The cheapest of the layers that are best for this subscriber, whether it flows or not.
-fn wanted(candidate: &Candidate, layers: &[Layer], scale: &Scale) -> Option<LayerId> {
-    let within = layers
-        .iter()
-        .filter(|layer| layer.id.spatial <= candidate.max_spatial && layer.id.temporal <= candidate.max_temporal);
-    let best = within.max_by(|a, b| scale.value(a).total_cmp(&scale.value(b)).then(b.id.cmp(&a.id)));
-    let lowest = || layers.iter().min_by_key(|layer| layer.id);
-    best.or_else(lowest).map(|layer| layer.id)
 }

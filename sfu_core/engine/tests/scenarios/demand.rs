@@ -210,6 +210,10 @@ fn who_speaks_keeps_quality_and_others_pause_first() {
     let told = meeting.told(30.0, 45.0);
     assert!(told[2][0] < 40, "{told:?}");
     assert!([0, 1, 3].iter().any(|&other| told[other][0] > 300), "{told:?}");
+    for camera in 0..4 {
+        // Else nobody could find out when they fit again.
+        assert_eq!(meeting.sends(camera), [true; 3], "wishes know no bandwidth");
+    }
     let paused = |camera: usize| {
         let subscription = meeting.cameras[camera].subscription;
         let mut states = meeting.world.events.iter().filter_map(|event| match event {

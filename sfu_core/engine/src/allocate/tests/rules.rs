@@ -240,17 +240,3 @@ fn further_steps_lie_on_top_of_the_first() {
         .count();
     assert_eq!((rising, summary.steps.len()), (1, 3));
 }
-
-#[test]
-fn wishes_ignore_what_flows_and_what_fits() {
-    let mut track = simulcast();
-    track[3..].iter_mut().for_each(|layer| layer.active = false);
-    let mut subscriber = Subscriber::new(&[track.as_slice(); 4]);
-    subscriber.candidates[1].wanted = Some((640, 360));
-    subscriber.candidates[2].max_spatial = 0;
-    subscriber.candidates[3].paused = true;
-    subscriber.ask(0, 0);
-    let wants: Vec<_> = subscriber.decisions.iter().map(|decision| decision.wants).collect();
-    assert_eq!(wants, [l(2, 2), l(1, 2), l(0, 2), None]);
-    assert_eq!(highest_wanted(wants), l(2, 2));
-}
