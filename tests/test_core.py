@@ -104,7 +104,7 @@ async def test_what_nobody_takes_is_reported_after_a_while() -> None:
         assert await asyncio.wait_for(events.get(), 10) == ("layers_wanted", track, None)
         # The second peer is on the other worker.
         subscription = sfu.subscribe(
-            add_peer(sfu), track, mid="0", ssrc=1, rtx_ssrc=2, payloads=[(96, 96, 97, False)], max_temporal=1
+            add_peer(sfu), track, mid="0", ssrc=1, rtx_ssrc=2, payloads=[(96, 96, 97)], max_temporal=1
         )
         assert await asyncio.wait_for(events.get(), 5) == ("layers_wanted", track, (255, 1))
         sfu.unsubscribe(subscription)
