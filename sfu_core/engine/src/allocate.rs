@@ -44,6 +44,10 @@ const DRAINS: f64 = 0.85;
 const CHANGED: f64 = 0.5;
 /// Steps up that are told as aims of probes.
 const STEPS: usize = 3;
+/// Encoders vary: what is held may rise above a budget that stays by this share for so long, microseconds, before something must
+/// fall. More lets queues grow, less gives up layers for a moment's motion.
+const EXCESS: f64 = 0.1;
+const EXCESS_LASTS: u64 = 1_000_000;
 /// More than any path carries; keeps sums far from overflow, whatever is measured.
 const MAX_RATE: u64 = 1 << 40;
 
@@ -171,7 +175,7 @@ pub struct Summary {
     pub desired: u64,
     /// Total utility; compares decisions over the same candidates.
     pub utility: f64,
-    /// Even the least does not fit.
+    /// It exceeds the budget: even the least does not fit, or what is held is kept for a moment.
     pub over_budget: bool,
     /// To be handed back with the next request.
     pub standing: Standing,
@@ -200,7 +204,7 @@ pub fn allocate(request: &Request<'_>, scratch: &mut Scratch, decisions: &mut Ve
     let last_failed = request.standing.total.last_failed();
     let has_recovered = last_failed.is_some_and(|failed| spared(budget, CHANGED) >= failed);
     scratch.read_menus(request, has_recovered);
-    let (budget, standing) = scratch.choose(request, budget, draining, has_recovered);
+    let standing = scratch.choose(request, budget, draining, has_recovered);
     decisions.clear();
     let mut summary = Summary {
         standing,
@@ -251,6 +255,22 @@ fn spared(budget: u64, margin: f64) -> u64 {
     (budget as f64 / (1.0 + margin)) as u64
 }
 
+/// What may be used while nobody rises: `available`, or all of `held` for a while. And since when that is so because layers
+/// take more than they did.
+fn tolerated(request: &Request<'_>, held: u64, available: u64, draining: Option<u64>) -> (u64, Option<u64>) {
+    if draining.is_some_and(|draining| held <= draining) {
+        return (available.max(held), None);
+    }
+    let former = request.standing;
+    let has_stayed = former.budget > 0 && available >= former.budget - former.budget / 50;
+    if held <= available || held as f64 > available as f64 * (1.0 + EXCESS) || !has_stayed {
+        return (available, None);
+    }
+    let since = former.over_since.unwrap_or(request.now).min(request.now);
+    let is_brief = request.now - since < EXCESS_LASTS;
+    (if is_brief { held } else { available }, Some(since))
+}
+
 impl Scratch {
     fn read_menus(&mut self, request: &Request<'_>, has_recovered: bool) {
         self.choices.clear();
@@ -265,22 +285,14 @@ impl Scratch {
     }
 
     /// Leaves the choice of each menu in `stay`. `draining`: what may be kept while a queue empties.
-    fn choose(
-        &mut self,
-        request: &Request<'_>,
-        budget: u64,
-        draining: Option<u64>,
-        has_recovered: bool,
-    ) -> (u64, Standing) {
+    fn choose(&mut self, request: &Request<'_>, budget: u64, draining: Option<u64>, has_recovered: bool) -> Standing {
         let now = request.now;
         // First nobody rises: what stays, and what must fall now.
         self.limits.clear();
         self.limits.extend(self.menus.iter().map(|menu| menu.held + 1));
         let held = self.cost(self.menus.iter().map(|menu| menu.held));
-        let budget = match draining {
-            Some(draining) if held <= draining => budget.max(held),
-            _ => budget,
-        };
+        let available = budget;
+        let (budget, over_since) = tolerated(request, held, available, draining);
         let staying = self
             .solver
             .solve(&self.choices, &self.menus, &self.limits, budget, &mut self.stay);
@@ -292,32 +304,33 @@ impl Scratch {
                 .all(|&choice| self.choices[choice as usize].layer.is_none());
             total = total.fell(now, Some(held), none_left);
         }
-        let settled = |total| {
-            let waiting_since = None;
-            (budget, Standing { waiting_since, total })
+        let standing = |waiting_since, total| Standing {
+            waiting_since,
+            over_since,
+            budget: available,
+            total,
         };
         self.limits.clear();
         self.limits.extend(self.menus.iter().map(|menu| menu.ceiling));
         let mut places = self.stay.iter().zip(&self.limits);
         if places.all(|(&chosen, &limit)| chosen + 1 == limit) {
-            return settled(total);
+            return standing(None, total);
         }
         let failed = total.failed(now).filter(|_| !has_recovered);
         let ceiling = failed.map_or(u64::MAX, |failed| spared(failed, SLIM_MARGIN));
         if self.rises(ceiling.min(spared(budget, MARGIN)), staying) {
             std::mem::swap(&mut self.stay, &mut self.rise);
-            return settled(total.rose(now));
+            return standing(None, total.rose(now));
         }
         if !self.rises(ceiling.min(spared(budget, SLIM_MARGIN)), staying) {
-            return settled(total);
+            return standing(None, total);
         }
         let since = request.standing.waiting_since.unwrap_or(now).min(now);
         if now - since < PATIENCE {
-            let waiting_since = Some(since);
-            return (budget, Standing { waiting_since, total });
+            return standing(Some(since), total);
         }
         std::mem::swap(&mut self.stay, &mut self.rise);
-        settled(total.rose(now))
+        standing(None, total.rose(now))
     }
 
     /// Whether something better than `staying` fits; it is then in `rise`.

@@ -19,6 +19,10 @@ pub type Hysteresis = Backoff<LayerId>;
 pub struct Standing {
     /// Since when a step up would fit with little to spare, microseconds.
     pub(super) waiting_since: Option<u64>,
+    /// Bits per second for video at the last decision.
+    pub(super) budget: u64,
+    /// Since when what is held has risen above the budget a little, microseconds.
+    pub(super) over_since: Option<u64>,
     /// Bits per second of all video that failed.
     pub(super) total: Backoff<u64>,
 }

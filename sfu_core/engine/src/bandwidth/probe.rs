@@ -22,11 +22,10 @@ const MARGIN: f64 = 1.15;
 /// Microseconds between probes that find nothing: the first, and the longest. Shorter finds capacity sooner and
 /// disturbs more.
 const SHORTEST_WAIT: u64 = 1_000_000;
-const LONGEST_WAIT: u64 = 4_000_000;
-/// A sender that does not use its target waits longer each time that a grant ended in congestion. More keeps layered senders
-/// who share a path from taking turns, less returns sooner to a path that has recovered.
-const FIRST_IDLE_WAIT: u64 = 3_000_000;
-const LONGEST_IDLE_WAIT: u64 = 4_000_000;
+const LONGEST_WAIT: u64 = 3_000_000;
+/// A sender that does not use its target waits so long after a grant ended in congestion, microseconds. More keeps layered
+/// senders who share a path from taking turns, less returns sooner to a path that has recovered.
+const IDLE_WAIT: u64 = 3_000_000;
 /// No probe so soon after congestion, microseconds; sooner where the capacity keeps changing.
 const CALM: u64 = 2_000_000;
 const CALM_VOLATILE: u64 = 600_000;
@@ -54,7 +53,6 @@ pub(super) struct Prober {
     known: f64,
     next_at: u64,
     wait: u64,
-    idle_wait: u64,
     idle_until: u64,
     /// The last cluster found the path full, and was sent again.
     is_repeated: bool,
@@ -117,7 +115,6 @@ impl Prober {
             known: 0.0,
             next_at: now,
             wait: SHORTEST_WAIT,
-            idle_wait: FIRST_IDLE_WAIT,
             idle_until: now,
             is_repeated: false,
         }
@@ -223,8 +220,7 @@ impl Prober {
 
     /// What the last probes granted led to congestion as soon as it was used.
     pub(super) fn on_revoked(&mut self, now: u64) {
-        self.idle_wait = (self.idle_wait * 2).min(LONGEST_IDLE_WAIT);
-        self.idle_until = now + self.idle_wait;
+        self.idle_until = now + IDLE_WAIT;
     }
 
     /// The path carried this rate before it fell silent.
@@ -375,10 +371,10 @@ mod tests {
         let probe = prober.poll(5_000_000, limited).unwrap();
         assert!((1e6..1.3e6).contains(&probe.bits_per_second));
         send(&mut prober, probe, 5_000_000, 600e3, |_| false);
-        // What was granted did harm: it waits longer each time.
+        // What was granted did harm: it waits.
         prober.on_revoked(6_000_000);
-        assert_eq!(prober.poll(9_000_000, limited), None);
-        assert!(prober.poll(11_000_000, limited).is_some());
+        assert_eq!(prober.poll(8_900_000, limited), None);
+        assert!(prober.poll(9_000_000, limited).is_some());
     }
 
     #[test]

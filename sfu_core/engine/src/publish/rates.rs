@@ -1,4 +1,4 @@
-//! Bit and frame rates of one stream by spatial and temporal layer, over the last second.
+//! Bit and frame rates of one stream by spatial and temporal layer, over the last two seconds.
 //!
 //! A keyframe counts as any other frame of its layer: it passes, and a layer is chosen by what it takes for longer.
 
@@ -6,7 +6,7 @@ use crate::packet::Packet;
 
 /// Microseconds per bucket; rates are over the full buckets.
 const BUCKET: u64 = 250_000;
-const BUCKETS: usize = 4;
+const BUCKETS: usize = 8;
 /// Layers told apart; higher ones count as the last.
 pub const MAX_SPATIAL: usize = 4;
 pub const MAX_TEMPORAL: usize = 4;
@@ -183,7 +183,7 @@ mod tests {
             }
         }
         assert_eq!(known, Some(10_500));
-        assert_eq!(rates.bits_per_second(13_500 * MS), 5e5);
+        assert_eq!(rates.bits_per_second(13_500 * MS), 7.5e5);
         assert_eq!(rates.bits_per_second(60_000 * MS), 0.0);
         for ms in 70_000..70_600 {
             add(&mut rates, ms, (0, 0), 250, false);
@@ -207,7 +207,7 @@ mod tests {
         let rate = rates.of(0, 0, 13_000 * MS);
         assert!((rate.bits_per_second - 1e5).abs() < 1.0, "{rate:?}");
         assert_eq!(rate.frames_per_second, 10.0);
-        assert_eq!(rates.bits_per_second(13_000 * MS), 1.7e5);
+        assert_eq!(rates.bits_per_second(13_000 * MS), 1.35e5);
     }
 
     /// Two spatial layers of three temporal ones; the lower spatial layer is needed by the higher, or only for itself.

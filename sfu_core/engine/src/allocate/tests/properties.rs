@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_budget_is_never_exceeded() {
+fn the_budget_is_not_exceeded_beyond_what_is_tolerated() {
     let mut random = Random(10);
     for _ in 0..300 {
         let count = 1 + random.below(20) as usize;
@@ -14,7 +14,9 @@ fn the_budget_is_never_exceeded() {
         for tick in 0..10 {
             let budget = random.below(desired * 12 / 10 + 1);
             let summary = subscriber.decide(tick * 1_000_000, budget);
-            assert!(summary.total <= budget.max(subscriber.audio) + 1 && !summary.over_budget);
+            let tolerated = if summary.over_budget { 1.0 + EXCESS } else { 1.0 };
+            let most = budget.max(subscriber.audio) as f64 * tolerated;
+            assert!(summary.total as f64 <= most + 1.0, "{summary:?} {budget}");
             let sum: u64 = subscriber
                 .decisions
                 .iter()

@@ -30,6 +30,53 @@ fn down_at_once_and_up_with_a_margin_or_with_patience() {
     assert_eq!(subscriber.switches, 4);
 }
 
+/// What was held may take more for a second, and is given up at once when the path carries less.
+#[test]
+fn a_layer_that_takes_more_for_a_moment_is_kept() {
+    let takes = |subscriber: &mut Subscriber, share: f64| {
+        for (layer, usual) in subscriber.layers.iter_mut().zip(simulcast()) {
+            layer.bits_per_second = (usual.bits_per_second as f64 * share) as u64;
+        }
+    };
+    let best = [Some(id(2, 2))];
+    let mut subscriber = settled(1, 2_400_000);
+    takes(&mut subscriber, 1.25);
+    subscriber.decide(20 * S, 2_400_000);
+    assert_eq!(subscriber.targets(), best);
+    takes(&mut subscriber, 1.0);
+    subscriber.decide(20 * S + 500_000, 2_400_000);
+    takes(&mut subscriber, 1.25);
+    subscriber.decide(21 * S + 100_000, 2_400_000);
+    assert_eq!(subscriber.targets(), best, "the time begins anew");
+    subscriber.decide(22 * S + 50_000, 2_400_000);
+    assert_eq!(subscriber.targets(), best);
+    subscriber.decide(22 * S + 150_000, 2_400_000);
+    assert_ne!(subscriber.targets(), best, "it lasts");
+    let mut subscriber = settled(1, 2_400_000);
+    takes(&mut subscriber, 1.25);
+    subscriber.decide(20 * S, 2_300_000);
+    assert_ne!(subscriber.targets(), best, "the path gave way as well");
+}
+
+/// A queue empties: what fits well into what comes after that stays, and the last picture anyhow.
+#[test]
+fn a_queue_that_empties_takes_no_layers() {
+    let mut subscriber = settled(1, 1_300_000);
+    let before = subscriber.targets();
+    subscriber.resume = Some(1_500_000);
+    subscriber.decide(20 * S, 500_000);
+    assert_eq!(subscriber.targets(), before);
+    subscriber.resume = Some(900_000);
+    subscriber.decide(20 * S, 500_000);
+    assert_ne!(subscriber.targets(), before);
+    subscriber.resume = Some(100_000);
+    subscriber.decide(21 * S, 10_000);
+    assert_eq!(subscriber.targets(), [Some(id(0, 0))]);
+    subscriber.resume = None;
+    subscriber.decide(22 * S, 10_000);
+    assert_eq!(subscriber.targets(), [None]);
+}
+
 #[test]
 fn patience_begins_anew_when_the_budget_dips() {
     let mut subscriber = settled(1, 1_400_000);
