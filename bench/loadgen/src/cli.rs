@@ -32,6 +32,8 @@ pub(super) enum Command {
     Joins(Joins),
     /// The server's memory per subscription
     Memory(Memory),
+    /// A live camera in three layers and a microphone, for receivers that are browsers
+    Publish(Publish),
     /// One of the standard scenarios, with recorded media where they are there
     Scenario(Scenario),
 }
@@ -96,6 +98,9 @@ pub(super) struct Common {
     /// Share of video packets, retransmissions among them, that receivers treat as lost: 0 to 1
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
     pub(super) receive_loss: f64,
+    /// Share of packets, retransmissions among them, that publishers lose on their way: 0 to 1
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    pub(super) send_loss: f64,
     /// What `make recordings` made
     #[arg(long, default_value = "target/load", value_name = "FOLDER")]
     pub(super) recordings: PathBuf,
@@ -164,6 +169,18 @@ pub(super) struct Memory {
     /// Publishers at each point
     #[arg(long, value_delimiter = ',', default_value = "2,8,14,20")]
     pub(super) publishers: Vec<u32>,
+}
+
+#[derive(Args, Clone)]
+pub(super) struct Publish {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Tells publishers of one room apart: `publisher-INDEX`
+    #[arg(long, default_value_t = 0)]
+    pub(super) index: u32,
+    /// How long; without it, until standard input ends
+    #[arg(long, value_parser = positive)]
+    pub(super) seconds: Option<f64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -11,12 +11,12 @@ use pysfu_load::plan::Codec;
 use pysfu_load::scenario::call::{Shape, Tracks};
 use pysfu_load::scenario::fanout::{self, Traffic};
 use pysfu_load::scenario::standard::{self, Choices, Standard};
-use pysfu_load::scenario::{ScenarioError, joins, memory};
+use pysfu_load::scenario::{ScenarioError, joins, memory, publish};
 use pysfu_load::server::Watched;
 use pysfu_load::signaling::Server;
 use serde_json::Value;
 
-use cli::{Cli, Command, Common, Fanout, Joins, Memory, Scenario};
+use cli::{Cli, Command, Common, Fanout, Joins, Memory, Publish, Scenario};
 
 /// How long taking leave of a server may take.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -58,6 +58,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Fanout(fanout) => Ok::<_, Failure>((fanout.common.json.clone(), run_fanout(fanout).await?)),
             Command::Joins(joins) => Ok((joins.common.json.clone(), run_joins(joins).await?)),
             Command::Memory(memory) => Ok((memory.common.json.clone(), run_memory(memory).await?)),
+            Command::Publish(publish) => Ok((publish.common.json.clone(), run_publish(publish).await?)),
             Command::Scenario(scenario) => Ok((scenario.common.json.clone(), run_scenario(scenario).await?)),
         }
     });
@@ -79,7 +80,7 @@ impl Common {
             .map_err(|error| Failure::Scenario(ScenarioError::Signaling(error)))
     }
 
-    fn media(&self, recordings: Option<Recordings>) -> Result<MediaHandle, Failure> {
+    fn media(&self, recordings: Vec<Recordings>) -> Result<MediaHandle, Failure> {
         let options = MediaOptions {
             address: self.address,
             sample_every: self.sample,
@@ -88,6 +89,7 @@ impl Common {
             receive_buffer: self.receive_buffer,
             kernel_timestamps: self.kernel_timestamps,
             cpu: self.cpu,
+            send_loss: self.send_loss,
             recordings,
             ..MediaOptions::default()
         };
@@ -171,7 +173,7 @@ async fn run_fanout(options: Fanout) -> Result<Value, Failure> {
         watched: common.watched()?,
         switch_every: None,
     };
-    let media = common.media(recordings)?;
+    let media = common.media(recordings.into_iter().collect())?;
     let report = fanout::run(&common.server()?, &common.server, media, plan).await?;
     Ok(serde_json::to_value(report)?)
 }
@@ -186,7 +188,7 @@ async fn run_joins(options: Joins) -> Result<Value, Failure> {
         stay: options.stay.map(Duration::from_secs_f64),
         watched: common.watched()?,
     };
-    let report = joins::run(&common.server()?, &common.server, common.media(None)?, plan).await?;
+    let report = joins::run(&common.server()?, &common.server, common.media(Vec::new())?, plan).await?;
     Ok(serde_json::to_value(report)?)
 }
 
@@ -204,8 +206,24 @@ async fn run_memory(options: Memory) -> Result<Value, Failure> {
         publishers: options.publishers,
         watched,
     };
-    let report = memory::run(&common.server()?, &common.server, common.media(None)?, plan).await?;
+    let report = memory::run(&common.server()?, &common.server, common.media(Vec::new())?, plan).await?;
     Ok(serde_json::to_value(report)?)
+}
+
+async fn run_publish(options: Publish) -> Result<Value, Failure> {
+    let common = &options.common;
+    let recordings = vec![
+        common.recordings(Codec::Vp8, true),
+        common.recordings(Codec::Opus, false),
+    ];
+    let plan = publish::Plan {
+        room: common.room.clone(),
+        index: options.index,
+        time: options.seconds.map(Duration::from_secs_f64),
+        cipher: common.cipher.profile(),
+    };
+    let counts = publish::run(&common.server()?, common.media(recordings)?, plan).await?;
+    Ok(serde_json::to_value(counts)?)
 }
 
 async fn run_scenario(options: Scenario) -> Result<Value, Failure> {
@@ -226,7 +244,7 @@ async fn run_scenario(options: Scenario) -> Result<Value, Failure> {
         time: options.seconds.map(Duration::from_secs_f64),
         watched: common.watched()?,
     };
-    let media = common.media(recorded.then_some(recordings))?;
+    let media = common.media(recorded.then_some(recordings).into_iter().collect())?;
     let server = common.server()?;
     Ok(match standard::plan(letter, choices) {
         Standard::Fanout(plan) => serde_json::to_value(fanout::run(&server, &common.server, media, plan).await?)?,

@@ -24,8 +24,8 @@ use tokio::sync::oneshot;
 use crate::plan::{Codec, ConnectionId, ConnectionPlan, Kind, Local, Remote};
 use connection::Milestone;
 use driver::{Driver, Request};
-use recording::Recording;
 pub use recording::RecordingError;
+use recording::{Recording, Replayed};
 use socket::Waker;
 
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct MediaOptions {
     pub feedback_interval: Duration,
     /// Share of received video packets that a receiver treats as lost, retransmissions among them.
     pub receive_loss: f64,
+    /// Share of packets that a sender loses on their way, retransmissions among them.
+    pub send_loss: f64,
     /// UDP_GRO on receiving sockets. Off in headline figures.
     pub receive_gro: bool,
     /// Latency from the kernel's receive timestamps (SO_TIMESTAMPNS) in place of the time of the read.
@@ -47,8 +49,8 @@ pub struct MediaOptions {
     pub cpu: Option<usize>,
     /// Asked of the kernel for each socket, bytes: what a stalled read leaves waiting must fit.
     pub receive_buffer: u32,
-    /// What [`Source::Recorded`] replays.
-    pub recordings: Option<Recordings>,
+    /// What [`Source::Recorded`] and [`Source::Live`] replay: of each kind of media, those of one codec.
+    pub recordings: Vec<Recordings>,
 }
 
 /// Files of `python -m bench.record`: those of one codec.
@@ -67,11 +69,12 @@ impl Default for MediaOptions {
             sample_every: 101,
             feedback_interval: Duration::from_millis(100),
             receive_loss: 0.0,
+            send_loss: 0.0,
             receive_gro: false,
             kernel_timestamps: false,
             cpu: None,
             receive_buffer: 4 * 1024 * 1024,
-            recordings: None,
+            recordings: Vec::new(),
         }
     }
 }
@@ -95,6 +98,9 @@ pub enum Source {
     Recorded {
         speed: f64,
     },
+    /// Recorded frames as if they were encoded now: all layers send the same frame at the same time, and a keyframe when one
+    /// is asked for. Frame `n` of the recording is due `n` intervals, and any multiple of its length, after 1970.
+    Live,
 }
 
 /// Where a connection is, for the scenarios.
@@ -183,10 +189,13 @@ pub struct MediaHandle {
 
 impl MediaHandle {
     pub fn start(options: MediaOptions) -> Result<Self, MediaError> {
-        let recordings = match &options.recordings {
-            Some(recordings) => recordings.read()?,
-            None => Vec::new(),
-        };
+        let mut recordings = Replayed::default();
+        for files in &options.recordings {
+            match files.codec.kind() {
+                Kind::Audio => recordings.audio = files.read()?,
+                Kind::Video => recordings.video = files.read()?,
+            }
+        }
         let (requests, receiver) = channel();
         let waker = Arc::new(Waker::new()?);
         let driver = Driver::new(options, receiver, Arc::clone(&waker), recordings)?;

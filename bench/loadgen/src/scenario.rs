@@ -4,6 +4,7 @@ pub mod call;
 pub mod fanout;
 pub mod joins;
 pub mod memory;
+pub mod publish;
 pub mod standard;
 
 use std::time::Duration;

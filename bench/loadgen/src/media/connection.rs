@@ -50,6 +50,11 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Whether the next packet that is sent gets lost.
+    fn loses(&mut self) -> bool {
+        self.options.send_loss > 0.0 && self.chance() < self.options.send_loss
+    }
+
     /// 0 to 1.
     fn chance(&mut self) -> f64 {
         *self.random ^= *self.random << 13;
@@ -544,13 +549,16 @@ impl Connection {
                 wall,
                 send_time: wire::ext::AbsSendTime::from_micros(wall / 1_000).bytes(),
             };
+            let lost = turn.loses();
             let out = turn.outgoing.room()?;
             let (header, len, seq) = layer.write(out, &frame, packet, recording, &outline)?;
             let len = match &mut self.sender {
                 Some(sender) => sender.protect_rtp(out, header, len, seq).ok()?,
                 None => len,
             };
-            turn.outgoing.commit(len);
+            if !lost {
+                turn.outgoing.commit(len);
+            }
             self.transport_sequence = self.transport_sequence.wrapping_add(1);
             turn.totals.on_published(kind, len, late);
         }
@@ -571,6 +579,7 @@ impl Connection {
             wall: turn.wall,
             send_time: wire::ext::AbsSendTime::from_micros(turn.wall / 1_000).bytes(),
         };
+        let lost = turn.loses();
         let Some(out) = turn.outgoing.room() else { return };
         let Some((header, len, number)) = layer.again(out, seq, &outline) else {
             return;
@@ -580,7 +589,9 @@ impl Connection {
             None => Some(len),
         };
         if let Some(len) = len {
-            turn.outgoing.commit(len);
+            if !lost {
+                turn.outgoing.commit(len);
+            }
             self.transport_sequence = self.transport_sequence.wrapping_add(1);
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Milestone, Turn};
 use super::dtls::Identity;
-use super::recording::Recording;
+use super::recording::Replayed;
 use super::socket::{self, BATCH, Outgoing, Poller, Receiver, Waker};
 use super::totals::{Standing, Totals};
 use super::{Counts, MediaError, MediaOptions, Progress, Source, wall_clock};
@@ -54,9 +54,10 @@ pub(super) struct Driver {
     totals: Totals,
     /// Datagrams that sockets dropped that are closed by now.
     drops: u64,
-    /// By layer, lowest first.
-    recordings: Vec<Recording>,
+    recordings: Replayed,
     epoch: Instant,
+    /// The wall clock at `epoch`, ns since 1970.
+    zero: u64,
     /// By id; `None` once closed.
     connections: Vec<Option<Box<Connection>>>,
     /// Due times in ns of the thread's clock. An entry whose time is no longer that of its task is void.
@@ -71,7 +72,7 @@ impl Driver {
         options: MediaOptions,
         requests: Requests<Request>,
         waker: Arc<Waker>,
-        recordings: Vec<Recording>,
+        recordings: Replayed,
     ) -> Result<Self, MediaError> {
         let poller = Poller::new()?;
         poller.add(&*waker, WAKE)?;
@@ -87,6 +88,7 @@ impl Driver {
             drops: 0,
             recordings,
             epoch: Instant::now(),
+            zero: wall_clock(),
             connections: Vec::new(),
             timers: BinaryHeap::new(),
             audio: Source::Silence,
@@ -172,6 +174,7 @@ impl Driver {
         for (index, layer) in connection.layers.iter_mut().enumerate().skip(from) {
             self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             layer.due = self.epoch.elapsed().as_nanos() as u64 + (self.random >> 33) % 33_000_000;
+            layer.zero = self.zero;
             let task = Task::Frame {
                 connection: id,
                 layer: index as u32,
@@ -240,7 +243,10 @@ impl Driver {
                 Kind::Audio => self.audio.clone(),
                 Kind::Video => self.video.clone(),
             };
-            let recording = self.recordings.get(place);
+            let recording = match codec.kind() {
+                Kind::Audio => self.recordings.audio.get(place),
+                Kind::Video => self.recordings.video.get(place),
+            };
             let mut turn = Turn {
                 now: now / 1_000,
                 wall: wall_clock(),
@@ -366,7 +372,11 @@ impl Driver {
     }
 
     fn set_source(&mut self, kind: Kind, source: Source) {
-        if matches!(source, Source::Recorded { .. }) && self.recordings.is_empty() {
+        let recordings = match kind {
+            Kind::Audio => &self.recordings.audio,
+            Kind::Video => &self.recordings.video,
+        };
+        if matches!(source, Source::Recorded { .. } | Source::Live) && recordings.is_empty() {
             eprintln!("pysfu-load: recorded media are wanted but there are no recordings: nothing is sent");
         }
         match kind {

@@ -6,7 +6,7 @@
 //! The sender puts a stamp behind the last payload of each frame. Decoders of VP8 and H.264 have all macroblocks by then and
 //! do not look at it; in an Opus packet it is padding.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::stamp;
 use crate::plan::Codec;
@@ -26,6 +26,15 @@ pub(super) struct RecordedFrame {
 pub(super) struct Recording {
     pub(super) clock_rate: u32,
     pub(super) frames: Vec<RecordedFrame>,
+    /// The same frames as keyframes, if they were recorded too: `NAME-key.ivf` beside `NAME.ivf`.
+    pub(super) keyframes: Vec<RecordedFrame>,
+}
+
+/// Of each kind by layer, lowest first.
+#[derive(Debug, Default)]
+pub(super) struct Replayed {
+    pub(super) audio: Vec<Recording>,
+    pub(super) video: Vec<Recording>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +54,11 @@ impl Recording {
             Codec::Vp8 => "VP80",
             Codec::H264 => "H264",
         };
-        Self::parse(&file, codec, wanted).ok_or(RecordingError::Format(name, wanted))
+        let mut recording = Self::parse(&file, codec, wanted).ok_or(RecordingError::Format(name, wanted))?;
+        if let Some(beside) = keyframes_of(path).filter(|beside| beside.is_file()) {
+            recording.keyframes = Self::read(&beside, codec)?.frames;
+        }
+        Ok(recording)
     }
 
     fn parse(file: &[u8], codec: Codec, wanted: &str) -> Option<Self> {
@@ -75,7 +88,11 @@ impl Recording {
                 },
             });
         }
-        (!frames.is_empty()).then_some(Self { clock_rate, frames })
+        (!frames.is_empty()).then_some(Self {
+            clock_rate,
+            frames,
+            keyframes: Vec::new(),
+        })
     }
 
     /// Index of the next keyframe from a position on, round the end.
@@ -86,6 +103,12 @@ impl Recording {
             .unwrap_or(0)
             % count
     }
+}
+
+/// `vp8-0-key.ivf` of `vp8-0.ivf`.
+fn keyframes_of(path: &Path) -> Option<PathBuf> {
+    let stem = path.file_stem()?.to_str()?;
+    (!stem.ends_with("-key")).then(|| path.with_file_name(format!("{stem}-key.ivf")))
 }
 
 fn is_keyframe(codec: Codec, content: &[u8]) -> bool {

@@ -10,6 +10,8 @@ use crate::plan::{Codec, Extensions, Layer, SendFormat};
 
 /// Packets kept for retransmission: a power of two.
 const KEPT: usize = 512;
+/// Between keyframes that are asked for, ns: libwebrtc's encoders take no notice of more requests.
+const KEYFRAME_SPACING: u64 = 300_000_000;
 
 /// A packet that was sent, for retransmission.
 #[derive(Clone, Default)]
@@ -37,10 +39,15 @@ pub(super) struct LayerSender {
     until_keyframe: u64,
     /// Index of the next recorded frame.
     position: usize,
+    /// Number of the next live frame, counted since 1970, and that from which on the next keyframe may be.
+    live: u64,
+    live_keyframe: u64,
     packets: u32,
     octets: u32,
     /// When the next frame is due, ns of the thread's clock.
     pub(super) due: u64,
+    /// The wall clock at the beginning of the thread's, ns since 1970.
+    pub(super) zero: u64,
 }
 
 /// What one packet of a frame is.
@@ -58,6 +65,8 @@ pub(super) struct Frame {
     pub(super) packets: usize,
     keyframe: bool,
     recorded: Option<usize>,
+    /// Of the recorded frame, the encoding as a keyframe.
+    forced: bool,
     payload: usize,
 }
 
@@ -77,9 +86,12 @@ impl LayerSender {
             force_keyframe: true,
             until_keyframe: 0,
             position: 0,
+            live: 0,
+            live_keyframe: 0,
             packets: 0,
             octets: 0,
             due: 0,
+            zero: 0,
             layer,
         }
     }
@@ -135,6 +147,7 @@ impl LayerSender {
                     packets: packets_per_frame as usize,
                     keyframe,
                     recorded: None,
+                    forced: false,
                     payload: payload as usize,
                 };
                 Some((frame, (1e9 / frames_per_second) as u64))
@@ -153,11 +166,48 @@ impl LayerSender {
                     packets: frame.payloads.len(),
                     keyframe: frame.keyframe,
                     recorded: Some(index),
+                    forced: false,
                     payload: 0,
                 };
                 Some((frame, time as u64))
             }
+            Source::Live => self.begin_live(recording?),
         }
+    }
+
+    /// The frame that is due now. After one that could not be sent in time there is a keyframe, as nothing can be predicted from
+    /// what was never sent.
+    fn begin_live(&mut self, recording: &Recording) -> Option<(Frame, u64)> {
+        let count = recording.frames.len() as u64;
+        let ticks = recording.frames.first()?.ticks;
+        let interval = 1_000_000_000 * u64::from(ticks) / u64::from(recording.clock_rate);
+        let now = self.zero + self.due;
+        let number = ((now + interval / 2) / interval).max(self.live);
+        let index = (number % count) as usize;
+        let missed = number != self.live;
+        let forced = (self.force_keyframe || missed) && number >= self.live_keyframe;
+        let forced = forced && !recording.keyframes.is_empty();
+        let skipped = if self.live == 0 { 1 } else { number + 1 - self.live };
+        self.advance(ticks.wrapping_mul(skipped as u32));
+        self.live = number + 1;
+        if forced {
+            self.live_keyframe = number + KEYFRAME_SPACING / interval;
+        }
+        self.force_keyframe = (self.force_keyframe || missed) && !forced;
+        let frames = if forced {
+            &recording.keyframes
+        } else {
+            &recording.frames
+        };
+        let frame = frames.get(index)?;
+        let frame = Frame {
+            packets: frame.payloads.len(),
+            keyframe: frame.keyframe,
+            recorded: Some(index),
+            forced,
+            payload: 0,
+        };
+        Some((frame, ((number + 1) * interval).saturating_sub(now)))
     }
 
     fn advance(&mut self, ticks: u32) {
@@ -189,7 +239,13 @@ impl LayerSender {
         let mut payload = match frame.recorded {
             None => self.synthetic(out.get_mut(header..)?, frame, index)? - stamp::LEN,
             Some(position) => {
-                let payload = recording?.frames.get(position)?.payloads.get(index)?;
+                let recording = recording?;
+                let frames = if frame.forced {
+                    &recording.keyframes
+                } else {
+                    &recording.frames
+                };
+                let payload = frames.get(position)?.payloads.get(index)?;
                 let room = out.get_mut(header..)?;
                 room.get_mut(..payload.len())?.copy_from_slice(payload);
                 self.renumber(room);

@@ -102,7 +102,8 @@ impl Tracks {
     }
 }
 
-fn publication(index: u32, tracks: Tracks) -> Publication {
+/// The tracks of publication `index` of a room.
+pub fn publication(index: u32, tracks: Tracks) -> Publication {
     let base = 0x0100_0000 + index * 16;
     let layer = |place: u32, rid: Option<&str>, (width, height, bitrate)| Layer {
         rid: rid.map(str::to_owned),

@@ -52,7 +52,9 @@ impl Janus {
             let local = transports.open(plan(&join.publish)).await?;
             let body =
                 json!({"request": "joinandconfigure", "ptype": "publisher", "room": room, "display": join.identity});
-            let jsep = json!({"type": "offer", "sdp": offer(&local, Receiving::default())});
+            // Our layers are the lowest first; without a word Janus takes the first for the highest.
+            let sdp = offer(&local, Receiving::default());
+            let jsep = json!({"type": "offer", "sdp": sdp, "rid_order": "lmh"});
             let sdp = link.negotiate(handle, body, Some(jsep)).await?;
             timing.joined = begun.elapsed().as_secs_f64();
             transports.set_remote(local.id, Description::parse(&sdp)?.remote(&local)?);
