@@ -92,6 +92,11 @@ impl Encoder {
 
     /// The packets of the next picture, `packets` for each layer.
     pub(crate) fn picture(&mut self, key: bool, packets: u8) -> Vec<Made> {
+        self.picture_of(key, |_, _, _| packets)
+    }
+
+    /// The same with so many packets for each layer: of its spatial and temporal number, and whether it is a keyframe.
+    pub(crate) fn picture_of(&mut self, key: bool, mut packets: impl FnMut(u8, u8, bool) -> u8) -> Vec<Made> {
         let key = key || self.newest.is_empty();
         self.picture += 1;
         self.position = if key { 0 } else { self.position + 1 };
@@ -106,6 +111,7 @@ impl Encoder {
         let mut made = Vec::new();
         for spatial in 0..self.sends {
             let frame = self.frame(spatial, temporal, key);
+            let packets = packets(spatial, temporal, key);
             let descriptors = (0..packets).map(|index| self.describe(&frame, index == 0, index + 1 == packets));
             let descriptors: Vec<_> = descriptors.collect();
             for (index, (mut payload, dependency)) in descriptors.into_iter().enumerate() {
