@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::opportunities::Opportunities;
 use crate::trace::{self, SECOND, Trace};
-use crate::units::{Nanos, Work};
+use crate::units::{Nanos, Work, seconds_from_json};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Capacity {
@@ -146,7 +146,7 @@ struct OpportunitiesJson {
 
 impl<'de> Deserialize<'de> for Capacity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).map_err(D::Error::custom);
+        let seconds = seconds_from_json::<D::Error>;
         match Json::deserialize(deserializer)? {
             Json::Word(Word::Unlimited) => Ok(Self::Unlimited),
             Json::Rate(rate) => Ok(Self::Constant(rate)),

@@ -97,7 +97,7 @@ impl LinkConfig {
         match change {
             Change::Capacity(capacity) => self.capacity = capacity,
             Change::Delay(delay) => self.delay = delay,
-            Change::AddDelay(delay) => self.delay += delay,
+            Change::AddDelay(delay) => self.delay = self.delay.saturating_add(delay),
             Change::Queue(queue) => self.queue = queue,
             Change::Jitter(jitter) => self.jitter = jitter,
             Change::Reorder(reorder) => self.reorder = reorder,
@@ -165,6 +165,8 @@ mod tests {
         for json in [
             r#"{"capcity": 1}"#,
             r#"{"delay_ms": -1}"#,
+            r#"{"delay_ms": 1e18}"#,
+            r#"{"capacity": {"steps": [[0, 1]], "period_s": 1e12}}"#,
             r#"{"queue": {"ms": -1}}"#,
             r#"{"loss": {"gilbert_elliott": {"mean": 2, "burst": 5}}}"#,
             r#"{"script": [[1, {"capcity": 1}]]}"#,

@@ -206,12 +206,12 @@ impl<T: Clone> Link<T> {
 
     fn arrival(&mut self, departure: Nanos) -> Nanos {
         let jitter = self.jitter.map_or(0, |jitter| jitter.draw(&mut self.jitters));
-        let arrival = departure + self.delay + jitter;
+        let arrival = departure.saturating_add(self.delay).saturating_add(jitter);
         if let Some(reorder) = self.reorder
             && self.reorders.chance(reorder.probability)
         {
             // Held back alone: what follows neither waits for it nor is waited for.
-            return arrival + nanos(reorder.extra);
+            return arrival.saturating_add(nanos(reorder.extra));
         }
         if self.jitter.is_some_and(|jitter| jitter.reorders) {
             return arrival;
@@ -235,7 +235,7 @@ impl<T: Clone> Link<T> {
         match change {
             Change::Capacity(capacity) => self.bottleneck.set_capacity(capacity),
             Change::Delay(delay) => self.delay = nanos(delay),
-            Change::AddDelay(delay) => self.delay += nanos(delay),
+            Change::AddDelay(delay) => self.delay = self.delay.saturating_add(nanos(delay)),
             Change::Queue(queue) => self.bottleneck.set_limit(queue),
             Change::Jitter(jitter) => self.jitter = jitter,
             Change::Reorder(reorder) => self.reorder = reorder,

@@ -66,7 +66,7 @@ impl Script {
         Self(
             self.0
                 .iter()
-                .map(|(time, change)| (start + *time, change.clone()))
+                .map(|(time, change)| (start.saturating_add(*time), change.clone()))
                 .collect(),
         )
     }

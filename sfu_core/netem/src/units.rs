@@ -19,18 +19,29 @@ pub(crate) const fn work(bytes: usize) -> Work {
     bytes as u128 * 8 * NANOS_PER_SECOND as u128
 }
 
+/// Thirty days: what lasts longer would not be told by the nanosecond in JSON's numbers, and sums of it reach the end of time.
+const MAX_SECONDS: f64 = 30.0 * 86_400.0;
+
+/// A time of a configuration.
+pub(crate) fn seconds_from_json<E: serde::de::Error>(seconds: f64) -> Result<Duration, E> {
+    if seconds > MAX_SECONDS {
+        return Err(E::custom("times end at thirty days"));
+    }
+    Duration::try_from_secs_f64(seconds).map_err(E::custom)
+}
+
 /// Durations as milliseconds in JSON, fractions allowed.
 pub(crate) mod millis {
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         (time.as_secs_f64() * 1e3).serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(deserializer)? / 1e3).map_err(D::Error::custom)
+        super::seconds_from_json(f64::deserialize(deserializer)? / 1e3)
     }
 }
 
@@ -38,13 +49,13 @@ pub(crate) mod millis {
 pub(crate) mod seconds {
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         time.as_secs_f64().serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+        super::seconds_from_json(f64::deserialize(deserializer)?)
     }
 }
