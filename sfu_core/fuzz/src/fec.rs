@@ -207,6 +207,28 @@ pub(crate) fn opus(data: &[u8]) {
     }
 }
 
+/// Redundancy as a subscriber, or whoever says so, sends it.
+pub(crate) fn opus_recover(data: &[u8]) {
+    let mut input = Input::new(data);
+    let (sequence, timestamp) = (u64::from(input.u32()), input.u32());
+    let (duration, asked) = (u32::from(input.u16()), input.u8());
+    let octets = input.rest();
+    let Ok(packet) = Redundant::parse(octets) else { return };
+    let missing = |number: u64, _| asked & 1 == 0 || number.is_multiple_of(2);
+    let mut recovered = 0;
+    for frame in opus_red::recover(&packet, sequence, timestamp, duration, missing) {
+        assert!(frame.sequence < sequence && missing(frame.sequence, frame.timestamp));
+        let back = timestamp.wrapping_sub(frame.timestamp);
+        assert_eq!(u64::from(back), (sequence - frame.sequence) * u64::from(duration));
+        let brought = (frame.payload_type, back, frame.payload);
+        let mut blocks = packet.blocks();
+        assert!(blocks.any(|block| (block.payload_type, u32::from(block.timestamp_offset), block.data) == brought));
+        assert!(!frame.payload.is_empty());
+        recovered += frame.payload.len();
+    }
+    assert!(recovered <= octets.len());
+}
+
 fn format(flexible: bool) -> Format {
     match flexible {
         true => Format::Flexfec { ssrc: SSRC },

@@ -1,7 +1,13 @@
 //! Fuzz bodies: what must hold for any input.
 //!
 //! Parsers are fed octets, state machines are fed operations. A body panics when something does not hold. The programs in
-//! `fuzz_targets/` hand the bodies to libFuzzer; `tests/bodies.rs` runs each over seeds and seeded mutations of them.
+//! `fuzz_targets/` hand the bodies to libFuzzer; `tests/bodies.rs` runs each over seeds and seeded mutations of them,
+//! `tests/memory.rs` over inputs so long that what grows is seen.
+//!
+//! State machines, and what they are held against: the bandwidth estimator (limits, and that lies and repeated feedback earn
+//! nothing), the retransmission ring (a map), output numbers (arithmetic over all that was skipped), the pacer (queues of serial
+//! numbers), allocation (the budget, the offer, a second run), demand (what was wanted lately), the encoder and decoder of FEC
+//! (packets sent), links of the emulator (their counters), the hello ahead of DTLS (its fragments in order).
 //!
 //! With a stable compiler, from the root of the repository (`--target` keeps build scripts free of the instrumentation):
 //! ```sh
@@ -9,8 +15,9 @@
 //!     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 //!     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
 //! cargo build -p pysfu-fuzz --features libfuzzer --bins --target x86_64-unknown-linux-gnu --target-dir target/fuzz
+//! cargo run -p pysfu-fuzz --example seeds -- sfu_core/fuzz/corpus/seeds
 //! mkdir -p sfu_core/fuzz/corpus/rtcp
-//! target/fuzz/x86_64-unknown-linux-gnu/debug/rtcp sfu_core/fuzz/corpus/rtcp -max_total_time=60
+//! target/fuzz/x86_64-unknown-linux-gnu/debug/rtcp sfu_core/fuzz/corpus/rtcp sfu_core/fuzz/corpus/seeds -max_total_time=60
 //! ```
 #![allow(
     clippy::unwrap_used,
@@ -19,15 +26,29 @@
     reason = "a panic is how a body tells what does not hold"
 )]
 
+mod allocate;
+mod bandwidth;
 mod fec;
+mod feedback;
+mod hello;
 pub mod input;
+mod link;
 mod media;
 pub mod mutate;
+mod numbering;
+mod pacer;
 mod packet;
+mod ring;
 mod round_trip;
 mod rtcp;
 pub mod seeds;
 mod stun;
+
+// Parts that the engine keeps to itself.
+#[path = "../../engine/src/dtls/hello.rs"]
+mod engine_hello;
+#[path = "../../engine/src/forward/numbering.rs"]
+mod engine_numbering;
 
 pub type Body = fn(&[u8]);
 
@@ -61,6 +82,19 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("fec_decoder", fec::decoder),
     ("fec_encoder", fec::encoder),
     ("opus_red", fec::opus),
+    ("opus_recover", fec::opus_recover),
+    ("twcc", feedback::twcc),
+    ("ccfb", feedback::ccfb),
+    ("remb", feedback::remb),
+    ("hello", hello::datagrams),
+    ("hello_fragments", hello::fragments),
+    ("link_config", link::config),
+    ("bandwidth", bandwidth::bandwidth),
+    ("ring", ring::ring),
+    ("numbering", numbering::numbering),
+    ("pacer", pacer::pacer),
+    ("allocate", allocate::allocate),
+    ("demand", allocate::demand),
 ];
 
 /// Runs the body of that name.

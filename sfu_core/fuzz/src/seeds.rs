@@ -37,7 +37,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         // An encoder: half the budget, frames of three packets, one of which is lost.
         hex("0100050000000000 ff0200 0644 0542 0643 01 0644 0642 0543"),
     ];
-    seeds.extend([audio(), redundant(), request(), response()]);
+    seeds.extend([audio(), redundant(), request(), response(), hello(), recoverable()]);
+    seeds.extend(LINKS.map(|json| json.as_bytes().to_vec()));
     seeds.extend(compounds());
     // As the targets for bodies of RTCP packets and for extensions want them.
     let bodies: Vec<_> = compounds()
@@ -56,6 +57,25 @@ fn hex(digits: &str) -> Vec<u8> {
         .chunks_exact(2)
         .map(|pair| (pair[0] << 4 | pair[1]) as u8)
         .collect()
+}
+
+/// Networks of the emulator: one of everything.
+const LINKS: [&str; 3] = [
+    r#"{"capacity":1000000,"delay_ms":50.5,"queue":{"ms":300},"aqm":{"codel":{"target_ms":5,"interval_ms":100}},"jitter":{"max_ms":30,"shape":"normal"},"reorder":{"probability":0.01,"extra_ms":20},"duplicate":0.1,"loss":{"gilbert_elliott":{"mean":0.05,"burst":5}},"script":[[0.4,{"capacity":2500000}],[0.5,{"add_delay_ms":50}],[0.6,{"loss":"none"}]]}"#,
+    r#"{"capacity":{"steps":[[0,1000000],[0.5,0]],"period_s":2},"queue":{"bytes":3000},"loss":{"independent":0.5},"script":[[0.1,{"queue":{"ms":1}}],[0.2,{"jitter":{"max_ms":1,"reorders":true}}],[0.3,{"delay_ms":7}],[0.4,{"duplicate":1}],[0.5,{"reorder":null}]]}"#,
+    r#"{"capacity":{"opportunities_ms":[1,2.5,2.5]},"loss":{"gilbert_elliott":{"enter":0.1,"leave":0.2,"loss_in_good":0,"loss_in_bad":0.9}},"script":[[0.01,{"capacity":"unlimited"}]]}"#,
+];
+
+/// A datagram with a ClientHello that offers SRTP, behind its length.
+fn hello() -> Vec<u8> {
+    hex("005f 16fefd00000000000000000052 010000460000000000000046 \
+         fefd 0707070707070707070707070707070707070707070707070707070707070707 00 00 0002c02b 0100 \
+         001a 000a00040002001d 000e0009 0006000100080007 00 00170000")
+}
+
+/// Redundancy behind number, time and duration.
+fn recoverable() -> Vec<u8> {
+    [hex("00000100 00010000 03c0 00"), redundant()].concat()
 }
 
 /// What a writer puts into a buffer.

@@ -6,7 +6,7 @@ use pysfu_fuzz::TARGETS;
 use pysfu_fuzz::mutate::{Random, mutate};
 use pysfu_fuzz::seeds::seeds;
 
-const MUTATIONS_PER_SEED: usize = 2_000;
+const MUTATIONS_PER_SEED: usize = 1_000;
 const RANDOM_INPUTS: usize = 20_000;
 
 fn check(name: &str, body: impl Fn(&[u8]) + RefUnwindSafe, data: &[u8]) {
@@ -40,7 +40,9 @@ fn random_octets() {
     for (index, (name, body)) in TARGETS.iter().enumerate() {
         let mut random = Random::new(0xabcd_0000 + index as u64);
         for _ in 0..RANDOM_INPUTS {
-            let data: Vec<_> = (0..random.below(256)).map(|_| random.below(256) as u8).collect();
+            // Now and then enough for long sequences of operations.
+            let longest = if random.below(16) == 0 { 4_096 } else { 256 };
+            let data: Vec<_> = (0..random.below(longest)).map(|_| random.below(256) as u8).collect();
             check(name, body, &data);
         }
     }
