@@ -29,6 +29,7 @@ pub(crate) fn allocate(data: &[u8]) {
         let request = Request {
             now,
             budget: number(&mut input),
+            resume: (ask & 0x80 != 0).then(|| number(&mut input)),
             audio: if ask & 0x40 != 0 { number(&mut input) } else { 0 },
             overhead: [0.0, 0.15, 1.0, f32::NAN, -1.0, f32::INFINITY, 0.5, 0.0][usize::from(ask % 8)],
             layers: &layers,
@@ -53,7 +54,9 @@ fn check(request: &Request<'_>, summary: &Summary, decisions: &[Decision]) {
     let sum: u64 = decisions.iter().map(|decision| decision.bits_per_second).sum();
     assert_eq!(sum, summary.video);
     assert!(summary.utility.is_finite() && summary.total < 1 << 56 && summary.desired < 1 << 56);
-    assert!(summary.over_budget || summary.total <= request.budget.min(1 << 40).max(request.audio.min(1 << 40)) + 1);
+    let bounds = [Some(request.budget), request.resume, Some(request.audio)];
+    let most = bounds.iter().flatten().max().map_or(0, |&most| most.min(1 << 40));
+    assert!(summary.over_budget || summary.total <= most + 1);
     assert!(summary.steps.iter().all(|&step| step > summary.video));
     for (candidate, decision) in request.candidates.iter().zip(decisions) {
         let range = candidate.layers.start as usize..candidate.layers.end as usize;
@@ -74,7 +77,10 @@ fn check(request: &Request<'_>, summary: &Summary, decisions: &[Decision]) {
                     "beyond the wish"
                 );
                 // Who may be paused is, before the budget is exceeded.
-                assert!(!summary.over_budget || !candidate.may_pause, "{decision:?}");
+                assert!(
+                    !summary.over_budget || !candidate.may_pause || request.resume.is_some(),
+                    "{decision:?}"
+                );
             }
         }
     }

@@ -78,6 +78,7 @@ pub(crate) fn pacer(data: &[u8]) {
             10 => world.remove(u32::from(value) % FLOWS),
             11 => world.now += u64::from(value) << (operation >> 4),
             12 => world.drain(),
+            13 => world.pacer.refund(u32::from(value) << (operation >> 4)),
             _ => {
                 if let Some(at) = world.pacer.next(world.now) {
                     assert!(at >= world.now);
@@ -167,6 +168,7 @@ impl World {
                     padding += 1;
                     assert!(self.pacer.is_empty() && padding <= MOST_PADDING);
                     self.sums.padding += u64::from(bytes);
+                    self.pacer.padded(self.now, bytes);
                 }
             }
         }
