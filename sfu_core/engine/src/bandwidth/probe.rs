@@ -22,7 +22,7 @@ const MARGIN: f64 = 1.15;
 /// Microseconds between probes that find nothing: the first, and the longest. Shorter finds capacity sooner and
 /// disturbs more.
 const SHORTEST_WAIT: u64 = 1_000_000;
-const LONGEST_WAIT: u64 = 3_000_000;
+const LONGEST_WAIT: u64 = 4_000_000;
 /// A sender that does not use its target waits so long after a grant ended in congestion, microseconds. More keeps layered
 /// senders who share a path from taking turns, less returns sooner to a path that has recovered.
 const IDLE_WAIT: u64 = 3_000_000;

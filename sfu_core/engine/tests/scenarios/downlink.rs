@@ -212,7 +212,7 @@ fn a_thin_path_keeps_the_smallest_picture_and_returns_to_the_best() {
         let all = |from: f64, to: f64, layer: u8| call.layers(from, to).iter().all(|&is| is == Some(layer));
         assert!(all(1.5, 10.0, 2), "{told}");
         assert!(all(fall + 1.0, fall + 20.0, 0), "{told}");
-        assert!(all(fall + 24.0, fall + 35.0, 2), "{told}");
+        assert!(all(fall + 25.0, fall + 35.0, 2), "{told}");
         let freeze = call.longest_gap(9.0, fall + 35.0);
         assert!(freeze < 700 * MS, "{freeze:?} {told}");
     }
