@@ -5,6 +5,7 @@ import structlog
 from aiohttp import web
 
 from control_plane.auth import Verifier
+from control_plane.gateway import noise
 from control_plane.gateway.livekit.session import LiveKitGateway
 from control_plane.gateway.options import GatewayOptions
 from control_plane.gateway.pages import Pages
@@ -22,6 +23,7 @@ CHANNEL_OPTIONS = (
 
 def build_app(options: GatewayOptions) -> web.Application:
     """Opens its gRPC channel when it starts and closes it, and every client's connection, when it shuts down."""
+    noise.hush()
     app = web.Application(client_max_size=512 * 1024, middlewares=[_last_resort])
     verifier = Verifier(options.keys)
 

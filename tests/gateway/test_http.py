@@ -1,5 +1,6 @@
 """The gateway over HTTP and WebSocket: tokens, status codes, malformed input."""
 
+import asyncio
 import base64
 import gzip
 from collections.abc import AsyncIterator
@@ -168,3 +169,28 @@ async def test_development_tokens(http: aiohttp.ClientSession, body: str, status
     async with http.post("/api/token", data=body, headers={"Content-Type": "application/json"}) as response:
         assert response.status == status
         assert ("token" if status == 200 else "error") in await response.json()
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET /rtc?access_token=" + b"s3cret" * 2_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /rtc HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + b"s3cret" * 2_000 + b"\r\n\r\n",
+        b"GET /rtc HTTP/1.1\r\nHost : s3cret\r\n\r\n",
+        b"s3cret\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfcs3cret\r\n\r\n",
+    ],
+    ids=["long line", "long header", "space in a name", "a word", "TLS"],
+)
+async def test_what_is_no_http_is_400_and_leaves_no_traceback(server: Server, request_bytes: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+    try:
+        writer.write(request_bytes)
+        status = await asyncio.wait_for(reader.readline(), 10)
+        assert status.split()[1:2] == [b"400"], status
+    finally:
+        writer.close()
+    # It has logged what it does before it answers.
+    log = server.log
+    assert "Traceback" not in log
+    assert "s3cret" not in log
