@@ -129,6 +129,10 @@ class Verifier:
             raise UnauthenticatedError("the token is malformed") from error
         return _from_claims(claims, str(issuer))
 
+    def renew(self, token: Token, *, ttl: float) -> str:
+        """Signs `token`, which was verified here, with the same key again: valid for `ttl` seconds from now."""
+        return create_token(token.key, self._keys[token.key], token, ttl=ttl)
+
     def verify_authorization(self, header: str | None) -> Token:
         """`header` is the value of `authorization`: `Bearer <token>`."""
         scheme, _, token = (header or "").partition(" ")

@@ -14,11 +14,12 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from livekit.protocol import rtc as lr
 
-from control_plane.auth import Verifier
+from control_plane.auth import Token, Verifier
 from control_plane.errors import ControlError, PermissionDeniedError
 from control_plane.gateway.livekit import connect, from_livekit, to_livekit
 from control_plane.gateway.livekit.data import DataState, relay
 from control_plane.gateway.livekit.from_livekit import BadRequestError
+from control_plane.gateway.livekit.renewal import Renewal
 from control_plane.gateway.upstream import JoinRefusedError, Upstream
 from control_plane.limits import TokenBucket
 from pysfu.v1 import models_pb2, signaling_pb2
@@ -86,7 +87,7 @@ class LiveKitGateway:
     ) -> web.StreamResponse:
         token = bearer(request)
         try:
-            self._verifier.verify(token)
+            verified = self._verifier.verify(token)
             asked = parse(request.query)
         except ControlError as error:
             return web.Response(status=refusal_status(error), text=str(error))
@@ -109,7 +110,7 @@ class LiveKitGateway:
         try:
             await socket.prepare(request)
             self._sockets.add(socket)
-            await self._run(socket, upstream, joined, asked, split=split)
+            await self._run(socket, upstream, joined, asked, verified, split=split)
         finally:
             self._sockets.discard(socket)
             upstream.close()
@@ -121,12 +122,14 @@ class LiveKitGateway:
         upstream: Upstream,
         joined: signaling_pb2.Joined,
         asked: lr.JoinRequest,
+        token: Token,
         *,
         split: bool,
     ) -> None:
         sid = joined.participant.id
         seat = self._take_seat(sid, joined)
-        connection = Connection(socket, upstream, seat)
+        renewal = Renewal(self._verifier, token, joined.participant)
+        connection = Connection(socket, upstream, seat, renewal)
         if joined.resumed:
             await connection.send(to_livekit.reconnect(joined, seat.data.last_sequence))
             await connection.send(to_livekit.participants([joined.participant, *joined.others]))
@@ -161,8 +164,9 @@ class LiveKitGateway:
 class Connection:
     """Moves messages both ways until one side ends."""
 
-    def __init__(self, socket: web.WebSocketResponse, upstream: Upstream, seat: Seat) -> None:
+    def __init__(self, socket: web.WebSocketResponse, upstream: Upstream, seat: Seat, renewal: Renewal) -> None:
         self._socket = socket
+        self._renewal = renewal
         self._upstream = upstream
         self._seat = seat
         self._text = False
@@ -172,7 +176,7 @@ class Connection:
 
     async def run(self) -> bool:
         """True when the session has ended, not the connection alone."""
-        tasks = [asyncio.create_task(self._down()), asyncio.create_task(self._up())]
+        tasks = [asyncio.create_task(part) for part in (self._down(), self._up(), self._renewal.run(self.send))]
         _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
@@ -197,6 +201,8 @@ class Connection:
             message = to_livekit.response(response)
             if message is not None:
                 await self.send(message)
+            if kind == "participants_changed" and self._renewal.take(response.participants_changed.participants):
+                await self.send(self._renewal.message())
             if kind == "left":
                 self._left = True
                 return
