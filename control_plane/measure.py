@@ -6,12 +6,16 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from control_plane.quality import Path
+from control_plane.quality import Delivery, Path
+from pysfu.stats import FEEDBACK, PAUSE_REASONS
 
 Rows = NDArray[Any]
 
 # Layers per track are few; this leaves room for any.
 _LAYERS: Final = 256
+_FOR_BANDWIDTH: Final = PAUSE_REASONS.index("bandwidth")
+_BY_PACKET: Final = (FEEDBACK.index("transport-wide"), FEEDBACK.index("rfc8888"))
+_ASKED: Final = PAUSE_REASONS.index("asked")
 # Not counters: what a worker holds now, and which it is.
 _GAUGES: Final = frozenset({"worker", "peers", "tracks", "subscriptions"})
 
@@ -23,6 +27,8 @@ class Snapshot(Protocol):
     def workers(self) -> Rows: ...
     @property
     def peers(self) -> Rows: ...
+    @property
+    def downlinks(self) -> Rows: ...
     @property
     def layers(self) -> Rows: ...
     @property
@@ -74,6 +80,7 @@ def paths(snapshot: Snapshot, before: LayerCounts) -> dict[int, Path]:
         np.add.at(weight, index[known], down["bitrate_bps"][known])
         np.add.at(lost_share, index[known], (down["fraction_lost"] * down["bitrate_bps"])[known])
         share = np.divide(lost_share, weight, out=np.zeros(len(handles)), where=weight > 0)
+        share = _told_by_packet(snapshot.downlinks, handles, share)
         loss = np.maximum(loss, share)
         np.maximum.at(rtt, index[known], down["rtt_ms"][known])
         np.maximum.at(jitter, index[known], down["jitter_ms"][known])
@@ -81,6 +88,54 @@ def paths(snapshot: Snapshot, before: LayerCounts) -> dict[int, Path]:
         int(handle): Path(float(a), float(b), float(c))
         for handle, a, b, c in zip(handles, loss, rtt, jitter, strict=True)
     }
+
+
+def _told_by_packet(downlinks: Rows, handles: Rows, share: Rows) -> Rows:
+    """Loss downwards where the subscriber tells of single packets: what a publisher lost is not in it."""
+    precise = downlinks[np.isin(downlinks["feedback"], _BY_PACKET)]
+    index, known = _positions(handles, precise["peer"].astype(np.int64))
+    share[index[known]] = precise["loss"][known]
+    return share
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeCounts:
+    """How long the picture of every subscription had stood still at one time, sorted by `key`."""
+
+    key: Rows
+    freeze_ms: Rows
+
+
+def freeze_counts(subscriptions: Rows) -> FreezeCounts:
+    key = subscriptions["subscription"].astype(np.int64)
+    order = np.argsort(key)
+    return FreezeCounts(key[order], subscriptions["freeze_ms"][order])
+
+
+def deliveries(snapshot: Snapshot, before: FreezeCounts, interval: float) -> dict[int, Delivery]:
+    """Peer → what it gets of the video that it wants. Freezes are those since `before`, `interval` seconds ago."""
+    videos = snapshot.subscriptions
+    videos = videos[(videos["is_video"] == 1) & (videos["pause_reason"] != _ASKED)]
+    peers, owner = np.unique(videos["peer"].astype(np.int64), return_inverse=True)
+    count = np.bincount(owner, minlength=len(peers))
+    paused = np.bincount(owner, weights=videos["pause_reason"] == _FOR_BANDWIDTH, minlength=len(peers))
+    stood = np.zeros(len(videos))
+    if len(before.key) and len(videos):
+        index, known = _positions(before.key, videos["subscription"].astype(np.int64))
+        stood = np.where(known, np.maximum(videos["freeze_ms"] - before.freeze_ms[index], 0.0), 0.0)
+    frozen = np.bincount(owner, weights=np.minimum(stood / (interval * 1_000), 1.0), minlength=len(peers))
+    paths_known = snapshot.downlinks[snapshot.downlinks["feedback"] != 0]
+    carried = {int(row["peer"]): row for row in paths_known}
+    found = {}
+    for peer, videos_of_peer, still, held in zip(peers.tolist(), count, frozen, paused, strict=True):
+        row = carried.get(peer)
+        found[peer] = Delivery(
+            wanted_bps=float(row["desired_bps"]) if row is not None else 0.0,
+            estimate_bps=float(row["estimate_bps"]) if row is not None else None,
+            frozen=float(still / videos_of_peer),
+            paused=float(held / videos_of_peer),
+        )
+    return found
 
 
 def worker_counters(row: Any) -> dict[str, int]:

@@ -7,9 +7,17 @@ from typing import Final
 import numpy as np
 import structlog
 
-from control_plane.measure import LayerCounts, Snapshot, layer_counts, paths
+from control_plane.measure import (
+    FreezeCounts,
+    LayerCounts,
+    Snapshot,
+    deliveries,
+    freeze_counts,
+    layer_counts,
+    paths,
+)
 from control_plane.node import Node
-from control_plane.quality import Path, Quality, quality, score
+from control_plane.quality import Delivery, Path, Quality, Steady, delivered, score, steady
 from pysfu.v1 import signaling_pb2
 from pysfu.v1.signaling_pb2 import SessionResponse
 
@@ -18,6 +26,7 @@ log = structlog.get_logger(__name__)
 # Longer averages more, shorter tells sooner.
 INTERVAL: Final = 2.0
 _GOOD_PATH: Final = Path(0.0, 0.0, 0.0)
+_NOTHING_WANTED: Final = Delivery(0.0)
 # Smaller changes of the score are not told while the quality stays the same.
 _STEP: Final = 0.3
 
@@ -30,7 +39,9 @@ class Monitor:
         self._snapshot = snapshot
         empty = np.zeros(0, np.int64)
         self._before = LayerCounts(empty, empty, empty)
+        self._frozen = FreezeCounts(empty, empty)
         self._told: dict[str, tuple[Quality, float]] = {}
+        self._steady: dict[str, Steady] = {}
 
     async def run(self) -> None:
         while True:
@@ -43,7 +54,10 @@ class Monitor:
     def update(self, snapshot: Snapshot) -> None:
         """One round: what changed is told to the room."""
         found = paths(snapshot, self._before)
+        gets = deliveries(snapshot, self._frozen, INTERVAL)
         self._before = layer_counts(snapshot.layers)
+        self._frozen = freeze_counts(snapshot.subscriptions)
+        calm: dict[str, Steady] = {}
         told: dict[str, tuple[Quality, float]] = {}
         for live in self._node.rooms():
             updates, newcomers = [], []
@@ -52,8 +66,16 @@ class Monitor:
                 if participant.info.state != participant.info.STATE_ACTIVE:
                     continue
                 handles = [offers.peer.handle for offers in session.transports() if offers.peer is not None]
-                points = min(score(found.get(handle, _GOOD_PATH)) for handle in handles) if handles else 1.0
-                now = quality(session.media_connected, points)
+                points = min(
+                    (
+                        delivered(score(found.get(handle, _GOOD_PATH)), gets.get(handle, _NOTHING_WANTED))
+                        for handle in handles
+                    ),
+                    default=1.0,
+                )
+                level = steady(self._steady.get(participant.id), session.media_connected, points)
+                calm[participant.id] = level
+                now = level.quality
                 before = self._told.get(participant.id)
                 if before is None:
                     newcomers.append(session)
@@ -76,6 +98,7 @@ class Monitor:
                     for session in newcomers:
                         session.emit(message)
         self._told = told
+        self._steady = calm
 
 
 def _message(qualities: Mapping[str, tuple[Quality, float]]) -> SessionResponse:

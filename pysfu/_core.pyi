@@ -168,6 +168,6 @@ class Core:
     def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None: ...
     def stats(self) -> dict[str, bytes]:
         """The newest snapshot of each worker (taken twice a second), concatenated: packed rows for the numpy dtypes in
-        `pysfu.stats`: "workers", "peers", "layers", "subscriptions", "io"."""
+        `pysfu.stats`: "workers", "peers", "downlinks", "layers", "subscriptions", "io"."""
     def shutdown(self) -> None:
         """Stops the workers and closes the sockets. May be called twice."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import click
 import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A selective forwarding unit for WebRTC.")
@@ -159,6 +160,40 @@ def room_end(name: str, url: Url = "127.0.0.1:7890", key: Key = None, secret: Se
     typer.echo(f"ended {name}")
 
 
+@app.command()
+def stats(
+    room: Annotated[str, typer.Argument(help="name of the room")],
+    watch: Annotated[bool, typer.Option("--watch", help="again every second, until interrupted")] = False,
+    url: Url = "127.0.0.1:7890",
+    key: Key = None,
+    secret: Secret = None,
+    dev: Dev = False,
+) -> None:
+    """Show how the path to each participant of a room does, and what each gets."""
+    from pysfu.downlink_table import table
+    from pysfu.v1 import rooms_pb2, rooms_pb2_grpc, stats_pb2, stats_pb2_grpc
+
+    async def once(channel: Any, auth: dict[str, Any]) -> str:
+        rooms: Any = rooms_pb2_grpc.RoomServiceStub(channel)
+        found = await rooms.ListParticipants(rooms_pb2.ListParticipantsRequest(room=room), **auth)
+        names = {item.id: item.identity for item in found.participants}
+        service: Any = stats_pb2_grpc.StatsServiceStub(channel)
+        return table(await service.GetRoomStats(stats_pb2.GetRoomStatsRequest(room=room), **auth), names)
+
+    async def act(channel: Any, auth: dict[str, Any]) -> None:
+        while True:
+            typer.echo(await once(channel, auth))
+            if not watch:
+                return
+            await asyncio.sleep(1)
+            click.clear()
+
+    try:
+        _with_channel(url, key, secret, dev, act, room=room)
+    except KeyboardInterrupt:
+        return
+
+
 def _call(
     url: str,
     key: str | None,
@@ -167,18 +202,33 @@ def _call(
     act: Callable[[Any, dict[str, Any]], Coroutine[Any, Any, Any]],
 ) -> Any:
     """One RPC of RoomService with an operator's token."""
+    from pysfu.v1 import rooms_pb2_grpc
+
+    return _with_channel(
+        url, key, secret, dev, lambda channel, auth: act(rooms_pb2_grpc.RoomServiceStub(channel), auth)
+    )
+
+
+def _with_channel(
+    url: str,
+    key: str | None,
+    secret: str | None,
+    dev: bool,
+    act: Callable[[Any, dict[str, Any]], Coroutine[Any, Any, Any]],
+    room: str = "",
+) -> Any:
+    """Calls of a node with an operator's token, for one room or for all."""
     import grpc
 
     from control_plane.auth import Grants, Token, create_token
-    from pysfu.v1 import rooms_pb2_grpc
 
-    grants = Grants(room_create=True, room_list=True, room_admin=True)
-    token = create_token(*_credentials(key, secret, dev=dev), Token(identity="operator", grants=grants), ttl=60)
+    grants = Grants(room=room, room_create=True, room_list=True, room_admin=True)
+    token = create_token(*_credentials(key, secret, dev=dev), Token(identity="operator", grants=grants), ttl=3_600)
 
     async def run() -> Any:
         async with grpc.aio.insecure_channel(url) as channel:
             auth = {"metadata": (("authorization", f"Bearer {token}"),), "timeout": 10}
-            return await act(rooms_pb2_grpc.RoomServiceStub(channel), auth)
+            return await act(channel, auth)
 
     try:
         return asyncio.run(run())

@@ -10,6 +10,8 @@ import pytest
 
 from control_plane.auth import Verifier
 from pysfu import __version__
+from pysfu.downlink_table import table
+from pysfu.v1 import models_pb2, stats_pb2
 from tests.e2e.harness.ports import free_port
 from tests.e2e.harness.server import Server
 
@@ -91,3 +93,66 @@ async def test_rooms_over_grpc() -> None:
         code, _, err = await run("room", "end", "standup", *where)
         assert code == 1
         assert "standup" in err
+
+
+async def test_statistics_of_a_room_are_a_table() -> None:
+    async with Server(workers=1) as server:
+        where = ["--dev", "--url", server.grpc_address]
+        assert (await run("room", "create", "standup", *where))[0] == 0
+        code, out, _ = await run("stats", "standup", *where)
+        assert code == 0
+        assert out.split()[:2] == ["subscriber", "feedback"]
+        code, _, err = await run("stats", "nowhere", *where)
+        assert code == 1
+        assert "nowhere" in err
+
+
+def test_the_table_says_what_each_gets() -> None:
+    stats = stats_pb2.RoomStats(
+        tracks=[stats_pb2.TrackStats(track_id="TR_1", kind=models_pb2.MEDIA_KIND_VIDEO)],
+        subscriptions=[
+            stats_pb2.SubscriptionStats(
+                track_id="TR_1",
+                publisher_id="PA_1",
+                subscriber_id="PA_2",
+                spatial=1,
+                temporal=2,
+                target_spatial=2,
+                target_temporal=-1,
+                bitrate_bps=1.5e6,
+                pictures=100,
+                pictures_delivered=97,
+                freezes=2,
+                freeze_seconds=1.25,
+            ),
+            stats_pb2.SubscriptionStats(
+                track_id="TR_1",
+                publisher_id="PA_1",
+                subscriber_id="PA_3",
+                spatial=-1,
+                target_spatial=-1,
+                pause_reason=stats_pb2.SubscriptionStats.PAUSE_REASON_BANDWIDTH,
+            ),
+        ],
+        downlinks=[
+            stats_pb2.DownlinkStats(
+                participant_id="PA_2",
+                feedback=stats_pb2.DownlinkStats.FEEDBACK_TRANSPORT_WIDE,
+                limited_by=stats_pb2.DownlinkStats.LIMIT_LOSS,
+                estimate_bps=640e3,
+                desired_bps=2e6,
+                loss=0.031,
+                rtt_ms=48,
+                bytes=1_000,
+                rtx_bytes=40,
+                fec_bytes=20,
+            )
+        ],
+    )
+    lines = table(stats, {"PA_1": "alice", "PA_2": "bob"}).splitlines()
+    assert lines[2].split("  ")[0] == "PA_3"
+    assert "too little bandwidth" in lines[3]
+    for part in ("bob", "transport-wide", "loss", "640 kb/s", "2.00 Mb/s", "3.1%", "48 ms", "6.0%"):
+        assert part in lines[4]
+    for part in ("alice", "S1T2", "S2", "1.50 Mb/s", "97/100", "1.2 s"):
+        assert part in lines[5]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Any, Final
 
 from control_plane.auth import Verifier
 from control_plane.errors import ControlError, InvalidArgumentError
@@ -132,8 +132,52 @@ def room_stats(node: Node, live: LiveRoom, snapshot: Snapshot) -> stats_pb2.Room
             rtt_ms=float(row["rtt_ms"]),
             jitter_ms=float(row["jitter_ms"]),
             bitrate_bps=float(row["bitrate_bps"]),
+            spatial=int(row["spatial"]),
+            temporal=int(row["temporal"]),
+            target_spatial=int(row["target_spatial"]),
+            target_temporal=int(row["target_temporal"]),
+            pause_reason=stats_pb2.SubscriptionStats.PauseReason.ValueType(int(row["pause_reason"])),
+            pictures=int(row["pictures"]),
+            pictures_delivered=int(row["pictures_delivered"]),
+            freezes=int(row["freezes"]),
+            freeze_seconds=float(row["freeze_ms"]) / 1_000,
+            frozen_seconds=float(row["frozen_ms"]) / 1_000,
+            rtx_bytes=int(row["rtx_bytes"]),
+            padding_bytes=int(row["padding_bytes"]),
+            red_packets=int(row["red_packets"]),
+            red_bytes=int(row["red_bytes"]),
         )
+    members = {
+        offers.peer.handle: participant.id
+        for participant in live.room.participants.values()
+        for offers in participant.session.transports()
+        if offers.peer is not None
+    }
+    for row in rows_of(snapshot.downlinks, "peer", list(members)):
+        stats.downlinks.append(_downlink(members[int(row["peer"])], row))
     return stats
+
+
+def _downlink(participant_id: str, row: Any) -> stats_pb2.DownlinkStats:
+    return stats_pb2.DownlinkStats(
+        participant_id=participant_id,
+        feedback=stats_pb2.DownlinkStats.Feedback.ValueType(int(row["feedback"])),
+        limited_by=stats_pb2.DownlinkStats.Limit.ValueType(int(row["limited_by"])),
+        estimate_bps=float(row["estimate_bps"]),
+        acknowledged_bps=float(row["acknowledged_bps"]),
+        allocated_bps=float(row["allocated_bps"]),
+        desired_bps=float(row["desired_bps"]),
+        loss=float(row["loss"]),
+        rtt_ms=float(row["rtt_ms"]),
+        queue_ms=float(row["queue_ms"]),
+        pacer_ms=float(row["pacer_ms"]),
+        pacer_packets=int(row["pacer_packets"]),
+        pacer_dropped=int(row["pacer_dropped"]),
+        bytes=int(row["bytes"]),
+        rtx_bytes=int(row["rtx_bytes"]),
+        fec_bytes=int(row["fec_bytes"]),
+        padding_bytes=int(row["padding_bytes"]),
+    )
 
 
 def _interval(milliseconds: int) -> float:

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pysfu.v1 import models_pb2 as _models_pb2
 import builtins as _builtins
 import sys
@@ -201,6 +202,7 @@ class RoomStats(_message.Message):
     ROOM_FIELD_NUMBER: _builtins.int
     TRACKS_FIELD_NUMBER: _builtins.int
     SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
+    DOWNLINKS_FIELD_NUMBER: _builtins.int
     room: _builtins.str
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
@@ -208,6 +210,8 @@ class RoomStats(_message.Message):
     def tracks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrackStats]: ...
     @_builtins.property
     def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscriptionStats]: ...
+    @_builtins.property
+    def downlinks(self) -> _containers.RepeatedCompositeFieldContainer[Global___DownlinkStats]: ...
     def __init__(
         self,
         *,
@@ -215,14 +219,138 @@ class RoomStats(_message.Message):
         room: _builtins.str = ...,
         tracks: _abc.Iterable[Global___TrackStats] | None = ...,
         subscriptions: _abc.Iterable[Global___SubscriptionStats] | None = ...,
+        downlinks: _abc.Iterable[Global___DownlinkStats] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "room", b"room", "subscriptions", b"subscriptions", "tracks", b"tracks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "downlinks", b"downlinks", "room", b"room", "subscriptions", b"subscriptions", "tracks", b"tracks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RoomStats: _TypeAlias = RoomStats  # noqa: Y015
+
+@_typing.final
+class DownlinkStats(_message.Message):
+    """The path to one subscriber that says something of what arrives there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Limit:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _LimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DownlinkStats._Limit.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        LIMIT_UNSPECIFIED: DownlinkStats._Limit.ValueType  # 0
+        LIMIT_APPLICATION: DownlinkStats._Limit.ValueType  # 1
+        """Less is sent than the path carries: the estimate says what is proven, not what is possible."""
+        LIMIT_DELAY: DownlinkStats._Limit.ValueType  # 2
+        LIMIT_LOSS: DownlinkStats._Limit.ValueType  # 3
+        LIMIT_RECEIVER: DownlinkStats._Limit.ValueType  # 4
+        """its own estimate (REMB)"""
+        LIMIT_MAXIMUM: DownlinkStats._Limit.ValueType  # 5
+        """the highest rate that the node is configured for"""
+
+    class Limit(_Limit, metaclass=_LimitEnumTypeWrapper):
+        """What holds the estimate where it is."""
+
+    LIMIT_UNSPECIFIED: DownlinkStats.Limit.ValueType  # 0
+    LIMIT_APPLICATION: DownlinkStats.Limit.ValueType  # 1
+    """Less is sent than the path carries: the estimate says what is proven, not what is possible."""
+    LIMIT_DELAY: DownlinkStats.Limit.ValueType  # 2
+    LIMIT_LOSS: DownlinkStats.Limit.ValueType  # 3
+    LIMIT_RECEIVER: DownlinkStats.Limit.ValueType  # 4
+    """its own estimate (REMB)"""
+    LIMIT_MAXIMUM: DownlinkStats.Limit.ValueType  # 5
+    """the highest rate that the node is configured for"""
+
+    class _Feedback:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FeedbackEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DownlinkStats._Feedback.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FEEDBACK_UNSPECIFIED: DownlinkStats._Feedback.ValueType  # 0
+        FEEDBACK_TRANSPORT_WIDE: DownlinkStats._Feedback.ValueType  # 1
+        FEEDBACK_RFC8888: DownlinkStats._Feedback.ValueType  # 2
+        FEEDBACK_REMB: DownlinkStats._Feedback.ValueType  # 3
+
+    class Feedback(_Feedback, metaclass=_FeedbackEnumTypeWrapper): ...
+    FEEDBACK_UNSPECIFIED: DownlinkStats.Feedback.ValueType  # 0
+    FEEDBACK_TRANSPORT_WIDE: DownlinkStats.Feedback.ValueType  # 1
+    FEEDBACK_RFC8888: DownlinkStats.Feedback.ValueType  # 2
+    FEEDBACK_REMB: DownlinkStats.Feedback.ValueType  # 3
+
+    PARTICIPANT_ID_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    LIMITED_BY_FIELD_NUMBER: _builtins.int
+    ESTIMATE_BPS_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_BPS_FIELD_NUMBER: _builtins.int
+    ALLOCATED_BPS_FIELD_NUMBER: _builtins.int
+    DESIRED_BPS_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    RTT_MS_FIELD_NUMBER: _builtins.int
+    QUEUE_MS_FIELD_NUMBER: _builtins.int
+    PACER_MS_FIELD_NUMBER: _builtins.int
+    PACER_PACKETS_FIELD_NUMBER: _builtins.int
+    PACER_DROPPED_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    RTX_BYTES_FIELD_NUMBER: _builtins.int
+    FEC_BYTES_FIELD_NUMBER: _builtins.int
+    PADDING_BYTES_FIELD_NUMBER: _builtins.int
+    participant_id: _builtins.str
+    feedback: Global___DownlinkStats.Feedback.ValueType
+    limited_by: Global___DownlinkStats.Limit.ValueType
+    estimate_bps: _builtins.float
+    acknowledged_bps: _builtins.float
+    """0: unknown"""
+    allocated_bps: _builtins.float
+    """the layers decided on, with audio and repair"""
+    desired_bps: _builtins.float
+    """the same with everything at its best"""
+    loss: _builtins.float
+    """share of packets, 0 to 1"""
+    rtt_ms: _builtins.float
+    """0: unknown"""
+    queue_ms: _builtins.float
+    """in the network"""
+    pacer_ms: _builtins.float
+    """here"""
+    pacer_packets: _builtins.int
+    pacer_dropped: _builtins.int
+    bytes: _builtins.int
+    """on the wire"""
+    rtx_bytes: _builtins.int
+    fec_bytes: _builtins.int
+    padding_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        participant_id: _builtins.str = ...,
+        feedback: Global___DownlinkStats.Feedback.ValueType = ...,
+        limited_by: Global___DownlinkStats.Limit.ValueType = ...,
+        estimate_bps: _builtins.float = ...,
+        acknowledged_bps: _builtins.float = ...,
+        allocated_bps: _builtins.float = ...,
+        desired_bps: _builtins.float = ...,
+        loss: _builtins.float = ...,
+        rtt_ms: _builtins.float = ...,
+        queue_ms: _builtins.float = ...,
+        pacer_ms: _builtins.float = ...,
+        pacer_packets: _builtins.int = ...,
+        pacer_dropped: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        rtx_bytes: _builtins.int = ...,
+        fec_bytes: _builtins.int = ...,
+        padding_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_bps", b"acknowledged_bps", "allocated_bps", b"allocated_bps", "bytes", b"bytes", "desired_bps", b"desired_bps", "estimate_bps", b"estimate_bps", "fec_bytes", b"fec_bytes", "feedback", b"feedback", "limited_by", b"limited_by", "loss", b"loss", "pacer_dropped", b"pacer_dropped", "pacer_ms", b"pacer_ms", "pacer_packets", b"pacer_packets", "padding_bytes", b"padding_bytes", "participant_id", b"participant_id", "queue_ms", b"queue_ms", "rtt_ms", b"rtt_ms", "rtx_bytes", b"rtx_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownlinkStats: _TypeAlias = DownlinkStats  # noqa: Y015
 
 @_typing.final
 class TrackStats(_message.Message):
@@ -309,6 +437,23 @@ Global___LayerStats: _TypeAlias = LayerStats  # noqa: Y015
 class SubscriptionStats(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _PauseReason:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PauseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SubscriptionStats._PauseReason.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PAUSE_REASON_UNSPECIFIED: SubscriptionStats._PauseReason.ValueType  # 0
+        """not paused"""
+        PAUSE_REASON_ASKED: SubscriptionStats._PauseReason.ValueType  # 1
+        PAUSE_REASON_BANDWIDTH: SubscriptionStats._PauseReason.ValueType  # 2
+
+    class PauseReason(_PauseReason, metaclass=_PauseReasonEnumTypeWrapper): ...
+    PAUSE_REASON_UNSPECIFIED: SubscriptionStats.PauseReason.ValueType  # 0
+    """not paused"""
+    PAUSE_REASON_ASKED: SubscriptionStats.PauseReason.ValueType  # 1
+    PAUSE_REASON_BANDWIDTH: SubscriptionStats.PauseReason.ValueType  # 2
+
     TRACK_ID_FIELD_NUMBER: _builtins.int
     PUBLISHER_ID_FIELD_NUMBER: _builtins.int
     SUBSCRIBER_ID_FIELD_NUMBER: _builtins.int
@@ -324,6 +469,20 @@ class SubscriptionStats(_message.Message):
     RTT_MS_FIELD_NUMBER: _builtins.int
     JITTER_MS_FIELD_NUMBER: _builtins.int
     BITRATE_BPS_FIELD_NUMBER: _builtins.int
+    SPATIAL_FIELD_NUMBER: _builtins.int
+    TEMPORAL_FIELD_NUMBER: _builtins.int
+    TARGET_SPATIAL_FIELD_NUMBER: _builtins.int
+    TARGET_TEMPORAL_FIELD_NUMBER: _builtins.int
+    PAUSE_REASON_FIELD_NUMBER: _builtins.int
+    PICTURES_FIELD_NUMBER: _builtins.int
+    PICTURES_DELIVERED_FIELD_NUMBER: _builtins.int
+    FREEZES_FIELD_NUMBER: _builtins.int
+    FREEZE_SECONDS_FIELD_NUMBER: _builtins.int
+    FROZEN_SECONDS_FIELD_NUMBER: _builtins.int
+    RTX_BYTES_FIELD_NUMBER: _builtins.int
+    PADDING_BYTES_FIELD_NUMBER: _builtins.int
+    RED_PACKETS_FIELD_NUMBER: _builtins.int
+    RED_BYTES_FIELD_NUMBER: _builtins.int
     track_id: _builtins.str
     publisher_id: _builtins.str
     subscriber_id: _builtins.str
@@ -340,6 +499,25 @@ class SubscriptionStats(_message.Message):
     rtt_ms: _builtins.float
     jitter_ms: _builtins.float
     bitrate_bps: _builtins.float
+    spatial: _builtins.int
+    """Layers that are forwarded, and those that are decided on; -1: none. They meet at a keyframe or switching point."""
+    temporal: _builtins.int
+    target_spatial: _builtins.int
+    target_temporal: _builtins.int
+    pause_reason: Global___SubscriptionStats.PauseReason.ValueType
+    pictures: _builtins.int
+    pictures_delivered: _builtins.int
+    """arrived whole, as far as the subscriber tells"""
+    freezes: _builtins.int
+    """gaps of more than max(3 frames, a frame + 150 ms) between them"""
+    freeze_seconds: _builtins.float
+    frozen_seconds: _builtins.float
+    """of the freeze that goes on"""
+    rtx_bytes: _builtins.int
+    padding_bytes: _builtins.int
+    red_packets: _builtins.int
+    """audio sent with redundancy (RFC 2198)"""
+    red_bytes: _builtins.int
     def __init__(
         self,
         *,
@@ -358,10 +536,24 @@ class SubscriptionStats(_message.Message):
         rtt_ms: _builtins.float = ...,
         jitter_ms: _builtins.float = ...,
         bitrate_bps: _builtins.float = ...,
+        spatial: _builtins.int = ...,
+        temporal: _builtins.int = ...,
+        target_spatial: _builtins.int = ...,
+        target_temporal: _builtins.int = ...,
+        pause_reason: Global___SubscriptionStats.PauseReason.ValueType = ...,
+        pictures: _builtins.int = ...,
+        pictures_delivered: _builtins.int = ...,
+        freezes: _builtins.int = ...,
+        freeze_seconds: _builtins.float = ...,
+        frozen_seconds: _builtins.float = ...,
+        rtx_bytes: _builtins.int = ...,
+        padding_bytes: _builtins.int = ...,
+        red_packets: _builtins.int = ...,
+        red_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "fraction_lost", b"fraction_lost", "jitter_ms", b"jitter_ms", "layer", b"layer", "nacks_received", b"nacks_received", "packets", b"packets", "packets_retransmitted", b"packets_retransmitted", "paused", b"paused", "plis_received", b"plis_received", "publisher_id", b"publisher_id", "rtt_ms", b"rtt_ms", "subscriber_id", b"subscriber_id", "track_id", b"track_id", "wanted_layer", b"wanted_layer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "fraction_lost", b"fraction_lost", "freeze_seconds", b"freeze_seconds", "freezes", b"freezes", "frozen_seconds", b"frozen_seconds", "jitter_ms", b"jitter_ms", "layer", b"layer", "nacks_received", b"nacks_received", "packets", b"packets", "packets_retransmitted", b"packets_retransmitted", "padding_bytes", b"padding_bytes", "pause_reason", b"pause_reason", "paused", b"paused", "pictures", b"pictures", "pictures_delivered", b"pictures_delivered", "plis_received", b"plis_received", "publisher_id", b"publisher_id", "red_bytes", b"red_bytes", "red_packets", b"red_packets", "rtt_ms", b"rtt_ms", "rtx_bytes", b"rtx_bytes", "spatial", b"spatial", "subscriber_id", b"subscriber_id", "target_spatial", b"target_spatial", "target_temporal", b"target_temporal", "temporal", b"temporal", "track_id", b"track_id", "wanted_layer", b"wanted_layer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

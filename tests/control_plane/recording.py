@@ -1,6 +1,6 @@
 """A media core that only writes down what it is asked for: signaling is tested with it, media with the real one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -10,7 +10,7 @@ from control_plane.media import CodecRow, PayloadRow
 from pysfu.stats import DTYPES
 
 
-def rows(table: str, *values: dict[str, float]) -> Any:
+def rows(table: str, *values: Mapping[str, float]) -> Any:
     """Rows of one table of a snapshot; fields that are not given are 0."""
     array = np.zeros(len(values), dtype=DTYPES[table])
     for index, row in enumerate(values):
@@ -23,6 +23,7 @@ class Snapshot:
     def __init__(self) -> None:
         self.workers = rows("workers", {"worker": 0, "peers": 2, "bytes_in": 1_000})
         self.peers = rows("peers")
+        self.downlinks = rows("downlinks")
         self.layers = rows("layers")
         self.subscriptions = rows("subscriptions")
 

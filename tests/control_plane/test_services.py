@@ -297,12 +297,24 @@ async def test_statistics_name_what_they_are_of(stats: Any, rooms: Any, connect:
     await bob.until("track_subscribed")
     track, peer = media.named("publish")[0]["handle"], media.named("add_peer")[1]["handle"]
     media.statistics.layers = rows("layers", {"track": track, "layer": 1, "active": 1, "packets": 5}, {"track": 99})
-    media.statistics.subscriptions = rows("subscriptions", {"track": track, "peer": peer, "layer": 1, "bytes": 9})
+    subscription_row = {"track": track, "peer": peer, "layer": 1, "bytes": 9, "spatial": 1, "temporal": 2}
+    subscription_row |= {"target_spatial": 2, "target_temporal": -1, "freezes": 3, "freeze_ms": 1_500.0, "rtx_bytes": 4}
+    media.statistics.subscriptions = rows("subscriptions", subscription_row | {"pause_reason": 2})
+    path = {"peer": peer, "feedback": 1, "limited_by": 3, "estimate_bps": 1e6, "desired_bps": 2e6, "fec_bytes": 7}
+    media.statistics.downlinks = rows("downlinks", path, {"peer": 99})
     found = await stats.GetRoomStats(stats_pb2.GetRoomStatsRequest(room="room"), metadata=admin_metadata("room"))
     ((layer,),) = [item.layers for item in found.tracks]
     assert (found.tracks[0].track_id, layer.rid, layer.packets, layer.active) == (track_id, "h", 5, True)
     (subscription,) = found.subscriptions
     assert subscription.subscriber_id == bob.joined.participant.id
+    assert (subscription.spatial, subscription.target_spatial, subscription.target_temporal) == (1, 2, -1)
+    assert (subscription.freezes, subscription.freeze_seconds, subscription.rtx_bytes) == (3, 1.5, 4)
+    assert subscription.pause_reason == stats_pb2.SubscriptionStats.PAUSE_REASON_BANDWIDTH
+    (downlink,) = found.downlinks
+    assert downlink.participant_id == bob.joined.participant.id
+    assert downlink.feedback == stats_pb2.DownlinkStats.FEEDBACK_TRANSPORT_WIDE
+    assert downlink.limited_by == stats_pb2.DownlinkStats.LIMIT_LOSS
+    assert (downlink.estimate_bps, downlink.desired_bps, downlink.fec_bytes) == (1e6, 2e6, 7)
     node = await stats.GetNodeStats(stats_pb2.GetNodeStatsRequest(), metadata=admin_metadata())
     assert (node.rooms, node.participants, node.workers[0].counters["bytes_in"]) == (1, 2, 1_000)
     watch = stats.WatchNodeStats(stats_pb2.WatchNodeStatsRequest(interval_ms=100), metadata=admin_metadata())
@@ -334,6 +346,49 @@ async def test_connection_quality_is_told_when_it_changes(
         if expected is not None:
             (update,) = (await alice.until("connection_qualities")).updates
             assert (update.participant_id, update.quality) == (alice.joined.participant.id, expected)
+
+
+async def test_connection_quality_follows_what_is_delivered(
+    connect: Any, media: RecordingMedia, plane: ControlPlane
+) -> None:
+    from control_plane.monitor import Monitor
+
+    alice = await connect("alice")
+    await alice.offer("chromium_publish")
+    peer = media.named("add_peer")[0]["handle"]
+    media.emit("connected", peer, "aead_aes_128_gcm")
+    monitor = Monitor(plane.node, media.snapshot)
+    names = signaling_pb2.ConnectionQualities.Quality.Name
+
+    def round_of(estimate: float = 3e6, freeze_ms: float = 0.0, paused: int = 0) -> None:
+        path = {"peer": peer, "feedback": 1, "estimate_bps": estimate, "desired_bps": 3e6}
+        video = {"subscription": 7, "peer": peer, "is_video": 1, "layer": 0, "freeze_ms": freeze_ms}
+        # A receiver report counts what the publisher lost as well; the path itself loses nothing.
+        video |= {"fraction_lost": 0.5, "bitrate_bps": 1e6, "pause_reason": 2 * paused}
+        media.statistics.peers = rows("peers", {"peer": peer, "rtt_ms": 10})
+        media.statistics.downlinks = rows("downlinks", path)
+        media.statistics.subscriptions = rows("subscriptions", video)
+        monitor.update(media.statistics)
+
+    async def told() -> str:
+        (update,) = (await alice.until("connection_qualities")).updates
+        return names(update.quality)
+
+    round_of()
+    assert await told() == "QUALITY_EXCELLENT"
+    round_of(estimate=0.4e6)
+    assert await told() == "QUALITY_POOR"
+    round_of()
+    round_of()
+    # The score is told at once, the quality when the path has been good for two rounds.
+    assert [await told(), await told()] == ["QUALITY_POOR", "QUALITY_EXCELLENT"]
+    round_of(freeze_ms=400.0)
+    assert await told() == "QUALITY_POOR"
+    round_of(freeze_ms=400.0)
+    round_of(freeze_ms=400.0)
+    assert [await told(), await told()] == ["QUALITY_POOR", "QUALITY_EXCELLENT"]
+    round_of(paused=1, freeze_ms=400.0)
+    assert await told() == "QUALITY_POOR"
 
 
 async def test_health_and_reflection(channel: grpc.aio.Channel, plane: ControlPlane) -> None:

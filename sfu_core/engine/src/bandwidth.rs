@@ -18,13 +18,14 @@ mod streams;
 mod trendline;
 mod values;
 
+pub(crate) use feedback::Clock;
 pub use rate::State;
-pub use values::{Demand, Estimate, Kind, Limits, Probe, ProbeId};
+pub use values::{Constraint, Demand, Estimate, Kind, Limits, Probe, ProbeId};
 use wire::rtcp::{ccfb, twcc};
 
 use acknowledged::{Acknowledged, BRIEF, STEADY};
 use contention::Contention;
-use feedback::{Clock, Verdict};
+use feedback::Verdict;
 use grouping::Grouping;
 use history::History;
 use limited::Limited;
@@ -42,6 +43,12 @@ const SILENCE: u64 = 150_000;
 /// And falls again so often, to this share.
 const SILENCE_STEP: u64 = 100_000;
 const SILENCE_FACTOR: f64 = 0.8;
+/// When everything was paused because nothing is answered, nothing would ever be: after so long a few packets ask whether the
+/// path is back, microseconds. Shorter sees it sooner, longer leaves a dead path alone.
+const KNOCK: u64 = 500_000;
+/// What was learned of a queue so long ago tells nothing of it now, microseconds: when nothing is sent, nothing is learned. Longer
+/// spares paths that others fill, shorter finds sooner what a path carries on which everything is paused.
+const STALE: u64 = 1_000_000;
 /// After a silence shorter than this the path is taken to be what it was, microseconds.
 const SHORT_SILENCE: u64 = 1_500_000;
 /// The target taken up again, as a share of the one before.
@@ -76,6 +83,8 @@ pub struct Bandwidth {
     /// Bytes sent since the last look.
     sent: u64,
     sent_repair: u64,
+    /// When something was sent last, as far as was looked.
+    sent_at: u64,
     /// When REMB last came.
     remb_at: Option<u64>,
     round_trip: Option<u64>,
@@ -131,6 +140,7 @@ impl Bandwidth {
             prober: Prober::new(now, limits.start),
             sent: 0,
             sent_repair: 0,
+            sent_at: now,
             remb_at: None,
             round_trip: None,
             loop_delay: None,
@@ -243,8 +253,12 @@ impl Bandwidth {
             .unanswered_since
             .is_some_and(|since| now.saturating_sub(since) > SILENCE)
         {
-            return None;
+            let is_idle = now.saturating_sub(self.sent_at) > KNOCK;
+            return is_idle
+                .then(|| self.prober.knock(now, self.target(), self.loop_delay()))
+                .flatten();
         }
+        let is_stale = self.told_at.is_some_and(|told| now.saturating_sub(told) > STALE);
         let situation = Situation {
             target: self.target(),
             most: self.limits.max,
@@ -252,9 +266,9 @@ impl Bandwidth {
             is_limited: self.limited.is_limited(),
             is_near_capacity: self.rate.is_near_capacity(),
             calm_for: self.rate.calm_for(now),
-            queue: self.trendline.queue(),
+            queue: if is_stale { 0.0 } else { self.trendline.queue() },
             round_trip: self.loop_delay(),
-            is_contended: self.contention.is_contended(),
+            is_contended: !is_stale && self.contention.is_contended(),
             is_volatile: self.rate.is_volatile(),
             is_experienced: self.rate.is_experienced(),
         };
@@ -275,6 +289,28 @@ impl Bandwidth {
             is_contended: self.contention.is_contended(),
             resume: self.rate.resume().or(self.losses.trial().map(|_| self.rate.target())),
         }
+    }
+
+    /// What holds the estimate where it is.
+    pub fn constraint(&self) -> Constraint {
+        let loss = [self.losses.limit(), self.losses.trial()].into_iter().flatten();
+        let rate = self.rate.target();
+        if self.told_at.is_none() && self.remb_at.is_some() {
+            Constraint::Receiver
+        } else if self.limited.is_limited() {
+            Constraint::Application
+        } else if loss.fold(f64::INFINITY, f64::min) < rate {
+            Constraint::Loss
+        } else if rate >= self.limits.max {
+            Constraint::Maximum
+        } else {
+            Constraint::Delay
+        }
+    }
+
+    /// The transport-wide number of a packet, where feedback comes by stream.
+    pub(crate) fn transport_number(&self, ssrc: u32, sequence: u16) -> Option<u16> {
+        self.streams.find(ssrc, sequence)
     }
 
     /// Bytes sent that nothing was told of yet.
@@ -421,6 +457,9 @@ impl Bandwidth {
 
     fn look_at_sent(&mut self, now: u64) {
         let (bytes, repair) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.sent_repair));
+        if bytes > 0 {
+            self.sent_at = now;
+        }
         if bytes > 0 && self.unanswered_since.is_none() {
             self.unanswered_since = Some(now);
             self.is_resumed = self.told_at.is_none_or(|told| now.saturating_sub(told) > SILENCE);

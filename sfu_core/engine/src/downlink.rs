@@ -1,6 +1,10 @@
 //! The way from this worker to one subscribing peer: what the path carries, who gets how much of it, and what waits.
 
+mod marks;
+
 use std::sync::Arc;
+
+pub(crate) use marks::{Arrived, Marks};
 
 use crate::allocate::Standing;
 use crate::bandwidth::{Bandwidth, Kind, Limits, ProbeId};
@@ -30,6 +34,24 @@ pub(crate) struct Downlink {
     pub(crate) decide_at: u64,
     /// Bits per second as decided last.
     pub(crate) allocated: f64,
+    /// With everything at its best.
+    pub(crate) desired: f64,
+    pub(crate) marks: Marks,
+    pub(crate) sent: SentBytes,
+}
+
+/// Bytes on the wire since the beginning, by their purpose.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SentBytes([u64; Kind::COUNT]);
+
+impl SentBytes {
+    pub(crate) fn of(&self, kind: Kind) -> u64 {
+        self.0[kind as usize]
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
 }
 
 /// What the pacer holds. Keys are taken again when subscriptions end, ids are not.
@@ -63,6 +85,9 @@ impl Downlink {
             standing: Standing::default(),
             decide_at: 0,
             allocated: 0.0,
+            desired: 0.0,
+            marks: Marks::default(),
+            sent: SentBytes::default(),
         }
     }
 
@@ -79,6 +104,9 @@ impl Downlink {
             bandwidth: &mut self.bandwidth,
             by_stream: self.by_stream,
             probe: None,
+            fills: false,
+            marks: &mut self.marks,
+            sent: &mut self.sent,
         };
         (log, &mut self.pacer)
     }
@@ -90,6 +118,10 @@ pub struct SentLog<'a> {
     by_stream: bool,
     /// The cluster that the next packets belong to.
     pub(crate) probe: Option<ProbeId>,
+    /// The next packets are padding, whatever they hold.
+    pub(crate) fills: bool,
+    marks: &'a mut Marks,
+    sent: &'a mut SentBytes,
 }
 
 impl SentLog<'_> {
@@ -97,9 +129,15 @@ impl SentLog<'_> {
     #[inline]
     pub(crate) fn on_sent(&mut self, now: u64, transport: u16, (ssrc, sequence): (u32, u16), bytes: usize, kind: Kind) {
         let on_wire = bytes as u32 + UDP_IP;
+        self.sent.0[kind as usize] += u64::from(on_wire);
         self.bandwidth.on_sent(transport, now, on_wire, kind, self.probe);
         if self.by_stream {
             self.bandwidth.on_sent_stream(transport, ssrc, sequence);
         }
+    }
+
+    /// Of the packet that left last: whether it arrived is to be told of this packet of the media.
+    pub(crate) fn mark(&mut self, now: u64, transport: u16, (ssrc, sequence): (u32, u16)) {
+        self.marks.push(now, transport, ssrc, sequence);
     }
 }

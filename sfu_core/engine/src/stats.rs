@@ -5,6 +5,7 @@
 pub struct StatsSnapshot {
     pub workers: Vec<WorkerRow>,
     pub peers: Vec<PeerRow>,
+    pub downlinks: Vec<DownlinkRow>,
     pub layers: Vec<LayerRow>,
     pub subscriptions: Vec<SubscriptionRow>,
 }
@@ -13,6 +14,7 @@ impl StatsSnapshot {
     pub fn clear(&mut self) {
         self.workers.clear();
         self.peers.clear();
+        self.downlinks.clear();
         self.layers.clear();
         self.subscriptions.clear();
     }
@@ -86,9 +88,36 @@ row!(
         plis_in: u64,
         plis_out: u64,
         keyframe_requests_suppressed: u64,
+        /// Bytes to subscribers whose paths are estimated, with UDP and IP headers, and those among them that repair
+        /// losses or fill probes.
+        downlink_bytes: u64,
+        downlink_rtx_bytes: u64,
+        downlink_fec_bytes: u64,
+        downlink_padding_bytes: u64,
+        /// Pictures sent, those that arrived whole as far as subscribers tell, and how often and long they stood still.
+        pictures_sent: u64,
+        pictures_delivered: u64,
+        freezes: u64,
+        freeze_ms: u64,
         commands_failed: u64,
     }
 );
+
+impl WorkerRow {
+    pub(crate) fn add_downlink(&mut self, row: &DownlinkRow) {
+        self.downlink_bytes += row.bytes;
+        self.downlink_rtx_bytes += row.rtx_bytes;
+        self.downlink_fec_bytes += row.fec_bytes;
+        self.downlink_padding_bytes += row.padding_bytes;
+    }
+
+    pub(crate) fn add_subscription(&mut self, row: &SubscriptionRow) {
+        self.pictures_sent += row.pictures;
+        self.pictures_delivered += row.pictures_delivered;
+        self.freezes += row.freezes;
+        self.freeze_ms += row.freeze_ms as u64;
+    }
+}
 
 row!(PeerRow {
     peer: u64,
@@ -102,6 +131,75 @@ row!(PeerRow {
     tracks: u64,
     subscriptions: u64,
 });
+
+row!(
+    /// The path to one subscriber that says something of what arrives there.
+    DownlinkRow {
+        peer: u64,
+        /// Of [`FeedbackKind`].
+        feedback: u64,
+        /// Of [`LimitedBy`].
+        limited_by: u64,
+        /// What the path is taken to carry, everything included.
+        estimate_bps: f64,
+        /// What arrives, by transport-wide feedback; 0: unknown.
+        acknowledged_bps: f64,
+        /// What the layers decided on need, with audio and repair.
+        allocated_bps: f64,
+        /// The same with everything at its best.
+        desired_bps: f64,
+        /// Share of packets that were lost of late, 0 to 1.
+        loss: f64,
+        /// 0: unknown.
+        rtt_ms: f64,
+        /// Time that packets wait in the network.
+        queue_ms: f64,
+        /// Time that packets wait here.
+        pacer_ms: f64,
+        pacer_packets: u64,
+        /// Packets that the pacer dropped since the beginning: what waited too long.
+        pacer_dropped: u64,
+        /// On the wire since the beginning, with UDP and IP headers.
+        bytes: u64,
+        rtx_bytes: u64,
+        fec_bytes: u64,
+        padding_bytes: u64,
+    }
+);
+
+/// Where an estimate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedbackKind {
+    /// Nothing was told yet.
+    None = 0,
+    TransportWide = 1,
+    /// RFC 8888.
+    ByStream = 2,
+    /// REMB alone.
+    Receiver = 3,
+}
+
+/// What holds an estimate where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitedBy {
+    /// There is no estimate.
+    None = 0,
+    Application = 1,
+    Delay = 2,
+    Loss = 3,
+    Receiver = 4,
+    Maximum = 5,
+}
+
+/// Why nothing of a subscription is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseReason {
+    None = 0,
+    /// The subscriber wants it so.
+    Asked = 1,
+    /// Its path carries too little.
+    Bandwidth = 2,
+}
 
 row!(LayerRow {
     track: u64,
@@ -126,17 +224,34 @@ row!(SubscriptionRow {
     subscription: u64,
     track: u64,
     peer: u64,
+    is_video: u64,
     /// Whose stream is forwarded now; -1: none.
     layer: i64,
     /// Highest spatial layer that is forwarded now, be it a simulcast layer or one within a scalable stream; -1: none.
     spatial: i64,
     /// Highest temporal layer that is forwarded now; -1: none.
     temporal: i64,
+    /// Layers that are decided on; -1: none is. `spatial` and `temporal` follow with the next keyframe or switching point.
+    target_spatial: i64,
+    target_temporal: i64,
     wanted_layer: u64,
     paused: u64,
+    /// Of [`PauseReason`].
+    pause_reason: u64,
     packets: u64,
     bytes: u64,
+    /// Sent; those of video.
+    pictures: u64,
+    /// Arrived whole, as far as the subscriber tells.
+    pictures_delivered: u64,
+    /// Times that the picture stood still, and how long altogether and by now; 0 without feedback on packets.
+    freezes: u64,
+    freeze_ms: f64,
+    frozen_ms: f64,
     packets_retransmitted: u64,
+    rtx_bytes: u64,
+    /// Sent to probe the path; packets sent again for that among them.
+    padding_bytes: u64,
     nacks_received: u64,
     plis_received: u64,
     /// Of the last receiver report, 0 to 1.
@@ -163,6 +278,7 @@ mod tests {
         }
         check::<WorkerRow>(WorkerRow::FIELDS, WorkerRow::to_bytes);
         check::<PeerRow>(PeerRow::FIELDS, PeerRow::to_bytes);
+        check::<DownlinkRow>(DownlinkRow::FIELDS, DownlinkRow::to_bytes);
         check::<LayerRow>(LayerRow::FIELDS, LayerRow::to_bytes);
         check::<SubscriptionRow>(SubscriptionRow::FIELDS, SubscriptionRow::to_bytes);
     }

@@ -378,6 +378,7 @@ impl Core {
             let snapshot = handle.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
             all.workers.extend_from_slice(&snapshot.engine.workers);
             all.peers.extend_from_slice(&snapshot.engine.peers);
+            all.downlinks.extend_from_slice(&snapshot.engine.downlinks);
             all.layers.extend_from_slice(&snapshot.engine.layers);
             all.subscriptions.extend_from_slice(&snapshot.engine.subscriptions);
             io.push(snapshot.io);

@@ -326,6 +326,7 @@ impl Core {
         }
         table!("workers", engine.workers);
         table!("peers", engine.peers);
+        table!("downlinks", engine.downlinks);
         table!("layers", engine.layers);
         table!("subscriptions", engine.subscriptions);
         table!("io", io);

@@ -5,7 +5,7 @@ mod core;
 mod errors;
 mod srtp;
 
-use engine::stats::{LayerRow, PeerRow, SubscriptionRow, WorkerRow};
+use engine::stats::{DownlinkRow, LayerRow, PeerRow, SubscriptionRow, WorkerRow};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -18,6 +18,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let fields = PyDict::new(module.py());
     fields.set_item("workers", WorkerRow::FIELDS.to_vec())?;
     fields.set_item("peers", PeerRow::FIELDS.to_vec())?;
+    fields.set_item("downlinks", DownlinkRow::FIELDS.to_vec())?;
     fields.set_item("layers", LayerRow::FIELDS.to_vec())?;
     fields.set_item("subscriptions", SubscriptionRow::FIELDS.to_vec())?;
     fields.set_item("io", io::IoRow::FIELDS.to_vec())?;

@@ -28,7 +28,7 @@ pub(super) enum Verdict {
 /// Relates the receiver's clock to ours. With the offset o = theirs − ours, a packet sent at s that arrived at a and was
 /// told of at t obeys a − t ≤ o ≤ a − s; every packet narrows where o can be.
 #[derive(Debug, Default)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     /// Last time read from the receiver, on one line, in the unit of its format.
     reference: Option<i64>,
     /// Where the offset can be, at `bounded_at`.
@@ -39,18 +39,18 @@ pub(super) struct Clock {
 
 impl Clock {
     /// Microseconds of a transport-wide reference time that wraps every 12 days.
-    pub(super) fn reference(&mut self, reference: u32) -> i64 {
+    pub(crate) fn reference(&mut self, reference: u32) -> i64 {
         self.unwrap(i64::from(reference), REFERENCES)
             .saturating_mul(REFERENCE_UNIT)
     }
 
     /// Microseconds of the middle 32 bits of an NTP time, which wrap every 18 hours.
-    pub(super) fn timestamp(&mut self, timestamp: u32) -> i64 {
+    pub(crate) fn timestamp(&mut self, timestamp: u32) -> i64 {
         ((i128::from(self.unwrap(i64::from(timestamp), 1 << 32)) * 1_000_000) >> 16) as i64
     }
 
     /// When the packet of a metric arrived, if that is told.
-    pub(super) fn arrival(timestamp: i64, metric: Metric) -> Option<i64> {
+    pub(crate) fn arrival(timestamp: i64, metric: Metric) -> Option<i64> {
         (metric.offset < OFFSET_UNKNOWN).then(|| timestamp - i64::from(metric.offset) * 1_000_000 / 1_024)
     }
 

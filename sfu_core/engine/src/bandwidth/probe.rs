@@ -149,6 +149,19 @@ impl Prober {
         if rate < situation.target * 1.05 {
             return None;
         }
+        Some(self.order(now, rate))
+    }
+
+    /// A small cluster at a low rate, where nothing that was sent is answered and nothing more is: is the path back?
+    pub(super) fn knock(&mut self, now: u64, rate: f64, round_trip: u64) -> Option<Probe> {
+        let waits = |cluster: &Cluster| now.saturating_sub(cluster.ordered) < PATIENCE + round_trip;
+        if self.cluster.as_ref().is_some_and(waits) {
+            return None;
+        }
+        Some(self.order(now, rate))
+    }
+
+    fn order(&mut self, now: u64, rate: f64) -> Probe {
         let id = ProbeId(self.next_id);
         self.next_id = (self.next_id + 1) % ProbeId::COUNT;
         let bytes = ((rate / 8.0 * DURATION as f64 / 1e6) as u32).max(FEWEST_BYTES);
@@ -161,13 +174,13 @@ impl Prober {
             last_number: 0,
             arrived: Span::default(),
         });
-        Some(Probe {
+        Probe {
             id,
             bits_per_second: rate,
             bytes,
             packets: FEWEST_PACKETS,
             duration: (f64::from(bytes) * 8e6 / rate) as u64,
-        })
+        }
     }
 
     pub(super) fn on_sent(&mut self, id: ProbeId, number: u64, now: u64, bytes: u32) {

@@ -19,6 +19,25 @@ pub enum Kind {
     Padding,
 }
 
+impl Kind {
+    pub(crate) const COUNT: usize = 5;
+}
+
+/// What an estimate would have to overcome to grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Constraint {
+    /// Less is sent than the path carries: the estimate says what is proven, not what is possible.
+    Application,
+    /// Queues grow at a higher rate, or would before more is tried.
+    Delay,
+    /// More is lost at a higher rate.
+    Loss,
+    /// The receiver's own estimate (REMB), where it tells nothing of packets.
+    Receiver,
+    /// The highest rate that is configured.
+    Maximum,
+}
+
 /// Names a cluster while its packets are on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeId(pub(crate) u8);

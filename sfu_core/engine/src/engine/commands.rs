@@ -61,7 +61,7 @@ impl Engine {
             Command::UpdatePublish(publish) => self.update_publish(now, &publish)?,
             Command::Unpublish { track, .. } => {
                 if let Some(&key) = self.track_keys.get(&track) {
-                    self.remove_track(key);
+                    self.remove_track(now, key);
                 }
             }
             Command::SetMuted { track, muted, .. } => self.set_muted(now, track, muted)?,
@@ -74,7 +74,7 @@ impl Engine {
             } => return self.set_wanted(now, subscription, wanted),
             Command::Unsubscribe { subscription, .. } => {
                 if let Some(&key) = self.subscription_keys.get(&subscription) {
-                    self.remove_subscription(key);
+                    self.remove_subscription(now, key);
                 }
             }
             Command::OpenDataChannel(open) => return self.open_data_channel(now, &open),

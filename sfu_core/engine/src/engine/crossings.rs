@@ -76,7 +76,7 @@ impl Engine {
             }
             Crossing::Removed { track } => {
                 if let Some(key) = self.mirror_key(track, from) {
-                    self.remove_track(key);
+                    self.remove_track(now, key);
                 }
             }
         }

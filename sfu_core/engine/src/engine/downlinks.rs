@@ -8,7 +8,7 @@ use super::Engine;
 use crate::allocate::{self, Candidate, Decision, Layer, LayerId, Request, Scratch};
 use crate::bandwidth::Demand;
 use crate::command::MediaKind;
-use crate::downlink::Downlink;
+use crate::downlink::{Arrived, Downlink};
 use crate::publish::track::LayerRate;
 
 /// Between two decisions, microseconds. Shorter follows the estimate closer and costs more; a path that gives way is heeded at
@@ -39,19 +39,39 @@ impl Engine {
         };
         downlink.on_answer(at);
         downlink.bandwidth.on_transport_feedback(at, feedback);
+        let arrived = downlink.marks.on_transport_feedback(feedback);
+        self.settle_arrivals(at, key, arrived);
         self.tend_downlink(now, key);
     }
 
     pub(super) fn handle_stream_feedback(&mut self, now: Instant, key: usize, feedback: &ccfb::Feedback<'_>) {
         let at = self.micros(now);
-        let Some(downlink) = self.peers[key].downlink.as_deref_mut() else {
-            return;
-        };
+        let config = &self.config;
+        let downlink = &mut self.peers[key].downlink;
+        let downlink = downlink.get_or_insert_with(|| Box::new(Downlink::new(at, config)));
         // Numbers by stream are remembered from the first report on.
         if std::mem::replace(&mut downlink.by_stream, true) {
             downlink.on_answer(at);
             downlink.bandwidth.on_ccfb(at, feedback);
+            let bandwidth = &downlink.bandwidth;
+            let find = |ssrc, sequence| bandwidth.transport_number(ssrc, sequence);
+            let arrived = downlink.marks.on_ccfb(feedback, find);
+            self.settle_arrivals(at, key, arrived);
             self.tend_downlink(now, key);
+        }
+    }
+
+    /// Each subscription is told what arrived of it.
+    fn settle_arrivals(&mut self, at: u64, key: usize, arrived: Vec<Arrived>) {
+        let peer = &mut self.peers[key];
+        for packet in &arrived {
+            let subscriber = peer.by_ssrc.get(&packet.ssrc);
+            if let Some(subscriber) = subscriber.and_then(|&key| self.subscribers.get_mut(key)) {
+                subscriber.state.on_arrived(at, packet.sequence, packet.at);
+            }
+        }
+        if let Some(downlink) = peer.downlink.as_deref_mut() {
+            downlink.marks.recycle(arrived);
         }
     }
 
@@ -127,6 +147,7 @@ impl Engine {
         downlink.standing = summary.standing;
         downlink.decide_at = at + DECIDE;
         downlink.allocated = summary.total as f64;
+        downlink.desired = summary.desired as f64;
         // What a step needs includes what must stay free.
         let most = summary.steps.iter().copied().fold(summary.desired, u64::max) as f64;
         downlink.bandwidth.set_demand(

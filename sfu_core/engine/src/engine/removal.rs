@@ -10,13 +10,16 @@ impl Engine {
     /// With its tracks, their subscriptions anywhere, and its own subscriptions.
     pub(super) fn remove_peer(&mut self, now: Instant, key: usize) {
         while let Some(&subscription) = self.peers[key].subscriptions.last() {
-            self.remove_subscription(subscription);
+            self.remove_subscription(now, subscription);
         }
         while let Some(&track) = self.peers[key].tracks.last() {
-            self.remove_track(track);
+            self.remove_track(now, track);
         }
         let mut peer = self.peers.remove(key);
         self.peer_keys.remove(&peer.id);
+        if let Some(downlink) = peer.downlink.as_deref() {
+            self.retire_downlink(self.micros(now), peer.id, downlink);
+        }
         self.outbox.forget(key);
         self.queued.retain(|&queued| queued != key);
         self.busy.retain(|&busy| busy != key);
@@ -38,13 +41,13 @@ impl Engine {
     }
 
     /// With its subscriptions here; its mirrors are told.
-    pub(super) fn remove_track(&mut self, key: usize) {
+    pub(super) fn remove_track(&mut self, now: Instant, key: usize) {
         let track = &mut self.tracks[key];
         let id = track.id;
         // Else the last subscription of a mirror would remove the track itself.
         let subscribers = std::mem::take(&mut track.subscribers);
         for subscriber in subscribers {
-            self.forget_subscription(subscriber);
+            self.forget_subscription(now, subscriber);
         }
         self.leave_group(key);
         let track = self.tracks.remove(key);
@@ -65,9 +68,9 @@ impl Engine {
     }
 
     /// The last subscription of a mirror takes the mirror with it.
-    pub(super) fn remove_subscription(&mut self, key: usize) {
+    pub(super) fn remove_subscription(&mut self, now: Instant, key: usize) {
         let track_key = self.subscribers[key].track;
-        self.forget_subscription(key);
+        self.forget_subscription(now, key);
         let Some(track) = self.tracks.get_mut(track_key) else {
             return;
         };
@@ -77,12 +80,13 @@ impl Engine {
             && track.subscribers.is_empty()
         {
             self.crossings.push_back((home, Crossing::Detach { track: track.id }));
-            self.remove_track(track_key);
+            self.remove_track(now, track_key);
         }
     }
 
-    fn forget_subscription(&mut self, key: usize) {
+    fn forget_subscription(&mut self, now: Instant, key: usize) {
         let subscriber = self.subscribers.remove(key);
+        self.retire_subscription(&subscriber.state.row(self.micros(now)));
         self.subscription_keys.remove(&subscriber.id);
         if let Some(peer) = self.peers.get_mut(subscriber.peer) {
             peer.subscriptions.retain(|&subscription| subscription != key);

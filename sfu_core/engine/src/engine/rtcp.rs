@@ -37,7 +37,7 @@ impl Engine {
             Packet::Goodbye(goodbye) => goodbye.sources().for_each(|ssrc| self.handle_goodbye(now, key, ssrc)),
             Packet::Nack(nack) => {
                 self.counters.nacks_in += 1;
-                self.handle_nack(key, nack);
+                self.handle_nack(now, key, nack);
             }
             Packet::PictureLoss(loss) => self.handle_keyframe_wish(now, key, loss.media_ssrc),
             Packet::FullIntra(request) => {

@@ -3,10 +3,14 @@
 use std::time::Instant;
 
 use super::Engine;
+use crate::bandwidth::{Constraint, Kind};
+use crate::downlink::Downlink;
 use crate::ids::PeerId;
 use crate::peer::PeerState;
 use crate::publish::track::Origin;
-use crate::stats::{LayerRow, PeerRow, StatsSnapshot, WorkerRow};
+use crate::stats::{
+    DownlinkRow, FeedbackKind, LayerRow, LimitedBy, PeerRow, StatsSnapshot, SubscriptionRow, WorkerRow,
+};
 
 impl Engine {
     /// What the path to a peer is taken to carry, bits per second; none as long as it says nothing of what arrives.
@@ -19,6 +23,16 @@ impl Engine {
     /// Adds the rows of this engine to a snapshot.
     pub fn stats(&self, now: Instant, into: &mut StatsSnapshot) {
         let at = self.micros(now);
+        let (downlinks, subscriptions) = (into.downlinks.len(), into.subscriptions.len());
+        self.downlink_rows(at, &mut into.downlinks);
+        self.subscription_rows(at, &mut into.subscriptions);
+        let mut totals = self.counters;
+        into.downlinks
+            .iter()
+            .skip(downlinks)
+            .for_each(|row| totals.add_downlink(row));
+        let live = into.subscriptions.iter().skip(subscriptions);
+        live.for_each(|row| totals.add_subscription(row));
         let home = self.tracks.iter().filter(|(_, track)| track.is_home()).count();
         into.workers.push(WorkerRow {
             peers: self.peers.len() as u64,
@@ -26,7 +40,7 @@ impl Engine {
             mirrors: (self.tracks.len() - home) as u64,
             subscriptions: self.subscribers.len() as u64,
             pooled_packets: self.pool.len() as u64,
-            ..self.counters
+            ..totals
         });
         into.peers.extend(self.peers.iter().map(|(_, peer)| PeerRow {
             peer: peer.id.0,
@@ -71,7 +85,62 @@ impl Engine {
                     }
                 }));
         }
-        self.subscription_rows(at, &mut into.subscriptions);
+    }
+
+    fn downlink_rows(&self, at: u64, rows: &mut Vec<DownlinkRow>) {
+        let known = self.peers.iter().filter_map(|(_, peer)| {
+            let downlink = peer.downlink.as_deref()?;
+            Some(downlink_row(at, peer.id, peer.round_trip, downlink))
+        });
+        rows.extend(known);
+    }
+
+    /// What a subscription and a path did stays counted when they end.
+    pub(super) fn retire_subscription(&mut self, row: &SubscriptionRow) {
+        self.counters.add_subscription(row);
+    }
+
+    pub(super) fn retire_downlink(&mut self, at: u64, peer: PeerId, downlink: &Downlink) {
+        self.counters.add_downlink(&downlink_row(at, peer, None, downlink));
+    }
+}
+
+fn downlink_row(at: u64, peer: PeerId, round_trip: Option<u64>, downlink: &Downlink) -> DownlinkRow {
+    let estimate = downlink.bandwidth.estimate();
+    let constraint = downlink.bandwidth.constraint();
+    let feedback = match (downlink.answers, constraint, downlink.by_stream) {
+        (false, ..) => FeedbackKind::None,
+        (true, Constraint::Receiver, _) => FeedbackKind::Receiver,
+        (true, _, true) => FeedbackKind::ByStream,
+        (true, _, false) => FeedbackKind::TransportWide,
+    };
+    let limited_by = match constraint {
+        _ if !downlink.answers => LimitedBy::None,
+        Constraint::Application => LimitedBy::Application,
+        Constraint::Delay => LimitedBy::Delay,
+        Constraint::Loss => LimitedBy::Loss,
+        Constraint::Receiver => LimitedBy::Receiver,
+        Constraint::Maximum => LimitedBy::Maximum,
+    };
+    let pacer = downlink.pacer.counters();
+    DownlinkRow {
+        peer: peer.0,
+        feedback: feedback as u64,
+        limited_by: limited_by as u64,
+        estimate_bps: if downlink.answers { estimate.target } else { 0.0 },
+        acknowledged_bps: estimate.acknowledged.unwrap_or_default(),
+        allocated_bps: downlink.allocated,
+        desired_bps: downlink.desired,
+        loss: estimate.loss,
+        rtt_ms: milliseconds(round_trip.or(estimate.round_trip)),
+        queue_ms: estimate.queue.max(0.0),
+        pacer_ms: milliseconds(Some(downlink.pacer.queue_delay(at))),
+        pacer_packets: downlink.pacer.len() as u64,
+        pacer_dropped: pacer.dropped_audio + pacer.dropped_video + pacer.dropped_repair,
+        bytes: downlink.sent.total(),
+        rtx_bytes: downlink.sent.of(Kind::Rtx),
+        fec_bytes: downlink.sent.of(Kind::Fec),
+        padding_bytes: downlink.sent.of(Kind::Padding),
     }
 }
 

@@ -131,6 +131,7 @@ impl Engine {
         for index in 0..self.peers[peer].subscriptions.len() {
             let key = self.peers[peer].subscriptions[index];
             let subscriber = &mut self.subscribers[key];
+            subscriber.state.watch_freezes(at);
             let track = &self.tracks[subscriber.track];
             if let Some(info) = subscriber.state.sender_report(at, track) {
                 let ssrc = subscriber.state.ssrc;
@@ -142,13 +143,18 @@ impl Engine {
     }
 
     /// A NACK of a subscriber; answered in the next flush.
-    pub(super) fn handle_nack(&mut self, peer: usize, nack: &Nack<'_>) {
+    pub(super) fn handle_nack(&mut self, now: Instant, peer: usize, nack: &Nack<'_>) {
+        let at = self.micros(now);
         let Some(&key) = self.peers[peer].by_ssrc.get(&nack.media_ssrc) else {
             return;
         };
-        let asked = &mut self.subscribers[key].asked;
-        let room = MAX_ASKED - asked.len();
-        asked.extend(nack.sequences().take(room));
+        let subscriber = &mut self.subscribers[key];
+        let track = &self.tracks[subscriber.track];
+        let room = MAX_ASKED - subscriber.asked.len();
+        for sequence in nack.sequences().take(room) {
+            subscriber.state.on_asked(at, sequence, track);
+            subscriber.asked.push(sequence);
+        }
         self.ready(key);
     }
 

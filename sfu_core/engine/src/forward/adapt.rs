@@ -19,8 +19,8 @@ pub(super) struct Allocation {
     /// The lowest layer that covers the view.
     covering: u8,
     /// What the path allows; nothing is held back until something is decided.
-    limit: Wanted,
-    current: Option<LayerId>,
+    pub(super) limit: Wanted,
+    pub(super) current: Option<LayerId>,
     hysteresis: Hysteresis,
 }
 
@@ -160,6 +160,7 @@ impl Subscription {
             self.source = None;
             self.catch_up = None;
             self.wants_keyframe = true;
+            self.freezes.on_cut();
         }
     }
 
@@ -176,7 +177,10 @@ impl Subscription {
             if !egress.has_room() {
                 break;
             }
+            egress.set_filling(true);
             let len = self.send_again(sequence, &sent, packet, rtx_ssrc, egress);
+            egress.set_filling(false);
+            self.padding_bytes += len.unwrap_or(0) as u64;
             padded += len.map_or(0, |len| len as u32 + UDP_IP);
             if len.is_none() || padded >= bytes {
                 return padded;
@@ -213,6 +217,7 @@ impl Subscription {
             .ok()?;
         self.rtx_sequence += 1;
         self.bytes += len as u64;
+        self.padding_bytes += len as u64;
         Some(len)
     }
 

@@ -135,6 +135,21 @@ impl<'a> Egress<'a> {
         }
     }
 
+    /// The next packets go for nothing but to see what the path carries, whatever they hold.
+    pub(super) fn set_filling(&mut self, fills: bool) {
+        if let Some(log) = &mut self.log {
+            log.fills = fills;
+        }
+    }
+
+    /// Whether the packet written last arrives is to be told of `number`: SSRC and sequence number of the media. False where nothing
+    /// is told.
+    pub(super) fn mark(&mut self, number: (u32, u16)) -> bool {
+        let Some(log) = &mut self.log else { return false };
+        log.mark(self.now, self.transport_sequence.wrapping_sub(1), number);
+        true
+    }
+
     /// The peer negotiated dependency descriptors.
     pub(super) fn takes_dependencies(&self) -> bool {
         self.ids.dependency_descriptor.is_some()
@@ -176,7 +191,7 @@ impl<'a> Egress<'a> {
         self.arena.commit(self.socket, self.to, len);
         if let Some(log) = &mut self.log {
             let number = (head.ssrc, head.sequence as u16);
-            let kind = match (body.padding, body.original) {
+            let kind = match (body.padding || log.fills, body.original) {
                 (true, _) => Kind::Padding,
                 (false, Some(_)) => Kind::Rtx,
                 (false, None) => Kind::Media,

@@ -10,6 +10,7 @@ mod dependency;
 mod descriptor;
 mod egress;
 mod filter;
+mod freezes;
 mod header;
 mod layers;
 mod numbering;
@@ -17,6 +18,7 @@ mod pictures;
 mod reports;
 mod sent;
 mod sound;
+mod statistics;
 mod svc;
 mod temporal;
 mod timestamp;
@@ -30,13 +32,13 @@ use crate::ids::{Mid, PayloadType, PeerId, SubscriptionId, TrackId};
 use crate::meter::Meter;
 use crate::packet::Packet;
 use crate::publish::track::Track;
-use crate::stats::SubscriptionRow;
 
 use adapt::Allocation;
 use budget::Budget;
 use descriptor::MAX_DESCRIPTOR;
 use egress::{Body, Head, WriteError};
 use filter::{Filter, Limit};
+use freezes::Freezes;
 use header::HeaderTemplate;
 use numbering::{Numbering, Skipped};
 use pictures::{PicturePatch, Pictures};
@@ -98,12 +100,16 @@ pub struct Subscription {
     rtx_sequence: u64,
     budget: Budget,
     reports: Reports,
+    freezes: Freezes,
     meter: Meter,
     /// The subscriber cannot decode what it has.
     wants_keyframe: bool,
     packets: u64,
     bytes: u64,
     retransmitted: u64,
+    repair_bytes: u64,
+    padding_bytes: u64,
+    pictures_sent: u64,
     nacks: u64,
     plis: u64,
 }
@@ -150,11 +156,15 @@ impl Subscription {
             rtx_sequence: 1 + (seed >> 8) % 0x7fff,
             budget: Budget::new(now),
             reports: Reports::default(),
+            freezes: Freezes::default(),
             meter: Meter::default(),
             wants_keyframe: false,
             packets: 0,
             bytes: 0,
             retransmitted: 0,
+            repair_bytes: 0,
+            padding_bytes: 0,
+            pictures_sent: 0,
             nacks: 0,
             plis: 0,
         }
@@ -177,6 +187,7 @@ impl Subscription {
         if self.wanted.paused {
             self.source = None;
             self.catch_up = None;
+            self.freezes.reset();
         }
     }
 
@@ -227,6 +238,9 @@ impl Subscription {
                 self.meter.add(bytes, now);
                 self.reports.on_sent(now, packet.payload().len());
                 self.sent.insert(&outgoing);
+                if outgoing.marker && self.kind == MediaKind::Video {
+                    self.on_picture(outgoing.output as u16, packet, egress);
+                }
                 true
             }
             None => false,
@@ -248,8 +262,15 @@ impl Subscription {
             return false;
         };
         let len = if sent.is_filler() { 0 } else { packet.payload().len() };
-        self.budget.take(now, self.meter.bits_per_second(now), len)
-            && self.send_again(sequence, &sent, packet, rtx_ssrc, egress).is_some()
+        if !self.budget.take(now, self.meter.bits_per_second(now), len) {
+            return false;
+        }
+        let Some(bytes) = self.send_again(sequence, &sent, packet, rtx_ssrc, egress) else {
+            return false;
+        };
+        self.repair_bytes += bytes as u64;
+        egress.mark((self.ssrc, sequence));
+        true
     }
 
     /// In RTX format; bytes sent.
@@ -293,6 +314,7 @@ impl Subscription {
     pub fn handle_keyframe_request(&mut self) {
         self.plis += 1;
         self.wants_keyframe = true;
+        self.freezes.on_keyframe_request();
     }
 
     pub fn handle_report(&mut self, now: u64, block: &ReportBlock, track: &Track) {
@@ -340,32 +362,6 @@ impl Subscription {
     /// Milliseconds; 0 until a receiver report told it.
     pub fn rtt_ms(&self) -> f64 {
         self.reports.reception.rtt_ms
-    }
-
-    pub fn row(&self, now: u64) -> SubscriptionRow {
-        let reception = self.reports.reception;
-        let layers = self.layers();
-        SubscriptionRow {
-            subscription: self.id.0,
-            track: self.track.0,
-            peer: self.peer.0,
-            layer: self.source.map_or(-1, |source| i64::from(source.layer)),
-            spatial: layers.map_or(-1, |(spatial, _)| i64::from(spatial)),
-            temporal: layers.map_or(-1, |(_, temporal)| i64::from(temporal)),
-            wanted_layer: u64::from(self.allocation.asked.max_spatial),
-            paused: u64::from(self.wanted.paused),
-            packets: self.packets,
-            bytes: self.bytes,
-            packets_retransmitted: self.retransmitted,
-            nacks_received: self.nacks,
-            plis_received: self.plis,
-            fraction_lost: reception.fraction_lost,
-            rtt_ms: reception.rtt_ms,
-            jitter_ms: reception.jitter_ms,
-            bitrate_bps: self.meter.bits_per_second(now),
-            red_packets: self.sound.packets,
-            red_bytes: self.sound.bytes,
-        }
     }
 
     /// Whether a packet of another stream than the current one may take over.
@@ -432,6 +428,7 @@ impl Subscription {
         };
         if packet.facts.keyframe {
             self.wants_keyframe = false;
+            self.freezes.on_keyframe();
         }
         Some(Sent {
             output,

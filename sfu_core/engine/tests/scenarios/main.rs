@@ -18,8 +18,10 @@ mod media;
 mod meeting;
 mod path;
 mod reports;
+mod statistics;
 #[allow(dead_code, reason = "shared with the tests of the transport")]
 #[path = "../transport/stun.rs"]
 mod stun;
 mod svc;
+mod viewer;
 mod world;

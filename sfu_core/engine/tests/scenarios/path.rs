@@ -22,6 +22,8 @@ pub(crate) struct Path {
     /// Transport-wide numbers that arrived since the last feedback, and when, microseconds.
     arrived: Vec<(u64, u64)>,
     highest: u64,
+    /// The first number that nothing was told of, where losses between two feedbacks are told, as browsers do.
+    untold: Option<Option<u64>>,
     serial: u8,
     told: Instant,
     frames: Frames,
@@ -51,10 +53,17 @@ impl Path {
             up: VecDeque::new(),
             arrived: Vec::new(),
             highest: 1 << 16,
+            untold: None,
             serial: 0,
             told: now,
             frames: Frames::default(),
         }
+    }
+
+    /// Every loss is told of, also the one between two feedbacks.
+    pub(crate) fn telling_all(mut self) -> Self {
+        self.untold = Some(None);
+        self
     }
 
     pub(crate) fn frames(&self) -> Frames {
@@ -100,8 +109,11 @@ impl Network for Path {
         }
         self.told = now;
         self.arrived.sort_unstable();
-        let first = self.arrived[0].0;
+        let mut first = self.arrived[0].0;
         let last = self.arrived[self.arrived.len() - 1].0;
+        if let Some(untold) = &mut self.untold {
+            first = first.min(untold.replace(last + 1).unwrap_or(first));
+        }
         let mut times = vec![None; (last - first + 1) as usize];
         for (number, micros) in self.arrived.drain(..) {
             times[(number - first) as usize] = Some(micros);

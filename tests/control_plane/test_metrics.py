@@ -1,0 +1,102 @@
+"""What Prometheus sees: distributions of the moment without labels of rooms or people, each explained."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+
+from control_plane.measure import FreezeCounts, deliveries, freeze_counts
+from control_plane.metrics import GAUGES, downlinks, videos
+from pysfu.stats import DTYPES, FEEDBACK, LIMITED_BY, PAUSE_REASONS, name_of
+from tests.control_plane.recording import Snapshot, rows
+
+DOCUMENT = Path(__file__).parents[2] / "docs/metrics.md"
+
+
+def samples(metrics: Any) -> dict[str, float]:
+    """As the text format names them."""
+
+    class Once:
+        def collect(self) -> list[Metric]:
+            return list(metrics)
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Once())
+    lines = generate_latest(registry).decode().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+def test_paths_are_counted_by_what_limits_them() -> None:
+    by_delay = {"peer": 1, "feedback": 1, "limited_by": 2, "estimate_bps": 400e3, "allocated_bps": 1, "desired_bps": 2}
+    by_remb = {"peer": 2, "feedback": 3, "limited_by": 4, "estimate_bps": 2e6, "rtt_ms": 40, "loss": 0.03}
+    silent = {"peer": 3, "estimate_bps": 9e9}
+    found = samples(downlinks(rows("downlinks", by_delay, by_remb, silent)))
+    assert found['pysfu_downlinks{feedback="transport-wide",limited_by="delay"}'] == 1
+    assert found['pysfu_downlinks{feedback="remb",limited_by="receiver"}'] == 1
+    assert sum(value for name, value in found.items() if name.startswith("pysfu_downlinks{")) == 2
+    estimates = [found[f'pysfu_downlink_estimate_bps_bucket{{le="{le}"}}'] for le in ("300000", "600000", "+Inf")]
+    assert estimates == [0, 1, 2]
+    assert found['pysfu_downlink_allocated_ratio_bucket{le="0.5"}'] == 2
+    assert found['pysfu_downlink_loss_ratio_bucket{le="0.02"}'] == 1
+    # A round trip that is not known is none of no time.
+    assert found['pysfu_downlink_rtt_seconds_bucket{le="+Inf"}'] == 1
+
+
+def test_videos_are_counted_by_layer_and_reason() -> None:
+    found = samples(
+        videos(
+            rows(
+                "subscriptions",
+                {"is_video": 1, "spatial": 2, "target_spatial": 2},
+                {"is_video": 1, "spatial": 7, "target_spatial": 0, "frozen_ms": 300},
+                {"is_video": 1, "spatial": -1, "target_spatial": -1, "pause_reason": 2},
+                {"is_video": 1, "spatial": -1, "target_spatial": -1, "pause_reason": 1},
+                {"is_video": 0, "spatial": 0},
+            )
+        )
+    )
+    assert [found[f'pysfu_videos{{spatial="{layer}"}}'] for layer in ("0", "1", "2", "3+")] == [0, 0, 1, 1]
+    assert found['pysfu_videos_paused{reason="bandwidth"}'] == found['pysfu_videos_paused{reason="asked"}'] == 1
+    assert (found["pysfu_videos_switching"], found["pysfu_videos_frozen"]) == (1, 1)
+
+
+def test_no_metric_grows_with_the_people() -> None:
+    def crowd(people: int) -> list[dict[str, int]]:
+        return [{"peer": n, "feedback": 1 + n % 3, "limited_by": 1 + n % 5} for n in range(people)]
+
+    one, other = (samples(downlinks(rows("downlinks", *crowd(people)))) for people in (2, 5_000))
+    assert one.keys() == other.keys()
+    assert len(one) < 120
+
+
+def test_every_metric_is_explained() -> None:
+    text = DOCUMENT.read_text()
+    explained = set(re.findall(r"^\| `(pysfu_\w+)`", text, re.MULTILINE))
+    columns = [name for table in ("workers", "io") for name in DTYPES[table].names or () if name != "worker"]
+    told = {f"pysfu_{name}" if name in GAUGES else f"pysfu_{name}_total" for name in columns}
+    told |= {metric.name for metric in [*downlinks(rows("downlinks")), *videos(rows("subscriptions"))]}
+    told |= {"pysfu_build_info", "pysfu_rooms", "pysfu_participants", "pysfu_draining"}
+    assert told == explained
+
+
+def test_a_delivery_is_what_happened_since_the_last_round() -> None:
+    snapshot = Snapshot()
+    empty = rows("subscriptions")
+    video = {"peer": 5, "is_video": 1, "layer": 0}
+    asked, starved = (video | {"subscription": n, "pause_reason": reason} for n, reason in ((3, 1), (4, 2)))
+    snapshot.downlinks = rows("downlinks", {"peer": 5, "feedback": 1, "estimate_bps": 1e6, "desired_bps": 3e6})
+    snapshot.subscriptions = rows("subscriptions", video | {"subscription": 2, "freeze_ms": 9_000.0}, asked, starved)
+    first = deliveries(snapshot, freeze_counts(empty), 2.0)[5]
+    # What is new has no past; what was asked to be paused is not missed.
+    assert (first.wanted_bps, first.estimate_bps, first.frozen, first.paused) == (3e6, 1e6, 0.0, 0.5)
+    before = freeze_counts(snapshot.subscriptions)
+    snapshot.subscriptions = rows("subscriptions", video | {"subscription": 2, "freeze_ms": 9_500.0}, asked, starved)
+    assert deliveries(snapshot, before, 2.0)[5].frozen == 0.125
+    assert deliveries(Snapshot(), FreezeCounts(before.key[:0], before.freeze_ms[:0]), 2.0) == {}
+
+
+def test_names_of_the_core_values() -> None:
+    assert [name_of(FEEDBACK, 2), name_of(LIMITED_BY, 3), name_of(PAUSE_REASONS, 2)] == ["rfc8888", "loss", "bandwidth"]
+    assert name_of(LIMITED_BY, 99) == "unknown"
