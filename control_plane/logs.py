@@ -1,9 +1,24 @@
-"""Structured logs on standard error: JSON for machines, a console form for people. No token and no payload goes in."""
+"""Structured logs on standard error: JSON for machines, a console form for people. No token and no payload goes in.
 
+The core's workers log into a bounded queue, in which a place that logs too often is held back; here its records
+become ours, with their fields. No worker ever waits for Python.
+"""
+
+import asyncio
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 import structlog
+
+from pysfu import _core
+
+# Names that a record of ours has already.
+_TAKEN: Final = frozenset(
+    {"event", "level", "logger", "timestamp", "exc_info", "stack_info", "extra", "stack", "exception"}
+)
 
 
 def configure(*, level: str = "info", console: bool = False) -> None:
@@ -41,3 +56,24 @@ def configure(*, level: str = "info", console: bool = False) -> None:
     root.setLevel(level.upper())
     # A line per request says nothing that the metrics don't, and holds tokens in its query.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    _core.set_log_level(level)
+
+
+@contextmanager
+def core_records() -> Iterator[None]:
+    """Logs what the core does, in the running loop, until it is left; what waits by then, too."""
+    loop, queue = asyncio.get_running_loop(), _core.log_fileno()
+    loop.add_reader(queue, _drain)
+    try:
+        yield
+    finally:
+        loop.remove_reader(queue)
+        _drain()
+
+
+def _drain() -> None:
+    for level, module, message, fields, suppressed in _core.poll_logs():
+        known = {f"{name}_" if name in _TAKEN else name: value for name, value in fields.items()}
+        if suppressed:
+            known["suppressed"] = suppressed
+        getattr(structlog.get_logger(module), level)(message, **known)

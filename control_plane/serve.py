@@ -10,7 +10,7 @@ import grpc
 import structlog
 from aiohttp import web
 
-from control_plane import metrics
+from control_plane import logs, metrics
 from control_plane.config import Settings
 from control_plane.gateway.app import build_app
 from control_plane.gateway.options import GatewayOptions
@@ -29,6 +29,11 @@ class ServeError(Exception):
 
 async def serve(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises ServeError."""
+    with logs.core_records():
+        await _serve(settings)
+
+
+async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     hurry = asyncio.Event()
 

@@ -17,11 +17,24 @@ __all__ = [
     "UnknownIdError",
     "WorkerFailedError",
     "__version__",
+    "log_fileno",
+    "poll_logs",
+    "set_log_level",
 ]
 
 __version__: Final[str]
 STATS_FIELDS: Final[dict[str, list[tuple[str, str]]]]
 """Of each table of `Core.stats`: name and numpy kind of its fields, in order."""
+
+def set_log_level(level: str) -> None:
+    """Of the whole process: "off" (at first), "error", "warning", "info" or "debug". Raises ValueError."""
+
+def log_fileno() -> int:
+    """An eventfd, readable while records wait."""
+
+def poll_logs() -> list[tuple[str, str, str, dict[str, bool | int | float | str], int]]:
+    """All records that wait, at most 512, oldest first: level as in `set_log_level`, module, message, fields, and how
+    many of the same place in the code were held back before it (20 at once and one per second are kept)."""
 
 class CoreError(Exception):
     """Base of what the core raises."""

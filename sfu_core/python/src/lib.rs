@@ -3,6 +3,7 @@
 mod convert;
 mod core;
 mod errors;
+mod logs;
 mod srtp;
 
 use engine::stats::{DownlinkRow, LayerRow, PeerRow, SubscriptionRow, WorkerRow};
@@ -15,6 +16,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<core::Core>()?;
     module.add_class::<srtp::Srtp>()?;
     errors::register(module)?;
+    module.add_function(wrap_pyfunction!(logs::set_log_level, module)?)?;
+    module.add_function(wrap_pyfunction!(logs::log_fileno, module)?)?;
+    module.add_function(wrap_pyfunction!(logs::poll_logs, module)?)?;
     let fields = PyDict::new(module.py());
     fields.set_item("workers", WorkerRow::FIELDS.to_vec())?;
     fields.set_item("peers", PeerRow::FIELDS.to_vec())?;
