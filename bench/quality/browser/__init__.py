@@ -46,7 +46,7 @@ def run(
     if not recording.is_complete(RECORDING):
         for path, _ in recording.record(RECORDING):
             progress.tell(f"recorded {path.name}")
-    programs = _build()
+    programs = build()
     plan = {name: str(path) for name, path in programs.items()} | {"recording": str(RECORDING), "jobs": jobs}
     progress.expect(count * len(peers) * sum(scenario.seconds + OVERHEAD for scenario in chosen))
     # The namespaces of network and processes end with the worker, and the worker with us.
@@ -90,10 +90,10 @@ def _take(told: dict[str, Any], progress: Progress, failures: list[str]) -> Iter
             failures.append(told["failed"])
 
 
-def _build() -> dict[str, Path]:
-    """Release builds of the load engine and the emulator."""
-    command = ["cargo", "build", "--release", "--locked", "--package", "pysfu-load", "--package", "pysfu-netem"]
-    command += ["--message-format", "json-render-diagnostics"]
+def build(*, release: bool = True) -> dict[str, Path]:
+    """The load engine (`load`) and the emulator (`netem`)."""
+    command = ["cargo", "build", "--locked", "--package", "pysfu-load", "--package", "pysfu-netem"]
+    command += ["--message-format", "json-render-diagnostics", *(["--release"] if release else [])]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)  # noqa: S603
     messages = (json.loads(line) for line in done.stdout.splitlines())
     built = {

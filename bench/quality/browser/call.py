@@ -48,7 +48,8 @@ async def run(programs: Programs, browser: Browser, peer: str, scenario: Scenari
         for index in range(scenario.publishers):
             lossy = index == scenario.publishers - 1
             loss = scenario.uplink_loss if lossy else 0.0
-            await stack.enter_async_context(_publisher(programs, server, index, loss))
+            camera = publisher(programs, server.url, address=server.publisher_address, index=index, loss=loss)
+            await stack.enter_async_context(camera)
         receivers = [
             await stack.enter_async_context(
                 _receiver(programs, browser, server, scenario, path, f"receiver-{place}", seed)
@@ -64,18 +65,15 @@ async def run(programs: Programs, browser: Browser, peer: str, scenario: Scenari
 
 
 @contextlib.asynccontextmanager
-async def _publisher(programs: Programs, server: Peer, index: int, loss: float) -> AsyncIterator[None]:
-    command: list[str | Path] = [
-        programs.load,
-        "publish",
-        "--server",
-        server.url,
-        "--room",
-        ROOM,
-        "--index",
-        str(index),
-    ]
-    command += ["--address", server.publisher_address, "--recordings", programs.recording, "--send-loss", str(loss)]
+async def publisher(
+    programs: Programs, url: str, *, address: str, room: str = ROOM, index: int = 0, loss: float = 0.0
+) -> AsyncIterator[None]:
+    """A camera in three layers and a microphone, at the server with this `url`. `loss`: share of its packets.
+
+    Raises PeerError when it cannot get in.
+    """
+    command: list[str | Path] = [programs.load, "publish", "--server", url, "--room", room, "--index", str(index)]
+    command += ["--address", address, "--recordings", programs.recording, "--send-loss", str(loss)]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     assert process.stderr is not None

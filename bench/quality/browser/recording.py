@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 
 import av
@@ -26,19 +27,20 @@ COARSEST = "56"
 """Quantizer index of predicted frames at most, as libwebrtc has it."""
 KEYFRAME = "40"
 """Quantizer index of keyframes. They come to 5 (720p) to 8 (180p) mean frames; libwebrtc allows up to 9."""
+WARM_UP = 60
+"""Frames after which a recording shows no more that the first of them was a keyframe."""
 
 
-def stamped_pictures(width: int, height: int) -> Iterator[NDArray[np.uint8]]:
-    """`stamp.FRAMES` frames for ever, planar 4:2:0, shape (1.5 × height, width): the moving picture, numbered."""
+def stamped_pictures(width: int, height: int, *, first: int = 0) -> Iterator[NDArray[np.uint8]]:
+    """Frames for ever, planar 4:2:0, shape (1.5 × height, width): the moving picture, numbered from `first` on."""
     moving = [
         VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p").to_ndarray().astype(np.uint8)
         for pixels in moving_picture(width, height)
     ]
-    while True:
-        for number in range(stamp.FRAMES):
-            picture = moving[number % len(moving)].copy()
-            stamp.draw(picture, number)
-            yield picture
+    for place in count(first):
+        picture = moving[place % len(moving)].copy()
+        stamp.draw(picture, place % stamp.FRAMES)
+        yield picture
 
 
 def encode(picture: Picture, *, keyframes: bool) -> list[bytes]:
@@ -54,17 +56,16 @@ def encode(picture: Picture, *, keyframes: bool) -> list[bytes]:
     context.gop_size = 1 if keyframes else 100 * stamp.FRAMES
     rate = {"maxrate": str(picture.bitrate), "bufsize": str(picture.bitrate // 2)}
     context.options = {**options, **rate, "qmin": finest, "qmax": coarsest}
-    # The first time round only warms up: the second begins with what follows the end of the first.
-    rounds = 1 if keyframes else 2
+    # What comes first only warms up: a recording begins with what follows its own end.
+    before = 0 if keyframes else WARM_UP
     encoded: list[bytes] = []
-    for time, pixels in zip(
-        range(rounds * stamp.FRAMES), stamped_pictures(picture.width, picture.height), strict=False
-    ):
+    pictures = stamped_pictures(picture.width, picture.height, first=-before)
+    for time, pixels in zip(range(before + stamp.FRAMES), pictures, strict=False):
         frame = VideoFrame.from_ndarray(pixels, format="yuv420p")
         frame.pts, frame.time_base = time, context.time_base
         encoded += [bytes(packet) for packet in context.encode(frame)]
     encoded += [bytes(packet) for packet in context.encode(None)]
-    assert len(encoded) == rounds * stamp.FRAMES, "an encoder without look-ahead gives a packet per frame"
+    assert len(encoded) == before + stamp.FRAMES, "an encoder without look-ahead gives a packet per frame"
     return encoded[-stamp.FRAMES :]
 
 
