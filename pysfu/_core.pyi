@@ -137,10 +137,12 @@ class Core:
         ssrcs: Sequence[tuple[int, int | None]] = ...,
         group: int | None = None,
         encrypted: bool = False,
+        fec: tuple[int | None, int | None, int | None, int | None] = ...,
     ) -> int:
         """A track. `kind`: "audio" | "video". `codecs`: (payload type, RTX payload type, codec, clock rate, nack, pli),
         preferred first. `rids` lowest first. `ssrcs`: (SSRC, RTX SSRC). Of a `group` of audio tracks the loudest are
-        forwarded. `encrypted`: end to end, so that payloads cannot be replaced."""
+        forwarded. `encrypted`: end to end, so that payloads cannot be replaced. `fec`: payload types of FlexFEC, RED of
+        video, its RTX, ULPFEC."""
     def update_publish(
         self,
         track: int,
@@ -149,6 +151,7 @@ class Core:
         codecs: Sequence[tuple[int, int | None, str, int, bool, bool]],
         rids: Sequence[str] = ...,
         ssrcs: Sequence[tuple[int, int | None]] = ...,
+        fec: tuple[int | None, int | None, int | None, int | None] = ...,
     ) -> None: ...
     def describe(self, track: int, *, source: str, sizes: Sequence[tuple[int, int]] = ...) -> None:
         """`source`: "camera" | "screen". `sizes`: (width, height) of the layers, lowest first, 0 unknown;
@@ -170,9 +173,12 @@ class Core:
         paused: bool = False,
         max_spatial: int = 255,
         max_temporal: int = 255,
+        fec: tuple[int | None, int | None, int | None, int | None] = ...,
+        fec_ssrc: int | None = None,
     ) -> int:
         """A subscription. `payloads`: (publisher's payload type, subscriber's, its RTX). `red`: the
-        subscriber's payload type of RED with Opus (RFC 2198), which is sent where packets are lost."""
+        subscriber's payload type of RED with Opus (RFC 2198), which is sent where packets are lost. `fec` as of a track;
+        `fec_ssrc` is that of FlexFEC."""
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None: ...
     def set_view(self, subscription: int, *, width: int = 0, height: int = 0, priority: int = 0) -> None:
         """How a video is shown: pixels (0: as large as there is); each step of `priority` doubles its worth, to ±6."""

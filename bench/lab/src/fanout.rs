@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use pysfu_engine::Config;
-use pysfu_engine::command::{Codec, Command, MediaKind, PayloadMap, Publish, PublishedCodec, Sound, Subscribe};
+use pysfu_engine::command::{
+    Codec, Command, FecFormats, MediaKind, PayloadMap, Publish, PublishedCodec, Sound, Subscribe,
+};
 use pysfu_engine::ids::{Mid, PayloadType, Ssrc, SubscriptionId, TrackId, WorkerId};
 use pysfu_engine::transmit::TransmitArena;
 use serde::{Deserialize, Serialize};
@@ -118,6 +120,7 @@ impl Fanout {
             rids: Vec::new(),
             ssrcs: Vec::new(),
             sound: Sound::default(),
+            fec: FecFormats::default(),
         };
         world.command(0, Command::Publish(publish));
         for index in 0..setup.subscriptions {
@@ -139,6 +142,8 @@ impl Fanout {
                 }],
                 red: None,
                 wanted: WANT_ALL,
+                fec: FecFormats::default(),
+                fec_ssrc: None,
             };
             world.command(0, Command::Subscribe(subscribe));
         }

@@ -55,8 +55,8 @@ const SHORT_SILENCE: u64 = 1_500_000;
 const AFTER_SILENCE: f64 = 0.85;
 /// What REMB allows is taken up at most this many times per second, as a claim that nothing proves.
 const REMB_GROWTH: f64 = 2.0;
-/// Repair never takes more of the target than this share away from media.
-const MOST_REPAIR: f64 = 0.5;
+/// Retransmissions never take more of the target than this share away from media.
+pub(crate) const MOST_RTX: f64 = 0.15;
 /// Metrics of one RFC 8888 report that are looked at.
 const MOST_METRICS: usize = 4_096;
 
@@ -82,7 +82,7 @@ pub struct Bandwidth {
     prober: Prober,
     /// Bytes sent since the last look.
     sent: u64,
-    sent_repair: u64,
+    sent_rtx: u64,
     /// When something was sent last, as far as was looked.
     sent_at: u64,
     /// When REMB last came.
@@ -139,7 +139,7 @@ impl Bandwidth {
             limited: Limited::new(now),
             prober: Prober::new(now, limits.start),
             sent: 0,
-            sent_repair: 0,
+            sent_rtx: 0,
             sent_at: now,
             remb_at: None,
             round_trip: None,
@@ -159,8 +159,9 @@ impl Bandwidth {
     pub fn on_sent(&mut self, sequence: u16, now: u64, bytes: u32, kind: Kind, probe: Option<ProbeId>) {
         self.history.push(sequence, now, bytes, probe);
         self.sent += u64::from(bytes);
-        if matches!(kind, Kind::Rtx | Kind::Fec) && probe.is_none() {
-            self.sent_repair += u64::from(bytes);
+        // What a probe repeats is sent because there is room.
+        if kind == Kind::Rtx && probe.is_none() {
+            self.sent_rtx += u64::from(bytes);
         }
         if let Some(id) = probe {
             self.prober.on_sent(id, self.history.highest().unwrap_or(0), now, bytes);
@@ -279,7 +280,8 @@ impl Bandwidth {
         let target = self.target();
         Estimate {
             target,
-            media: target - self.limited.repair_rate().min(target * MOST_REPAIR),
+            rtx: self.limited.rtx_rate(),
+            media: target - self.limited.rtx_rate().min(target * MOST_RTX),
             state: self.rate.state,
             loss: self.losses.recent(),
             round_trip: self.round_trip.or(self.loop_delay.map(|delay| delay as u64)),
@@ -456,7 +458,7 @@ impl Bandwidth {
     }
 
     fn look_at_sent(&mut self, now: u64) {
-        let (bytes, repair) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.sent_repair));
+        let (bytes, rtx) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.sent_rtx));
         if bytes > 0 {
             self.sent_at = now;
         }
@@ -465,7 +467,7 @@ impl Bandwidth {
             self.is_resumed = self.told_at.is_none_or(|told| now.saturating_sub(told) > SILENCE);
         }
         let target = self.target();
-        self.limited.update(now, bytes, repair, target);
+        self.limited.update(now, bytes, rtx, target);
     }
 
     /// Packets leave and nothing comes back: the path may be dead, and what it is sent is in the way of its recovery

@@ -72,6 +72,18 @@ pub struct PublishedCodec {
     pub pli: bool,
 }
 
+/// Formats of forward error correction that one peer negotiated for a section of video. Default: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FecFormats {
+    /// FlexFEC (draft-ietf-payload-flexible-fec-scheme-03).
+    pub flexfec: Option<PayloadType>,
+    /// RED (RFC 2198) of video, and the format of its retransmissions.
+    pub red: Option<PayloadType>,
+    pub red_rtx: Option<PayloadType>,
+    /// ULPFEC (RFC 5109), which comes in RED alone.
+    pub ulpfec: Option<PayloadType>,
+}
+
 /// SSRCs announced in SDP, for clients that send neither MID nor RID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnnouncedSsrc {
@@ -92,6 +104,7 @@ pub struct Publish {
     pub rids: Vec<Rid>,
     pub ssrcs: Vec<AnnouncedSsrc>,
     pub sound: Sound,
+    pub fec: FecFormats,
 }
 
 /// What matters of audio alone.
@@ -152,7 +165,7 @@ pub struct Subscribe {
     pub kind: MediaKind,
     /// The subscriber's media section.
     pub mid: Mid,
-    /// Never used towards this peer before, nor is `rtx_ssrc`: a second stream under one SSRC would repeat nonces
+    /// Never used towards this peer before, nor are `rtx_ssrc` and `fec_ssrc`: a second stream under one SSRC would repeat nonces
     /// (RFC 7714 section 8.1).
     pub ssrc: Ssrc,
     /// Present exactly when some entry of `payloads` has `rtx`.
@@ -160,6 +173,9 @@ pub struct Subscribe {
     pub payloads: Vec<PayloadMap>,
     /// The subscriber's payload type of RED (RFC 2198) with Opus, if it negotiated one and may get it.
     pub red: Option<PayloadType>,
+    pub fec: FecFormats,
+    /// Of FlexFEC, which is not used without it.
+    pub fec_ssrc: Option<Ssrc>,
     pub wanted: Wanted,
 }
 

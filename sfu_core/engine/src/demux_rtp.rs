@@ -185,7 +185,7 @@ impl Section {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{AnnouncedSsrc, Codec, MediaKind, PublishedCodec};
+    use crate::command::{AnnouncedSsrc, Codec, FecFormats, MediaKind, PublishedCodec};
     use crate::ids::{PeerId, Ssrc, TrackId};
 
     fn publish(mid: &str, payload_types: &[(u8, Option<u8>)], rids: &[&str], ssrcs: &[(u32, u32)]) -> Publish {
@@ -214,6 +214,7 @@ mod tests {
                 })
                 .collect(),
             sound: Default::default(),
+            fec: FecFormats::default(),
         }
     }
 

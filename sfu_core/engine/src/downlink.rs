@@ -5,10 +5,13 @@ mod marks;
 use std::sync::Arc;
 
 pub(crate) use marks::{Arrived, Marks};
+use wire::rtcp::twcc;
 
 use crate::allocate::Standing;
 use crate::bandwidth::{Bandwidth, Kind, Limits, ProbeId};
 use crate::config::Config;
+use crate::fec::Fates;
+use crate::forward::Budget;
 use crate::ids::SubscriptionId;
 use crate::pacer::Pacer;
 use crate::packet::Packet;
@@ -19,6 +22,14 @@ const MIN_BITRATE: f64 = 50_000.0;
 /// Nothing is taken away so soon after the first feedback, microseconds: the first probes tell what the path carries. Longer
 /// floods thin paths, shorter makes good ones flicker.
 const FIRST_DECISION: u64 = 400_000;
+/// Losses in a queue of so many milliseconds are its own. Higher takes some for the path's, and sends parity into congestion; lower
+/// overlooks losses of a path with much jitter.
+const CONGESTED: f64 = 50.0;
+/// So are those around a fall of the estimate to this share or below, for so long, microseconds: it answers them already. And
+/// those at the start, when nothing tells a queue from a long path.
+const FALL: f64 = 0.9;
+const AFTER_FALL: u64 = 1_000_000;
+const START: u64 = 1_500_000;
 /// Bytes of UDP and IPv4.
 pub(crate) const UDP_IP: u32 = 28;
 
@@ -38,6 +49,13 @@ pub(crate) struct Downlink {
     pub(crate) desired: f64,
     pub(crate) marks: Marks,
     pub(crate) sent: SentBytes,
+    /// Of retransmissions to all its subscriptions.
+    pub(crate) budget: Budget,
+    /// The estimate at the last feedback, and until when losses are of congestion, microseconds.
+    target: f64,
+    congested_until: u64,
+    /// What the path loses, once it lost something that parity could mend.
+    pub(crate) fates: Option<Box<Fates>>,
 }
 
 /// Bytes on the wire since the beginning, by their purpose.
@@ -67,6 +85,8 @@ pub(crate) enum Waiting {
         id: SubscriptionId,
         sequence: u16,
     },
+    /// Parity of a subscription, when its turn comes.
+    Parity { key: usize, id: SubscriptionId },
 }
 
 impl Downlink {
@@ -88,6 +108,10 @@ impl Downlink {
             desired: 0.0,
             marks: Marks::default(),
             sent: SentBytes::default(),
+            budget: Budget::new(now),
+            target: 0.0,
+            congested_until: 0,
+            fates: None,
         }
     }
 
@@ -95,7 +119,28 @@ impl Downlink {
     pub(crate) fn on_answer(&mut self, now: u64) {
         if !std::mem::replace(&mut self.answers, true) {
             self.decide_at = now + FIRST_DECISION;
+            self.congested_until = now + START;
         }
+    }
+
+    /// Keeps account of what the path loses, from the first loss on. `newest`: the transport-wide number sent last.
+    pub(crate) fn learn_losses(&mut self, now: u64, newest: u16, feedback: &twcc::Feedback<'_>) {
+        let statuses = || {
+            feedback
+                .statuses()
+                .map(|status| (status.sequence, status.arrival.is_some()))
+        };
+        let Some((first, _)) = statuses().next() else { return };
+        let estimate = self.bandwidth.estimate();
+        if estimate.target < FALL * std::mem::replace(&mut self.target, estimate.target) {
+            self.congested_until = self.congested_until.max(now + AFTER_FALL);
+        }
+        let congested = estimate.queue > CONGESTED || now < self.congested_until;
+        if self.fates.is_none() && (congested || statuses().all(|(_, received)| received)) {
+            return;
+        }
+        let fates = self.fates.get_or_insert_with(|| Box::new(Fates::new(now, first)));
+        fates.on_feedback(now, newest, congested, statuses());
     }
 
     /// What is sent is told to the one and asked of the other.
@@ -107,6 +152,7 @@ impl Downlink {
             fills: false,
             marks: &mut self.marks,
             sent: &mut self.sent,
+            rtx: self.answers.then_some(&mut self.budget),
         };
         (log, &mut self.pacer)
     }
@@ -122,9 +168,18 @@ pub struct SentLog<'a> {
     pub(crate) fills: bool,
     marks: &'a mut Marks,
     sent: &'a mut SentBytes,
+    /// Of a path that is known.
+    rtx: Option<&'a mut Budget>,
 }
 
 impl SentLog<'_> {
+    /// Whether the path has so many bytes left for retransmissions; they are taken.
+    pub(crate) fn takes_rtx(&mut self, now: u64, bytes: usize) -> bool {
+        let target = self.bandwidth.estimate().target;
+        let budget = self.rtx.as_deref_mut();
+        budget.is_none_or(|budget| budget.take_of_path(now, target, bytes))
+    }
+
     /// A datagram of `bytes` left with these numbers. `now` in microseconds.
     #[inline]
     pub(crate) fn on_sent(&mut self, now: u64, transport: u16, (ssrc, sequence): (u32, u16), bytes: usize, kind: Kind) {

@@ -8,6 +8,7 @@ mod feedback;
 mod flush;
 mod ingest;
 mod paced;
+mod protect;
 mod redundant;
 mod removal;
 mod rtcp;
@@ -31,6 +32,7 @@ use crate::counters::Dropped;
 use crate::crossing::Crossing;
 use crate::dtls::DtlsIdentity;
 use crate::event::{DisconnectReason, Event};
+use crate::fec;
 use crate::ice;
 use crate::ids::{GroupId, PeerId, SocketId, SubscriptionId, TrackId, WorkerId};
 use crate::loudest::Group;
@@ -67,6 +69,8 @@ pub struct Engine {
     /// Workers that asked for tracks that are not published here yet, and until when they wait, microseconds.
     early: Vec<(TrackId, WorkerId, u64)>,
     pool: PacketPool,
+    /// For parity to subscribers.
+    parities: fec::Pool,
     events: VecDeque<Event>,
     crossings: VecDeque<(WorkerId, Crossing)>,
     outbox: Outbox,
@@ -111,6 +115,7 @@ impl Engine {
             ufrags: FxHashMap::default(),
             early: Vec::new(),
             pool: PacketPool::new(MAX_POOLED),
+            parities: fec::Pool::default(),
             events: VecDeque::new(),
             crossings: VecDeque::new(),
             outbox: Outbox::default(),

@@ -11,6 +11,7 @@
 pub mod burst;
 mod decoder;
 mod encoder;
+mod fates;
 mod masks;
 mod mutable;
 pub mod opus_red;
@@ -19,6 +20,7 @@ pub mod protection;
 
 pub use decoder::{Decoder, Received};
 pub use encoder::{Encoder, Media, Repair};
+pub(crate) use fates::Fates;
 pub use parity::{MAX_BITS, Pool};
 pub use protection::Protection;
 

@@ -43,6 +43,9 @@ pub(crate) struct Peer {
     pub(crate) by_ssrc: FxHashMap<u32, usize>,
     /// Subscriptions with packets to send.
     pub(crate) ready: Vec<usize>,
+    /// Some of its subscriptions negotiated forward error correction; those of which parity is being made.
+    pub(crate) may_protect: bool,
+    pub(crate) shielded: Vec<usize>,
     /// It is in the engine's list of peers with something to send; of publishers with something to watch.
     pub(crate) queued: bool,
     pub(crate) busy: bool,
@@ -87,6 +90,8 @@ impl Peer {
             subscriptions: Vec::new(),
             by_ssrc: FxHashMap::default(),
             ready: Vec::new(),
+            may_protect: false,
+            shielded: Vec::new(),
             queued: false,
             busy: false,
             held: None,

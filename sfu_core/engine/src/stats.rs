@@ -210,7 +210,10 @@ row!(LayerRow {
     bytes: u64,
     /// May fall when late packets arrive.
     packets_lost: i64,
+    /// By retransmission or forward error correction.
     packets_recovered: u64,
+    /// By forward error correction alone.
+    packets_recovered_fec: u64,
     nacks_sent: u64,
     plis_sent: u64,
     jitter_ms: f64,
@@ -258,10 +261,17 @@ row!(SubscriptionRow {
     fraction_lost: f64,
     rtt_ms: f64,
     jitter_ms: f64,
+    /// Of media alone, over the last second.
     bitrate_bps: f64,
     /// Packets of audio that carry former frames, and the bytes of these with their headers (RFC 2198).
     red_packets: u64,
     red_bytes: u64,
+    /// Forward error correction sent.
+    fec_packets: u64,
+    fec_bytes: u64,
+    /// Of forward error correction and of retransmissions, per bit of media over the last second.
+    fec_share: f64,
+    rtx_share: f64,
 });
 
 #[cfg(test)]

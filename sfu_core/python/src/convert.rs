@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use engine::command::{
-    AnnouncedSsrc, Codec, Description, ExtensionIds, MAX_LAYERS, MediaKind, PayloadMap, PublishedCodec, Source,
+    AnnouncedSsrc, Codec, Description, ExtensionIds, FecFormats, MAX_LAYERS, MediaKind, PayloadMap, PublishedCodec,
+    Source,
 };
 use engine::event::{DisconnectReason, SrtpProfile};
 use engine::ids::{Mid, PayloadType, Rid, Ssrc};
@@ -20,6 +21,10 @@ pub(crate) type CodecRow = (u8, Option<u8>, String, u32, bool, bool);
 pub(crate) type SsrcRow = (u32, Option<u32>);
 /// (publisher's payload type, subscriber's, subscriber's RTX).
 pub(crate) type PayloadRow = (u8, u8, Option<u8>);
+
+/// Payload types of FlexFEC, RED of video, its RTX, ULPFEC.
+pub(crate) type FecRow = (Option<u8>, Option<u8>, Option<u8>, Option<u8>);
+pub(crate) const NO_FEC: FecRow = (None, None, None, None);
 
 pub(crate) fn invalid(what: impl Into<String>) -> PyErr {
     PyValueError::new_err(what.into())
@@ -83,6 +88,15 @@ pub(crate) fn ssrcs(rows: &[SsrcRow]) -> Vec<AnnouncedSsrc> {
             rtx_ssrc: rtx.map(Ssrc),
         })
         .collect()
+}
+
+pub(crate) fn fec((flexfec, red, red_rtx, ulpfec): FecRow) -> PyResult<FecFormats> {
+    Ok(FecFormats {
+        flexfec: flexfec.map(pt).transpose()?,
+        red: red.map(pt).transpose()?,
+        red_rtx: red_rtx.map(pt).transpose()?,
+        ulpfec: ulpfec.map(pt).transpose()?,
+    })
 }
 
 pub(crate) fn payloads(rows: &[PayloadRow]) -> PyResult<Vec<PayloadMap>> {

@@ -14,7 +14,7 @@ use io::Settings;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::convert::{self, CodecRow, PayloadRow, SsrcRow, invalid};
+use crate::convert::{self, CodecRow, FecRow, PayloadRow, SsrcRow, invalid};
 use crate::errors;
 
 #[pyclass(module = "pysfu._core", frozen)]
@@ -151,7 +151,10 @@ impl Core {
     }
 
     #[allow(clippy::too_many_arguments)] // keyword arguments of the Python signature
-    #[pyo3(signature = (peer, *, kind, mid, codecs, rids = Vec::new(), ssrcs = Vec::new(), group = None, encrypted = false))]
+    #[pyo3(signature = (
+        peer, *, kind, mid, codecs, rids = Vec::new(), ssrcs = Vec::new(), group = None, encrypted = false,
+        fec = convert::NO_FEC
+    ))]
     fn publish(
         &self,
         peer: u64,
@@ -162,6 +165,7 @@ impl Core {
         ssrcs: Vec<SsrcRow>,
         group: Option<u64>,
         encrypted: bool,
+        fec: FecRow,
     ) -> PyResult<u64> {
         let publish = Publish {
             track: TrackId(0),
@@ -175,11 +179,12 @@ impl Core {
                 group: group.map(GroupId),
                 encrypted,
             },
+            fec: convert::fec(fec)?,
         };
         Ok(self.inner.publish(publish).map_err(errors::command)?.0)
     }
 
-    #[pyo3(signature = (track, *, mid, codecs, rids = Vec::new(), ssrcs = Vec::new()))]
+    #[pyo3(signature = (track, *, mid, codecs, rids = Vec::new(), ssrcs = Vec::new(), fec = convert::NO_FEC))]
     fn update_publish(
         &self,
         track: u64,
@@ -187,6 +192,7 @@ impl Core {
         codecs: Vec<CodecRow>,
         rids: Vec<String>,
         ssrcs: Vec<SsrcRow>,
+        fec: FecRow,
     ) -> PyResult<()> {
         let publish = Publish {
             track: TrackId(track),
@@ -198,6 +204,7 @@ impl Core {
             rids: convert::rids(&rids)?,
             ssrcs: convert::ssrcs(&ssrcs),
             sound: Sound::default(),
+            fec: convert::fec(fec)?,
         };
         self.inner.update_publish(publish).map_err(errors::command)
     }
@@ -224,7 +231,8 @@ impl Core {
 
     #[allow(clippy::too_many_arguments)] // keyword arguments of the Python signature
     #[pyo3(signature = (
-        peer, track, *, mid, ssrc, rtx_ssrc, payloads, red = None, paused = false, max_spatial = 255, max_temporal = 255
+        peer, track, *, mid, ssrc, rtx_ssrc, payloads, red = None, paused = false, max_spatial = 255, max_temporal = 255,
+        fec = convert::NO_FEC, fec_ssrc = None
     ))]
     fn subscribe(
         &self,
@@ -238,6 +246,8 @@ impl Core {
         paused: bool,
         max_spatial: u8,
         max_temporal: u8,
+        fec: FecRow,
+        fec_ssrc: Option<u32>,
     ) -> PyResult<u64> {
         let kind = self.inner.kind(TrackId(track)).map_err(errors::command)?;
         let subscribe = Subscribe {
@@ -251,6 +261,8 @@ impl Core {
             rtx_ssrc: rtx_ssrc.map(Ssrc),
             payloads: convert::payloads(&payloads)?,
             red: red.map(convert::pt).transpose()?,
+            fec: convert::fec(fec)?,
+            fec_ssrc: fec_ssrc.map(Ssrc),
             wanted: Wanted {
                 paused,
                 max_spatial,

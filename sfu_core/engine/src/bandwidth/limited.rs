@@ -14,8 +14,8 @@ pub(super) struct Limited {
     updated: u64,
     /// Bits per second sent.
     rate: f64,
-    /// Bits per second of repair alone (RTX and FEC).
-    repair: f64,
+    /// Bits per second of retransmissions alone.
+    rtx: f64,
     is_limited: bool,
     /// When that last changed.
     since: u64,
@@ -26,20 +26,20 @@ impl Limited {
         Self {
             updated: now,
             rate: 0.0,
-            repair: 0.0,
+            rtx: 0.0,
             is_limited: true,
             since: now,
         }
     }
 
-    /// `bytes` and `repair` were sent since the last call.
-    pub(super) fn update(&mut self, now: u64, bytes: u64, repair: u64, target: f64) {
+    /// `bytes` and `rtx` were sent since the last call.
+    pub(super) fn update(&mut self, now: u64, bytes: u64, rtx: u64, target: f64) {
         let passed = now.saturating_sub(self.updated) as f64 / 1e6;
         self.updated = now;
         // An impulse of bits decays exponentially: no division by the time passed, which may be nothing.
         let decay = (-passed / SMOOTHING).exp();
         self.rate = self.rate * decay + bytes as f64 * 8.0 / SMOOTHING;
-        self.repair = self.repair * decay + repair as f64 * 8.0 / SMOOTHING;
+        self.rtx = self.rtx * decay + rtx as f64 * 8.0 / SMOOTHING;
         let share = if self.is_limited { LEAVE } else { ENTER };
         let is_limited = self.rate < share * target;
         if is_limited != self.is_limited {
@@ -57,8 +57,8 @@ impl Limited {
         self.is_limited && now.saturating_sub(self.since) > LASTING
     }
 
-    pub(super) fn repair_rate(&self) -> f64 {
-        self.repair
+    pub(super) fn rtx_rate(&self) -> f64 {
+        self.rtx
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
                 now += 20_000;
                 limited.update(now, rate / 8 / 50, rate / 80 / 50, 1e6);
             }
-            assert!((limited.repair * 10.0 / limited.rate - 1.0).abs() < 0.01);
+            assert!((limited.rtx * 10.0 / limited.rate - 1.0).abs() < 0.01);
             limited.is_limited()
         };
         assert!(!send(1_000_000, 3));

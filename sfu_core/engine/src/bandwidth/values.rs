@@ -78,7 +78,9 @@ pub struct Probe {
 pub struct Estimate {
     /// Bits per second, everything included.
     pub target: f64,
-    /// The target less what repair (RTX, FEC) takes now.
+    /// Bits per second of retransmissions now.
+    pub rtx: f64,
+    /// The target less these. What parity takes is the allocator's to keep free.
     pub media: f64,
     pub state: State,
     /// Share of packets lost of late.

@@ -34,11 +34,16 @@ pub(super) struct Allocator {
 impl Engine {
     pub(super) fn handle_transport_feedback(&mut self, now: Instant, key: usize, feedback: &twcc::Feedback<'_>) {
         let at = self.micros(now);
-        let Some(downlink) = self.peers[key].downlink.as_deref_mut() else {
+        let peer = &mut self.peers[key];
+        let (newest, may_protect) = (peer.transport_sequence.wrapping_sub(1), peer.may_protect);
+        let Some(downlink) = peer.downlink.as_deref_mut() else {
             return;
         };
         downlink.on_answer(at);
         downlink.bandwidth.on_transport_feedback(at, feedback);
+        if may_protect {
+            downlink.learn_losses(at, newest, feedback);
+        }
         let arrived = downlink.marks.on_transport_feedback(feedback);
         self.settle_arrivals(at, key, arrived);
         self.tend_downlink(now, key);
@@ -110,6 +115,7 @@ impl Engine {
     /// Which layers the peer's subscriptions get.
     fn decide_layers(&mut self, now: Instant, key: usize) {
         let at = self.micros(now);
+        let parity = self.plan_protection(at, key);
         let mut work = std::mem::take(&mut self.allocator);
         work.clear();
         let mut audio = 0.0;
@@ -138,7 +144,7 @@ impl Engine {
             budget: estimate.media as u64,
             resume: estimate.resume.map(|resume| resume as u64),
             audio: audio as u64,
-            overhead: HEADERS,
+            overhead: HEADERS + parity,
             layers: &work.layers,
             candidates: &work.candidates,
             standing: downlink.standing,

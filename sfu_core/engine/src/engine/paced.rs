@@ -150,6 +150,51 @@ impl Subscriber {
         }
     }
 
+    /// Sends parity and second copies that are due, or asks the pacer for a turn.
+    pub(super) fn send_parity(&mut self, track: &Track, out: &mut Outlet<'_, '_>) -> Result<(), Full> {
+        loop {
+            if !out.egress.has_room() {
+                return Err(Full);
+            }
+            let Some(pool) = out.egress.pool() else { break };
+            let Some(len) = self.state.parity_due(out.at, pool) else {
+                break;
+            };
+            let bytes = len as u32 + OVERHEAD;
+            if !out.admits(bytes, Class::Repair) {
+                let waiting = Waiting::Parity {
+                    key: self.key,
+                    id: self.id,
+                };
+                out.push(self.item(waiting, Class::Repair, bytes));
+                self.state.on_parity_waits(out.at);
+                break;
+            }
+            self.parity(bytes, out);
+        }
+        loop {
+            if !out.egress.has_room() {
+                return Err(Full);
+            }
+            let Some(sequence) = self.state.copy_due(out.at) else {
+                return Ok(());
+            };
+            // A path without room for it is not one that loses at random.
+            if out.admits(REPAIR_BYTES, Class::Repair) && !self.state.send_copy(out.at, sequence, track, out.egress) {
+                out.refund(REPAIR_BYTES);
+            }
+        }
+    }
+
+    /// A parity packet of about so many bytes.
+    fn parity(&mut self, bytes: u32, out: &mut Outlet<'_, '_>) {
+        if self.state.send_parity(out.at, out.egress) {
+            out.counters.rtp_packets_out += 1;
+        } else {
+            out.refund(bytes);
+        }
+    }
+
     fn item(&self, item: Waiting, class: Class, bytes: u32) -> Item<Waiting> {
         Item {
             item,
@@ -225,7 +270,7 @@ impl Paced<'_> {
 
     fn send(&mut self, item: Waiting, out: &mut Outlet<'_, '_>) {
         let (key, id) = match item {
-            Waiting::Media { key, id, .. } | Waiting::Repair { key, id, .. } => (key, id),
+            Waiting::Media { key, id, .. } | Waiting::Repair { key, id, .. } | Waiting::Parity { key, id } => (key, id),
         };
         let Some(subscriber) = self.subscribers.get_mut(key).filter(|subscriber| subscriber.id == id) else {
             return;
@@ -239,6 +284,11 @@ impl Paced<'_> {
                 self.wishes.push(key);
             }
             Waiting::Repair { sequence, .. } => subscriber.send_again(sequence, track, out),
+            Waiting::Parity { .. } => {
+                subscriber.parity(REPAIR_BYTES, out);
+                // What is due by now asks for the next turn; without room it does so in the next flush.
+                let _ = subscriber.send_parity(track, out);
+            }
         }
     }
 }

@@ -91,6 +91,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(subscriber.peer) {
             peer.subscriptions.retain(|&subscription| subscription != key);
             peer.ready.retain(|&ready| ready != key);
+            peer.shielded.retain(|&shielded| shielded != key);
             peer.by_ssrc.retain(|_, &mut subscription| subscription != key);
             // The key is taken again: what waits under it must not be taken for another's.
             if let Some(downlink) = peer.downlink.as_deref_mut() {

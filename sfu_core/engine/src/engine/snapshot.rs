@@ -75,6 +75,7 @@ impl Engine {
                         bytes: layer.bytes,
                         packets_lost: up.stats.lost(),
                         packets_recovered: up.recovered,
+                        packets_recovered_fec: up.recovered_fec,
                         nacks_sent: up.nacks_sent,
                         plis_sent: up.plis_sent,
                         jitter_ms: f64::from(up.stats.jitter()) * 1_000.0 / f64::from(up.clock_rate.max(1)),

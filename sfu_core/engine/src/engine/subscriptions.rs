@@ -74,6 +74,7 @@ impl Engine {
         let peer = &mut self.peers[peer_key];
         peer.subscriptions.push(key);
         peer.by_ssrc.insert(subscribe.ssrc.0, key);
+        peer.may_protect |= self.subscribers[key].state.has_parity();
         if let Some(ssrc) = subscribe.rtx_ssrc {
             peer.by_ssrc.insert(ssrc.0, key);
         }
@@ -192,6 +193,7 @@ impl Engine {
             ready,
             downlink,
             padding_turn,
+            shielded,
             subscriptions,
             ..
         } = &mut self.peers[key];
@@ -209,6 +211,9 @@ impl Engine {
         }
         let (log, pacer) = downlink.as_deref_mut().map(Downlink::parts).unzip();
         let mut egress = Egress::new(at, arena, sender, (socket, to), extension_ids, transport_sequence).logged(log);
+        if !shielded.is_empty() {
+            egress = egress.with_pool(&mut self.parities);
+        }
         let mut out = Outlet {
             at,
             egress: &mut egress,
@@ -221,6 +226,10 @@ impl Engine {
             ready.pop();
             self.wishes.push(key);
         }
+        for &key in shielded.iter() {
+            let subscriber = &mut self.subscribers[key];
+            subscriber.send_parity(&self.tracks[subscriber.track], &mut out)?;
+        }
         if out.pacer.is_some() {
             let mut waiting = Paced {
                 own: subscriptions,
@@ -231,7 +240,11 @@ impl Engine {
             };
             waiting.release(&mut out)?;
         }
-        if let Some(next) = out.pacer.and_then(|pacer| pacer.next(at)) {
+        let due = shielded
+            .iter()
+            .filter_map(|&key| self.subscribers[key].state.shield_due());
+        let next = out.pacer.and_then(|pacer| pacer.next(at));
+        if let Some(next) = due.chain(next).min() {
             self.schedule.wait_until(next.max(at + PACE));
             self.pace(key);
         }

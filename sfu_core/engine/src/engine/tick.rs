@@ -20,6 +20,7 @@ pub(super) struct Schedule {
     /// When packets that wait should be looked at; `u64::MAX` while none do.
     paced: u64,
     audio_levels: u64,
+    trim: u64,
     /// Which part of the peers and tracks the next tick visits.
     part: usize,
 }
@@ -30,6 +31,7 @@ impl Default for Schedule {
             tick: 0,
             paced: u64::MAX,
             audio_levels: 0,
+            trim: 0,
             part: 0,
         }
     }
@@ -72,6 +74,10 @@ impl Engine {
         }
         self.expire_early(at);
         self.pool.trim(at.saturating_sub(UNUSED));
+        if at >= self.schedule.trim {
+            self.schedule.trim = at + UNUSED;
+            self.parities.trim();
+        }
     }
 
     fn visit_busy(&mut self, at: u64) {
@@ -111,6 +117,7 @@ impl Engine {
                 self.send_reports(key, at);
             }
             self.tend_downlink(now, key);
+            self.tend_protection(at, key);
             self.visit_subscriptions(now, key);
         }
     }

@@ -79,6 +79,8 @@ impl Parity {
 )]
 pub struct Pool {
     free: Vec<Box<Parity>>,
+    /// The fewest that were free since the last trim: so many are not needed.
+    spare: usize,
 }
 
 /// Parities kept for later, 1.4 KB each. More saves allocations when protection comes and goes, and costs memory.
@@ -87,8 +89,19 @@ const MAX_FREE: usize = 256;
 impl Pool {
     pub(super) fn take(&mut self, base: u64) -> Box<Parity> {
         let mut parity = self.free.pop().unwrap_or_else(Parity::new);
+        self.spare = self.spare.min(self.free.len());
         parity.base = base;
         parity
+    }
+
+    /// Frees what was not needed since the last call. To be called every few seconds.
+    pub fn trim(&mut self) {
+        let needed = self.free.len() - self.spare.min(self.free.len());
+        self.free.truncate(needed);
+        self.spare = needed;
+        if needed == 0 {
+            self.free.shrink_to_fit();
+        }
     }
 
     pub(super) fn give(&mut self, mut parity: Box<Parity>) {

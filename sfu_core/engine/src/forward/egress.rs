@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use wire::ext::AbsSendTime;
-use wire::rtp;
+use wire::{red, rtp};
 
 use super::header::{HeaderTemplate, Values};
 use super::pictures::{self, PicturePatch};
 use crate::bandwidth::{Kind, ProbeId};
 use crate::command::ExtensionIds;
 use crate::downlink::SentLog;
+use crate::fec::Pool;
 use crate::ids::SocketId;
 use crate::packet::{MAX_PACKET, Packet, PictureIds};
 use crate::srtp::{MAX_RTP_OVERHEAD, SrtpSender};
@@ -34,6 +35,8 @@ pub struct Egress<'a> {
     now: u64,
     /// Of the peers whose path is estimated.
     log: Option<SentLog<'a>>,
+    /// Memory for parity.
+    pool: Option<&'a mut Pool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub(super) struct Head<'a> {
 pub(super) struct Body<'a> {
     /// Original sequence number, in a retransmission (RFC 4588 section 4).
     pub(super) original: Option<u16>,
+    /// Payload type of the media, when it is in RED (RFC 2198 section 3).
+    pub(super) red: Option<u8>,
     pub(super) payload: &'a [u8],
     pub(super) pictures: Option<(&'a PictureIds, PicturePatch)>,
     /// The payload is padding alone (RFC 3550 section 5.1).
@@ -70,8 +75,8 @@ pub(super) struct Body<'a> {
 
 /// The P bit of the first octet.
 const PADDING: u8 = 0x20;
-/// Bytes that may be rewritten at the front of a payload: the original sequence number and the ids of a VP8 or VP9
-/// descriptor, within six bytes. A block of the cipher.
+/// Bytes that may be rewritten at the front of a payload: the original sequence number, the header of RED, and the ids of a
+/// VP8 or VP9 descriptor, within six bytes. A block of the cipher.
 const LEAD: usize = 16;
 
 impl<'a> Body<'a> {
@@ -81,13 +86,17 @@ impl<'a> Body<'a> {
     where
         'a: 'l,
     {
-        if self.original.is_none() && self.pictures.is_none() {
+        if self.original.is_none() && self.pictures.is_none() && self.red.is_none() {
             return [&[], self.payload];
         }
         let mut at = 0;
         if let Some(original) = self.original {
             at = 2;
             lead[..at].copy_from_slice(&original.to_be_bytes());
+        }
+        if let Some(payload_type) = self.red {
+            lead[at..=at].copy_from_slice(&red::single_header(payload_type));
+            at += 1;
         }
         let (first, rest) = self.payload.split_at(self.payload.len().min(LEAD - at));
         let end = at + first.len();
@@ -119,6 +128,7 @@ impl<'a> Egress<'a> {
             send_time: AbsSendTime::from_micros(now).bytes(),
             now,
             log: None,
+            pool: None,
         }
     }
 
@@ -126,6 +136,35 @@ impl<'a> Egress<'a> {
     pub fn logged(mut self, log: Option<SentLog<'a>>) -> Self {
         self.log = log;
         self
+    }
+
+    /// Whether the path has room for so many bytes of retransmissions; they are taken.
+    pub(super) fn takes_rtx(&mut self, bytes: usize) -> bool {
+        let now = self.now;
+        self.log.as_mut().is_none_or(|log| log.takes_rtx(now, bytes))
+    }
+
+    /// Microseconds.
+    pub(super) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Gives memory for parity.
+    pub(crate) fn with_pool(mut self, pool: &'a mut Pool) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
+    pub(crate) fn pool(&mut self) -> Option<&mut Pool> {
+        self.pool.as_deref_mut()
+    }
+
+    pub(super) fn take_pool(&mut self) -> Option<&'a mut Pool> {
+        self.pool.take()
+    }
+
+    pub(super) fn put_pool(&mut self, pool: Option<&'a mut Pool>) {
+        self.pool = pool;
     }
 
     /// The next packets belong to this cluster.
@@ -162,6 +201,7 @@ impl<'a> Egress<'a> {
 
     /// Appends one protected packet and returns its length. `template` is the header of the stream's former packet, or
     /// an empty one.
+    #[inline]
     pub(super) fn write(
         &mut self,
         head: Head<'_>,
@@ -169,8 +209,54 @@ impl<'a> Egress<'a> {
         packet: &Packet,
         body: Body<'_>,
     ) -> Result<usize, WriteError> {
+        self.write_shown(head, template, packet, body, |_, _, _| {})
+    }
+
+    /// The same, and shows what is sent before it is encrypted: header, and payload in two parts, out of RED.
+    #[inline]
+    pub(super) fn write_shown(
+        &mut self,
+        head: Head<'_>,
+        template: &mut HeaderTemplate,
+        packet: &Packet,
+        body: Body<'_>,
+        show: impl FnOnce(&[u8], [&[u8]; 2], &ExtensionIds),
+    ) -> Result<usize, WriteError> {
+        let mut lead = [0; LEAD];
+        let [first, rest] = body.parts(&mut lead);
+        let kind = match (body.padding, body.original) {
+            (true, _) => Kind::Padding,
+            (false, Some(_)) => Kind::Rtx,
+            (false, None) => Kind::Media,
+        };
+        let show = |header: &[u8], ids: &ExtensionIds| {
+            let media = first.get(usize::from(body.red.is_some())..).unwrap_or_default();
+            show(header, [media, rest], ids);
+        };
+        self.put(head, template, packet, ([first, rest], kind), show)
+    }
+
+    /// Appends a packet of parity.
+    pub(super) fn write_parity(
+        &mut self,
+        head: Head<'_>,
+        template: &mut HeaderTemplate,
+        parts: [&[u8]; 2],
+    ) -> Result<usize, WriteError> {
+        self.put(head, template, &Packet::default(), (parts, Kind::Fec), |_, _| {})
+    }
+
+    #[inline]
+    fn put(
+        &mut self,
+        head: Head<'_>,
+        template: &mut HeaderTemplate,
+        packet: &Packet,
+        (parts, kind): ([&[u8]; 2], Kind),
+        show: impl FnOnce(&[u8], &ExtensionIds),
+    ) -> Result<usize, WriteError> {
         let out = self.arena.reserve(ROOM).ok_or(WriteError::ArenaFull)?;
-        let content = body.payload.len() + if body.original.is_some() { 2 } else { 0 };
+        let content = parts[0].len() + parts[1].len();
         let values = Values {
             ids: self.ids,
             mid: head.mid,
@@ -181,21 +267,17 @@ impl<'a> Egress<'a> {
         let header_len = template
             .write(out, &head, &values, packet)
             .ok_or(WriteError::Unsendable)?;
-        if body.padding {
+        if kind == Kind::Padding {
             out[0] |= PADDING;
         }
-        let mut lead = [0; LEAD];
-        let parts = body.parts(&mut lead);
         let protected = self.sender.protect_rtp_from(out, header_len, parts, head.sequence);
         let len = protected.map_err(|_| WriteError::Unsendable)?;
+        // Headers are not encrypted.
+        show(out.get(..header_len).unwrap_or_default(), self.ids);
         self.arena.commit(self.socket, self.to, len);
         if let Some(log) = &mut self.log {
             let number = (head.ssrc, head.sequence as u16);
-            let kind = match (body.padding || log.fills, body.original) {
-                (true, _) => Kind::Padding,
-                (false, Some(_)) => Kind::Rtx,
-                (false, None) => Kind::Media,
-            };
+            let kind = if log.fills { Kind::Padding } else { kind };
             log.on_sent(self.now, *self.transport_sequence, number, len, kind);
         }
         *self.transport_sequence = self.transport_sequence.wrapping_add(1);
@@ -263,6 +345,7 @@ mod tests {
         assert!(packet.set_content(b"payload", &[]));
         let body = Body {
             original: Some(0x0102),
+            red: None,
             payload: packet.payload(),
             pictures: None,
             padding: false,
@@ -296,6 +379,7 @@ mod tests {
         assert!(packet.set_content(b"x", &[3; 40]));
         let body = Body {
             original: None,
+            red: None,
             payload: packet.payload(),
             pictures: None,
             padding: false,
@@ -311,6 +395,7 @@ mod tests {
         assert!(packet.set_content(&[1; 1_440], &[]));
         let body = Body {
             original: None,
+            red: None,
             payload: packet.payload(),
             pictures: None,
             padding: false,

@@ -17,12 +17,14 @@ mod numbering;
 mod pictures;
 mod reports;
 mod sent;
+mod shield;
 mod sound;
 mod statistics;
 mod svc;
 mod temporal;
 mod timestamp;
 
+pub(crate) use budget::Budget;
 pub use egress::Egress;
 
 use wire::rtcp::report::{ReportBlock, SenderInfo};
@@ -34,7 +36,6 @@ use crate::packet::Packet;
 use crate::publish::track::Track;
 
 use adapt::Allocation;
-use budget::Budget;
 use descriptor::MAX_DESCRIPTOR;
 use egress::{Body, Head, WriteError};
 use filter::{Filter, Limit};
@@ -44,6 +45,7 @@ use numbering::{Numbering, Skipped};
 use pictures::{PicturePatch, Pictures};
 use reports::Reports;
 use sent::{Kept, Sent, SentRing, Told};
+use shield::{Fec, Shield};
 use sound::Sound;
 use timestamp::{Beginning, Timestamps};
 
@@ -99,6 +101,10 @@ pub struct Subscription {
     sent: SentRing,
     rtx_sequence: u64,
     budget: Budget,
+    /// Parity, if it was negotiated, and what makes it while the path loses.
+    fec: Option<Box<Fec>>,
+    shield: Option<Box<Shield>>,
+    rtx_meter: Meter,
     reports: Reports,
     freezes: Freezes,
     meter: Meter,
@@ -155,6 +161,9 @@ impl Subscription {
             }),
             rtx_sequence: 1 + (seed >> 8) % 0x7fff,
             budget: Budget::new(now),
+            fec: Fec::new(subscribe, seed),
+            shield: None,
+            rtx_meter: Meter::default(),
             reports: Reports::default(),
             freezes: Freezes::default(),
             meter: Meter::default(),
@@ -174,6 +183,9 @@ impl Subscription {
     pub fn forget_headers(&mut self) {
         self.header = HeaderTemplate::default();
         self.rtx_header = HeaderTemplate::default();
+        if let Some(shield) = &mut self.shield {
+            shield.forget_header();
+        }
     }
 
     pub fn set_wanted(&mut self, wanted: Wanted, track: &Track) {
@@ -188,6 +200,7 @@ impl Subscription {
             self.source = None;
             self.catch_up = None;
             self.freezes.reset();
+            self.shield = None;
         }
     }
 
@@ -218,6 +231,7 @@ impl Subscription {
                 self.passed_by = Some((source_of(packet), packet.seq));
                 return false;
             }
+            self.drop_parity(egress);
             self.begin(packet, track);
         }
         let Some(resumes) = self.follow_stretch(packet, track) else {
@@ -261,14 +275,41 @@ impl Subscription {
         let Some(packet) = kept_packet(&sent, track) else {
             return false;
         };
+        let again = self.send_within_budget(now, sequence, &sent, packet, rtx_ssrc, egress);
+        if again && let Some(shield) = &mut self.shield {
+            shield.on_sent_again(now, sequence);
+        }
+        again
+    }
+
+    /// Sends a retransmission for the second time, if the budget allows: whether it was. Needs room in `egress`.
+    pub(crate) fn send_copy(&mut self, now: u64, sequence: u16, track: &Track, egress: &mut Egress<'_>) -> bool {
+        let (Some(rtx_ssrc), Some(sent)) = (self.rtx_ssrc, self.sent.get(sequence)) else {
+            return false;
+        };
+        let packet = kept_packet(&sent, track);
+        packet.is_some_and(|packet| self.send_within_budget(now, sequence, &sent, packet, rtx_ssrc, egress))
+    }
+
+    fn send_within_budget(
+        &mut self,
+        now: u64,
+        sequence: u16,
+        sent: &Kept,
+        packet: &Packet,
+        rtx_ssrc: u32,
+        egress: &mut Egress<'_>,
+    ) -> bool {
         let len = if sent.is_filler() { 0 } else { packet.payload().len() };
-        if !self.budget.take(now, self.meter.bits_per_second(now), len) {
+        let rate = self.meter.bits_per_second(now);
+        if !self.budget.take(now, rate, len) || !egress.takes_rtx(len) {
             return false;
         }
-        let Some(bytes) = self.send_again(sequence, &sent, packet, rtx_ssrc, egress) else {
+        let Some(bytes) = self.send_again(sequence, sent, packet, rtx_ssrc, egress) else {
             return false;
         };
         self.repair_bytes += bytes as u64;
+        self.rtx_meter.add(bytes, now);
         egress.mark((self.ssrc, sequence));
         true
     }
@@ -295,6 +336,7 @@ impl Subscription {
         };
         let body = Body {
             original: Some(sequence),
+            red: None,
             payload: if sent.is_filler() { &[] } else { packet.payload() },
             pictures: packet.facts.ids.as_ref().map(|ids| (ids, sent.pictures())),
             padding: false,
@@ -485,11 +527,21 @@ impl Subscription {
         };
         let body = Body {
             original: None,
+            red: None,
             payload: if outgoing.filler { &[] } else { payload },
             pictures: packet.facts.ids.as_ref().map(|ids| (ids, outgoing.pictures)),
             padding: false,
         };
-        let written = match outgoing.told.filter(|_| egress.takes_dependencies()) {
+        let told = outgoing.told.filter(|_| egress.takes_dependencies());
+        if let Some(shield) = self.shield.as_deref_mut().filter(|_| !outgoing.filler) {
+            let red = self.fec.as_ref().and_then(|fec| fec.red());
+            let mut room = [0; MAX_DESCRIPTOR];
+            let dependency = told.map_or(&[][..], |told| descriptor::write(packet, told, &mut room));
+            let content = (Head { dependency, ..head }, body);
+            let written = shield.send(red, packet, content, &mut self.header, egress);
+            return written.ok();
+        }
+        let written = match told {
             Some(told) => write_described(head, &mut self.header, packet, told, body, egress),
             None => egress.write(head, &mut self.header, packet, body),
         };

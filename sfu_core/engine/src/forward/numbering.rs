@@ -85,24 +85,34 @@ impl Numbering {
         }
         self.highest = Some(input);
         self.next += input - highest - 1;
+        self.change_after(input, input);
+        Skipped::Closed
+    }
+
+    /// A number of its own for what is no input: the output, and the input in order before it.
+    pub(super) fn insert(&mut self) -> Option<(u64, u64)> {
+        let input = self.highest?;
+        let output = self.next;
+        self.next += 1;
+        self.change_after(input, input + 1);
+        Some((output, input))
+    }
+
+    /// What follows `input` continues the output. No input from `unused` on was placed.
+    fn change_after(&mut self, input: u64, unused: u64) {
+        let change = Change {
+            from: input + 1,
+            offset: self.next.wrapping_sub(input + 1) as i64,
+        };
+        // Of several in a row the last one counts.
+        if let Some(last) = self.changes.back_mut().filter(|last| last.from >= unused) {
+            *last = change;
+            return;
+        }
         if self.changes.len() >= MAX_CHANGES {
             self.changes.pop_front();
         }
-        let offset = self.next.wrapping_sub(input + 1) as i64;
-        // Of several in a row the last one counts.
-        match self.changes.back_mut() {
-            Some(last) if last.from == input => {
-                *last = Change {
-                    from: input + 1,
-                    offset,
-                }
-            }
-            _ => self.changes.push_back(Change {
-                from: input + 1,
-                offset,
-            }),
-        }
-        Skipped::Closed
+        self.changes.push_back(change);
     }
 
     fn find(&self, input: u64) -> Option<u64> {
@@ -143,6 +153,24 @@ mod tests {
         assert_eq!(numbers.skip(60), Skipped::Closed);
         assert_eq!(numbers.place(61), Some(1_008));
         assert_eq!(numbers.place(59), Some(1_007));
+    }
+
+    #[test]
+    fn what_is_inserted_takes_a_number_that_no_input_has() {
+        let mut numbers = Numbering::new(10);
+        assert_eq!(numbers.insert(), None);
+        numbers.begin(50);
+        assert_eq!(numbers.insert(), Some((11, 50)));
+        assert_eq!(numbers.insert(), Some((12, 50)));
+        assert_eq!(numbers.place(52), Some(14));
+        assert_eq!(numbers.insert(), Some((15, 52)));
+        assert_eq!(numbers.skip(53), Skipped::Closed);
+        assert_eq!(numbers.insert(), Some((16, 53)));
+        assert_eq!(numbers.place(54), Some(17));
+        // Late, and the same again.
+        assert_eq!(numbers.place(51), Some(13));
+        assert_eq!(numbers.place(50), Some(10));
+        assert_eq!(numbers.place(52), Some(14));
     }
 
     #[test]
@@ -187,6 +215,13 @@ mod tests {
                 }
                 1..=5 => assert_eq!(numbers.skip(input), Skipped::Closed),
                 6..=8 => held.push(input),
+                9..=12 => {
+                    input -= 1;
+                    let (output, _) = numbers.insert().unwrap();
+                    assert!(used.insert(output), "{output} twice");
+                    assert!(output > highest);
+                    highest = output;
+                }
                 _ => {
                     let output = numbers.place(input).unwrap();
                     assert!(used.insert(output), "{output} twice");

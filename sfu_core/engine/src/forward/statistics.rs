@@ -39,6 +39,8 @@ impl Subscription {
     pub fn row(&self, now: u64) -> SubscriptionRow {
         let reception = self.reports.reception;
         let layers = self.layers();
+        let media = self.meter.bits_per_second(now);
+        let share = |rate: f64| if media > 0.0 { rate / media } else { 0.0 };
         let allocated = self.allocation.current;
         let target = allocated.map(|layer| layer.spatial).or(self.target);
         let reason = match (self.allocation.asked.paused, self.allocation.limit.paused) {
@@ -76,9 +78,13 @@ impl Subscription {
             fraction_lost: reception.fraction_lost,
             rtt_ms: reception.rtt_ms,
             jitter_ms: reception.jitter_ms,
-            bitrate_bps: self.meter.bits_per_second(now),
+            bitrate_bps: media,
             red_packets: self.sound.packets,
             red_bytes: self.sound.bytes,
+            fec_packets: self.fec.as_ref().map_or(0, |fec| fec.packets),
+            fec_bytes: self.fec.as_ref().map_or(0, |fec| fec.bytes),
+            fec_share: share(self.parity_bits_per_second(now)),
+            rtx_share: share(self.rtx_meter.bits_per_second(now)),
         }
     }
 }

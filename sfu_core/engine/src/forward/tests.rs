@@ -3,7 +3,7 @@ use std::sync::Arc;
 use wire::rtp;
 
 use super::*;
-use crate::command::{Codec, ExtensionIds, Publish, PublishedCodec, Sound as PublishedSound};
+use crate::command::{Codec, ExtensionIds, FecFormats, Publish, PublishedCodec, Sound as PublishedSound};
 use crate::event::SrtpProfile;
 use crate::ids::{PayloadType, Rid, SocketId, Ssrc, WorkerId};
 use crate::packet::{Facts, PictureId, PictureIds};
@@ -55,6 +55,7 @@ impl World {
             rids: ["q", "h", "f"].iter().map(|rid| Rid::from(rid).unwrap()).collect(),
             ssrcs: Vec::new(),
             sound: PublishedSound::default(),
+            fec: FecFormats::default(),
         };
         let subscribe = Subscribe {
             subscription: SubscriptionId(1),
@@ -72,6 +73,8 @@ impl World {
             }],
             red: None,
             wanted: ALL,
+            fec: FecFormats::default(),
+            fec_ssrc: None,
         };
         Self {
             track: Track::published(&publish, 0),

@@ -65,6 +65,7 @@ pub(crate) struct Upstream {
     pub(crate) stats: ReceiveStats,
     pub(crate) nacks: NackList,
     pub(crate) recovered: u64,
+    pub(crate) recovered_fec: u64,
     pub(crate) nacks_sent: u64,
     pub(crate) plis_sent: u64,
     pub(crate) fir_serial: u8,

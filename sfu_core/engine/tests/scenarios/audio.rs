@@ -73,6 +73,7 @@ impl Call {
             rids: Vec::new(),
             ssrcs: Vec::new(),
             sound,
+            fec: Default::default(),
         };
         self.world.command(worker, Command::Publish(publish));
         self.microphones.push(Microphone {
@@ -106,6 +107,8 @@ impl Call {
             }],
             red: red.then_some(PayloadType(RED)),
             wanted: WANT_ALL,
+            fec: Default::default(),
+            fec_ssrc: None,
         };
         self.world
             .command(self.world.people[who].worker, Command::Subscribe(subscribe));

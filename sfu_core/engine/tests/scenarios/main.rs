@@ -9,6 +9,7 @@ mod client;
 mod crossing;
 mod demand;
 mod downlink;
+mod fec;
 mod hostile;
 mod layers;
 mod lifecycle;
@@ -18,6 +19,7 @@ mod media;
 mod meeting;
 mod path;
 mod reports;
+mod spectator;
 mod statistics;
 #[allow(dead_code, reason = "shared with the tests of the transport")]
 #[path = "../transport/stun.rs"]

@@ -13,6 +13,9 @@ pub(crate) const TRANSPORT_CC: u8 = 5;
 pub(crate) const OPUS: u8 = 111;
 pub(crate) const VP8: u8 = 96;
 pub(crate) const VP8_RTX: u8 = 97;
+pub(crate) const RED: u8 = 114;
+pub(crate) const ULPFEC: u8 = 116;
+pub(crate) const FLEXFEC: u8 = 118;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rtp {

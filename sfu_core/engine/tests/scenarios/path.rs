@@ -9,6 +9,7 @@ use netem::{Link, LinkConfig, Script};
 use wire::rtcp::twcc;
 
 use crate::media::{self, Rtp};
+use crate::spectator::Spectator;
 use crate::world::{MS, Network};
 
 const FEEDBACK: Duration = Duration::from_millis(50);
@@ -27,6 +28,7 @@ pub(crate) struct Path {
     serial: u8,
     told: Instant,
     frames: Frames,
+    viewer: Option<Rc<RefCell<Spectator>>>,
 }
 
 /// When the last video packet of each frame came, microseconds.
@@ -57,6 +59,7 @@ impl Path {
             serial: 0,
             told: now,
             frames: Frames::default(),
+            viewer: None,
         }
     }
 
@@ -64,6 +67,13 @@ impl Path {
     pub(crate) fn telling_all(mut self) -> Self {
         self.untold = Some(None);
         self
+    }
+
+    /// Somebody looks at the video that this brings, and asks for what is missing.
+    pub(crate) fn shown_to(mut self, viewer: Spectator) -> (Self, Rc<RefCell<Spectator>>) {
+        let viewer = Rc::new(RefCell::new(viewer));
+        self.viewer = Some(Rc::clone(&viewer));
+        (self, viewer)
     }
 
     pub(crate) fn frames(&self) -> Frames {
@@ -90,10 +100,13 @@ impl Network for Path {
         all
     }
 
-    fn on_rtp(&mut self, when: Instant, packet: &Rtp) {
+    fn on_rtp(&mut self, when: Instant, packet: &Rtp, plain: &[u8]) {
         let micros = (when - self.start).as_micros() as u64;
         if packet.marker && packet.payload_type == media::VP8 {
             self.frames.0.borrow_mut().push(micros);
+        }
+        if let Some(viewer) = &self.viewer {
+            viewer.borrow_mut().on_rtp(micros, packet, plain);
         }
         if let Some(&[high, low]) = packet.extension(media::TRANSPORT_CC) {
             let number = wire::seq::extend(self.highest, u16::from_be_bytes([high, low]));
@@ -104,8 +117,12 @@ impl Network for Path {
 
     /// RTCP to be protected and sent, now and then.
     fn feedback(&mut self, now: Instant) -> Option<Vec<u8>> {
-        if now < self.told + FEEDBACK || self.arrived.is_empty() {
-            return None;
+        let asks = self.viewer.as_ref().and_then(|viewer| {
+            let micros = (now - self.start).as_micros() as u64;
+            viewer.borrow_mut().asks(micros)
+        });
+        if asks.is_some() || now < self.told + FEEDBACK || self.arrived.is_empty() {
+            return asks;
         }
         self.told = now;
         self.arrived.sort_unstable();

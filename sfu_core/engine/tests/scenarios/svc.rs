@@ -7,8 +7,8 @@ use std::collections::HashSet;
 
 use pysfu_engine::Event;
 use pysfu_engine::command::{
-    AnnouncedSsrc, Codec, Command, ExtensionIds, MediaKind, PayloadMap, Publish, PublishedCodec, Sound, Subscribe,
-    Wanted,
+    AnnouncedSsrc, Codec, Command, ExtensionIds, FecFormats, MediaKind, PayloadMap, Publish, PublishedCodec, Sound,
+    Subscribe, Wanted,
 };
 use pysfu_engine::ids::{Mid, PayloadType, Ssrc, SubscriptionId, TrackId, WorkerId};
 
@@ -144,6 +144,7 @@ impl Call {
                 rtx_ssrc: Some(Ssrc(IN + 1)),
             }],
             sound: Sound::default(),
+            fec: FecFormats::default(),
         };
         world.command(0, Command::Publish(publish));
         let mut call = Self {
@@ -185,6 +186,8 @@ impl Call {
             }],
             red: None,
             wanted: WANT_ALL,
+            fec: FecFormats::default(),
+            fec_ssrc: None,
         };
         self.world.command(0, Command::Subscribe(subscribe));
     }

@@ -130,8 +130,8 @@ impl Network for Viewer {
         self.path.arrivals(now)
     }
 
-    fn on_rtp(&mut self, when: Instant, packet: &Rtp) {
-        self.path.on_rtp(when, packet);
+    fn on_rtp(&mut self, when: Instant, packet: &Rtp, plain: &[u8]) {
+        self.path.on_rtp(when, packet, plain);
         let at = self.micros(when);
         if packet.ssrc == self.ssrc && !packet.payload.is_empty() {
             self.take(at, packet.seq, packet.marker, &packet.payload);

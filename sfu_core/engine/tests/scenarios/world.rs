@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pysfu_engine::command::{
-    Codec, Command, ExtensionIds, IceCredentials, MediaKind, PayloadMap, Publish, PublishedCodec, Sound, Subscribe,
-    Wanted,
+    Codec, Command, ExtensionIds, FecFormats, IceCredentials, MediaKind, PayloadMap, Publish, PublishedCodec, Sound,
+    Subscribe, Wanted,
 };
 use pysfu_engine::ids::{Mid, PayloadType, PeerId, Rid, SocketId, Ssrc, SubscriptionId, TrackId, WorkerId};
 use pysfu_engine::srtp::SrtpError;
@@ -44,7 +44,8 @@ pub(crate) trait Network {
     fn send(&mut self, now: Instant, datagram: &[u8]);
     /// What has arrived by now, and when.
     fn arrivals(&mut self, now: Instant) -> Vec<(Instant, Vec<u8>)>;
-    fn on_rtp(&mut self, when: Instant, packet: &Rtp);
+    /// Decrypted: read, and as it came.
+    fn on_rtp(&mut self, when: Instant, packet: &Rtp, plain: &[u8]);
     /// RTCP to be protected and sent up, now and then.
     fn feedback(&mut self, now: Instant) -> Option<Vec<u8>>;
     fn send_up(&mut self, now: Instant, datagram: Vec<u8>);
@@ -233,6 +234,7 @@ impl World {
             rids: rids.iter().map(|rid| Rid::from(rid).unwrap()).collect(),
             ssrcs: Vec::new(),
             sound: Sound::default(),
+            fec: FecFormats::default(),
         };
         self.command(self.people[who].worker, Command::Publish(publish));
         track
@@ -246,6 +248,18 @@ impl World {
         home: usize,
         kind: MediaKind,
         ssrc: u32,
+    ) -> SubscriptionId {
+        self.subscribe_with(who, track, home, (kind, ssrc), FecFormats::default())
+    }
+
+    /// The same with forward error correction; the SSRC of FlexFEC is the next one.
+    pub(crate) fn subscribe_with(
+        &mut self,
+        who: usize,
+        track: TrackId,
+        home: usize,
+        (kind, ssrc): (MediaKind, u32),
+        fec: FecFormats,
     ) -> SubscriptionId {
         let subscription = SubscriptionId(self.id());
         let video = kind == MediaKind::Video;
@@ -270,6 +284,8 @@ impl World {
             }],
             red: None,
             wanted: WANT_ALL,
+            fec,
+            fec_ssrc: fec.flexfec.map(|_| Ssrc(ssrc + 2)),
         };
         self.command(self.people[who].worker, Command::Subscribe(subscribe));
         subscription
@@ -370,9 +386,10 @@ impl World {
         let Some(mut path) = person.path.take() else { return };
         for (when, datagram) in path.arrivals(now) {
             let before = person.rtp.len();
-            person.receive(when, &datagram);
-            if let Some(packet) = person.rtp[before..].first() {
-                path.on_rtp(when, packet);
+            if let Some(plain) = person.receive(when, &datagram)
+                && let Some(packet) = person.rtp[before..].first()
+            {
+                path.on_rtp(when, packet, &plain);
             }
         }
         if let Some(feedback) = path.feedback(now).filter(|_| !person.silent) {
@@ -398,7 +415,7 @@ impl World {
                     if let Some(person) = self.people.iter_mut().find(|p| p.address == message.to) {
                         match &mut person.path {
                             Some(path) => path.send(self.now, datagram),
-                            None => person.receive(self.now, datagram),
+                            None => drop(person.receive(self.now, datagram)),
                         }
                     }
                 }
@@ -430,9 +447,10 @@ impl World {
 }
 
 impl Person {
-    fn receive(&mut self, now: Instant, datagram: &[u8]) {
+    /// RTP as it came, decrypted.
+    fn receive(&mut self, now: Instant, datagram: &[u8]) -> Option<Vec<u8>> {
         if self.offline {
-            return;
+            return None;
         }
         let Some(kind) = wire::demux::classify(datagram) else {
             panic!("the engine sent {datagram:?}");
@@ -456,14 +474,16 @@ impl Person {
                             "sent again as seq {} time {}",
                             header.sequence, header.timestamp
                         );
-                        return;
+                        return None;
                     }
                     Err(error) => panic!("{error}"),
                 };
-                let packet = Rtp::read(&packet[..len]);
-                if !(self.loses)(&packet) {
-                    self.rtp.push(packet);
+                packet.truncate(len);
+                let read = Rtp::read(&packet);
+                if !(self.loses)(&read) {
+                    self.rtp.push(read);
                 }
+                return Some(packet);
             }
             (wire::demux::Kind::Rtcp, Some((_, _, receiver))) => {
                 let len = receiver.unprotect_rtcp(&mut packet).unwrap();
@@ -471,6 +491,7 @@ impl Person {
             }
             _ => self.client.handle(now, datagram),
         }
+        None
     }
 
     /// All RTCP messages received so far, mapped.
