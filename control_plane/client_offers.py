@@ -203,7 +203,14 @@ class ClientOffers:
                 receive=_receive_options(claimed) if claimed is not None else ReceiveOptions(),
                 send=sending.get(section.mid),
             )
-        result = answer(offer, peer.local, plans, session_id=self._session.sdp_session_id, version=self._version)
+        result = answer(
+            offer,
+            peer.local,
+            plans,
+            session_id=self._session.sdp_session_id,
+            version=self._version,
+            with_fec=self._session.fec,
+        )
         self._version += 1
         if self._reserve:
             self._reserved |= {mid: item for mid, item in sending.items() if mid not in self._sending}
@@ -250,15 +257,17 @@ class ClientOffers:
             rtx_ssrc=sending.rtx_ssrc,
             payloads=payload_map(track.negotiated.codecs, agreement.sections[mid].codecs),
             red=red_payload(agreement.sections[mid].codecs) if track.takes_redundancy else None,
+            fec=agreement.sections[mid].fec,
+            fec_ssrc=sending.fec_ssrc,
             wanted=subscription.wanted,
         )
         self._session.subscribed(subscription, mid, self.transport)
 
     def _fresh(self, track: Track) -> Sending:
-        return Sending(track.owner.id, track.id, ids.ssrc(), ids.ssrc())
+        return Sending(track.owner.id, track.id, ids.ssrc(), ids.ssrc(), ids.ssrc())
 
     def _reservation(self) -> Sending:
-        return Sending(self._session.participant.id, ids.track_id(), ids.ssrc(), ids.ssrc())
+        return Sending(self._session.participant.id, ids.track_id(), ids.ssrc(), ids.ssrc(), ids.ssrc())
 
 
 def _receive_options(track: Track) -> ReceiveOptions:

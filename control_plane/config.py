@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     start_bitrate: int = Field(5_000_000, ge=50_000, description="bits/s to a subscriber before its path is known")
     max_bitrate: int = Field(200_000_000, ge=50_000, description="bits/s to one subscriber at most")
     loudest_speakers: int = Field(6, ge=0, description="microphones of a room that are forwarded at a time; 0: all")
+    fec: Literal["auto", "off"] = Field("auto", description="parity beside video where packets are lost: auto, off")
     audio_redundancy: int = Field(4, ge=0, le=4, description="repeats of audio at most where packets are lost; 0: none")
     tls_cert: Path | None = Field(None, description="certificate chain for HTTPS and gRPC, PEM")
     tls_key: Path | None = Field(None, description="its private key, PEM")

@@ -6,10 +6,18 @@ from typing import Any, Protocol
 from control_plane import ids
 from control_plane.measure import Snapshot
 from control_plane.negotiation.codecs import PayloadMap
-from control_plane.negotiation.model import Agreement, IceCredentials, LocalTransport, Negotiated, TransportParameters
+from control_plane.negotiation.model import (
+    Agreement,
+    FecFormats,
+    IceCredentials,
+    LocalTransport,
+    Negotiated,
+    TransportParameters,
+)
 from control_plane.subscriptions import View, Wanted
 
 CodecRow = tuple[int, int | None, str, int, bool, bool]
+FecRow = tuple[int | None, int | None, int | None, int | None]
 PayloadRow = tuple[int, int, int | None]
 
 
@@ -36,6 +44,7 @@ class MediaCore(Protocol):
         ssrcs: Sequence[tuple[int, int | None]] = (),
         group: int | None = None,
         encrypted: bool = False,
+        fec: FecRow = (None, None, None, None),
     ) -> int: ...
     def update_publish(
         self,
@@ -45,6 +54,7 @@ class MediaCore(Protocol):
         codecs: Sequence[CodecRow],
         rids: Sequence[str] = (),
         ssrcs: Sequence[tuple[int, int | None]] = (),
+        fec: FecRow = (None, None, None, None),
     ) -> None: ...
     def describe(self, track: int, *, source: str, sizes: Sequence[tuple[int, int]] = ()) -> None: ...
     def set_speaker(self, track: int, rank: int | None) -> None: ...
@@ -63,6 +73,8 @@ class MediaCore(Protocol):
         paused: bool = False,
         max_spatial: int = 255,
         max_temporal: int = 255,
+        fec: FecRow = (None, None, None, None),
+        fec_ssrc: int | None = None,
     ) -> int: ...
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None: ...
     def set_view(self, subscription: int, *, width: int = 0, height: int = 0, priority: int = 0) -> None: ...
@@ -145,6 +157,7 @@ class MediaPeer:
             ssrcs=ssrc_rows(negotiated),
             group=group,
             encrypted=encrypted,
+            fec=fec_row(negotiated.fec),
         )
 
     def subscribe(
@@ -156,6 +169,8 @@ class MediaPeer:
         rtx_ssrc: int,
         payloads: Sequence[PayloadMap],
         red: int | None,
+        fec: FecFormats,
+        fec_ssrc: int,
         wanted: Wanted,
     ) -> int:
         """The core's handle of a new subscription."""
@@ -170,6 +185,8 @@ class MediaPeer:
             paused=wanted.paused,
             max_spatial=wanted.max_spatial,
             max_temporal=wanted.max_temporal,
+            fec=fec_row(fec),
+            fec_ssrc=fec_ssrc or None,
         )
         if wanted.view != View():
             set_view(self._core, handle, wanted.view)
@@ -207,6 +224,10 @@ def codec_rows(negotiated: Negotiated) -> list[CodecRow]:
         (item.payload_type, item.rtx, item.name, item.clock_rate, "nack" in item.feedback, "nack pli" in item.feedback)
         for item in negotiated.codecs
     ]
+
+
+def fec_row(fec: FecFormats) -> FecRow:
+    return (fec.flexfec, fec.red, fec.red_rtx, fec.ulpfec)
 
 
 def ssrc_rows(negotiated: Negotiated) -> list[tuple[int, int | None]]:

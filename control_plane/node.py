@@ -44,6 +44,8 @@ class NodeLimits:
     resume_timeout: float = 30.0
     departure_timeout: float = DEPARTURE_TIMEOUT
     auto_create_rooms: bool = True
+    fec: bool = True
+    """Forward error correction of video is negotiated."""
 
 
 class Watcher:
@@ -155,7 +157,7 @@ class Node:
             existing.check_capacity(token.identity, self._limits.max_participants_per_room)
         live = self.create_room(name)
         try:
-            session = Session(live, join)
+            session = Session(live, join, fec=self._limits.fec)
             participant = session.participant = new_participant(token, join, session)
         except ControlError:
             if existing is None:

@@ -98,6 +98,7 @@ def _options(settings: Settings) -> ServerOptions:
         max_participants=settings.max_participants,
         max_participants_per_room=settings.max_participants_per_room,
         auto_create_rooms=settings.auto_create_rooms,
+        fec=settings.fec == "auto",
     )
     return ServerOptions(
         keys=settings.api_keys(),

@@ -8,7 +8,7 @@ from control_plane import ids
 from control_plane.errors import FailedPreconditionError
 from control_plane.media import MediaPeer
 from control_plane.negotiation.codecs import payload_map, red_payload
-from control_plane.negotiation.model import Agreement, Codec, Sending
+from control_plane.negotiation.model import NO_FEC, Agreement, Codec, Sending
 from control_plane.negotiation.offer import OfferedSection, offer, read_answer
 from control_plane.negotiation.parse import parse
 from control_plane.rooms import MediaKind, Track
@@ -75,6 +75,7 @@ class ServerOffers:
             data=bool(self.labels),
             session_id=self._session.sdp_session_id,
             version=self._last_id,
+            with_fec=self._session.fec,
         )
         mids = {slot.mid: slot.sending.track_id for slot in self._slots if slot.sending is not None}
         return signaling_pb2.SessionDescription(
@@ -112,7 +113,7 @@ class ServerOffers:
                 slot = _Slot(f"{track.kind[0]}{len(self._slots)}", track.kind, ())
                 self._slots.append(slot)
             slot.codecs = track.negotiated.codecs
-            slot.sending = Sending(track.owner.id, track.id, ids.ssrc(), ids.ssrc())
+            slot.sending = Sending(track.owner.id, track.id, ids.ssrc(), ids.ssrc(), ids.ssrc())
 
     def _subscribe(self, slot: _Slot, sending: Sending, agreement: Agreement) -> None:
         subscription = self._session.subscriptions.get(sending.track_id)
@@ -133,6 +134,8 @@ class ServerOffers:
             rtx_ssrc=sending.rtx_ssrc,
             payloads=payloads,
             red=red_payload(section.codecs) if section is not None and track.takes_redundancy else None,
+            fec=section.fec if section is not None else NO_FEC,
+            fec_ssrc=sending.fec_ssrc,
             wanted=subscription.wanted,
         )
         self._session.subscribed(subscription, slot.mid, self.transport)

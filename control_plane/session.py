@@ -72,9 +72,10 @@ class Subscription:
 class Session:
     """State of one session. Every method runs on the event loop and returns at once."""
 
-    def __init__(self, room: "LiveRoom", join: signaling_pb2.Join) -> None:
+    def __init__(self, room: "LiveRoom", join: signaling_pb2.Join, *, fec: bool = True) -> None:
         self.id = ids.session_id()
         self.room = room
+        self.fec = fec
         self.client = join.client[:256]
         self.data_mode = join.data_mode
         self.split = join.layout == signaling_pb2.Join.LAYOUT_SPLIT

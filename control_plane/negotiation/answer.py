@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from control_plane.negotiation import codecs, extensions, write
+from control_plane.negotiation import codecs, extensions, fec, write
 from control_plane.negotiation.agree import agreement, bundled
 from control_plane.negotiation.model import (
+    NO_FEC,
     REVERSED,
     Agreement,
     Codec,
@@ -30,7 +31,13 @@ class Answer:
 
 
 def answer(
-    offer: Description, local: LocalTransport, plans: Mapping[str, SectionPlan], *, session_id: int, version: int
+    offer: Description,
+    local: LocalTransport,
+    plans: Mapping[str, SectionPlan],
+    *,
+    session_id: int,
+    version: int,
+    with_fec: bool = True,
 ) -> Answer:
     """The answer, and what it settles.
 
@@ -50,7 +57,7 @@ def answer(
             lines += _rejected(section)
         elif section.is_media:
             plan = plans.get(section.mid, _NO_PLAN)
-            result = _negotiate(section, plan)
+            result = _negotiate(section, plan, with_fec)
             negotiated.append(result)
             lines += _media(section, plan, result, local, tagged)
         else:
@@ -76,7 +83,7 @@ def _rejected(section: Section) -> list[str]:
     return [*lines, f"a=mid:{section.mid}", "a=inactive"]
 
 
-def _negotiate(section: Section, plan: SectionPlan) -> Negotiated:
+def _negotiate(section: Section, plan: SectionPlan, with_fec: bool) -> Negotiated:
     receives = section.sends and plan.accept
     sends = section.receives and plan.send is not None
     ours: Direction = ("sendrecv" if sends else "recvonly") if receives else ("sendonly" if sends else "inactive")
@@ -89,6 +96,7 @@ def _negotiate(section: Section, plan: SectionPlan) -> Negotiated:
         rids=section.media.send_rids if receives else (),
         ssrcs=section.media.ssrcs if receives else (),
         msid_track=section.media.msid_track,
+        fec=section.media.fec if with_fec and not receives else NO_FEC,
     )
 
 
@@ -100,13 +108,14 @@ def _codecs(section: Section, plan: SectionPlan) -> tuple[Codec, ...]:
 
 def _media(section: Section, plan: SectionPlan, result: Negotiated, local: LocalTransport, tagged: bool) -> list[str]:
     ours = REVERSED[result.direction]
-    lines = write.media_line(section.kind, section.protocol, write.formats(result.codecs), local)
+    formats = write.formats(result.codecs) + fec.formats(result.fec)
+    lines = write.media_line(section.kind, section.protocol, formats, local)
     lines += write.transport_lines(local, "passive", tagged)
     lines += [f"a=mid:{section.mid}", f"a={ours}", "a=rtcp-mux", "a=rtcp-rsize"]
-    lines += write.codec_lines(result.codecs)
+    lines += write.codec_lines(result.codecs) + fec.lines(result.fec)
     lines += write.extension_lines(result.extensions)
     if plan.send is not None and ours in ("sendrecv", "sendonly"):
-        lines += write.sending_lines(plan.send, result.codecs)
+        lines += write.sending_lines(plan.send, result.codecs, result.fec)
     if result.rids:
         # RFC 8853 section 5.3.2: the answer mirrors what it takes.
         lines += [f"a=rid:{rid} recv" for rid in result.rids]

@@ -66,12 +66,27 @@ class AnnouncedSsrc:
 
 
 @dataclass(frozen=True, slots=True)
+class FecFormats:
+    """Payload types of forward error correction in a section of video; ULPFEC comes in RED alone."""
+
+    flexfec: int | None = None
+    red: int | None = None
+    red_rtx: int | None = None
+    """Of the retransmissions of what came in RED."""
+    ulpfec: int | None = None
+
+
+NO_FEC: Final = FecFormats()
+
+
+@dataclass(frozen=True, slots=True)
 class Media:
     """What an audio or video section says of RTP. `codecs` are those that the core can forward, in the order given."""
 
     codecs: tuple[Codec, ...] = ()
     extensions: tuple[Extension, ...] = ()
     ssrcs: tuple[AnnouncedSsrc, ...] = ()
+    fec: FecFormats = NO_FEC
     send_rids: tuple[str, ...] = ()
     """RIDs that its writer sends, in the order of `a=simulcast` (RFC 8853)."""
     msid_track: str = ""
@@ -150,6 +165,8 @@ class Sending:
     track_id: str
     ssrc: int
     rtx_ssrc: int
+    fec_ssrc: int = 0
+    """Of FlexFEC; 0: none."""
 
     @property
     def stream_id(self) -> str:
@@ -192,6 +209,7 @@ class Negotiated:
     ssrcs: tuple[AnnouncedSsrc, ...]
     """Announced by the client."""
     msid_track: str = ""
+    fec: FecFormats = NO_FEC
 
 
 @dataclass(frozen=True, slots=True)

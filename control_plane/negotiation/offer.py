@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from control_plane.negotiation import codecs, extensions, write
+from control_plane.negotiation import codecs, extensions, fec, write
 from control_plane.negotiation.agree import agreement
 from control_plane.negotiation.model import (
+    NO_FEC,
     Agreement,
     Codec,
     Description,
@@ -31,7 +32,13 @@ class OfferedSection:
 
 
 def offer(
-    sections: Sequence[OfferedSection], local: LocalTransport, *, data: bool, session_id: int, version: int
+    sections: Sequence[OfferedSection],
+    local: LocalTransport,
+    *,
+    data: bool,
+    session_id: int,
+    version: int,
+    with_fec: bool = True,
 ) -> str:
     """The data section comes first, so that it tags the bundle and never moves."""
     mids = [*([DATA_MID] if data else []), *(section.mid for section in sections)]
@@ -40,14 +47,15 @@ def offer(
         lines += write.data_lines(DATA_MID, "UDP/DTLS/SCTP", local, "actpass", with_candidates=True)
     for section in sections:
         ours = codecs.offer_codecs(section.kind, section.publisher_codecs)
-        lines += write.media_line(section.kind, _PROTOCOL, write.formats(ours), local)
+        parity = fec.offered(section.kind, with_fec)
+        lines += write.media_line(section.kind, _PROTOCOL, write.formats(ours) + fec.formats(parity), local)
         lines += write.transport_lines(local, "actpass", section.mid == mids[0])
         lines += [f"a=mid:{section.mid}", f"a={'sendonly' if section.sending else 'inactive'}"]
         lines += ["a=rtcp-mux", "a=rtcp-rsize"]
-        lines += write.codec_lines(ours)
+        lines += write.codec_lines(ours) + fec.lines(parity)
         lines += write.extension_lines(extensions.OFFERED[section.kind])
         if section.sending is not None:
-            lines += write.sending_lines(section.sending, ours)
+            lines += write.sending_lines(section.sending, ours, parity)
     return write.text(lines)
 
 
@@ -70,6 +78,9 @@ def read_answer(answer: Description, sections: Sequence[OfferedSection], *, data
             if (mine := ours.get(codec.payload_type)) and mine.name == codec.name
         )
         direction = section.direction if section.receives else "inactive"
-        negotiated.append(Negotiated(section.mid, section.kind, direction, known, section.media.extensions, (), (), ""))
+        parity = fec.settled(section.media.fec) if section.kind == "video" else NO_FEC
+        negotiated.append(
+            Negotiated(section.mid, section.kind, direction, known, section.media.extensions, (), (), "", parity)
+        )
     has_data = data and not answer.sections[0].rejected
     return agreement(negotiated, answer.transport, has_data)

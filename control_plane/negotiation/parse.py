@@ -12,8 +12,9 @@ from typing import Final, cast
 
 from aiortc.sdp import MediaDescription, SessionDescription
 
-from control_plane.negotiation import codecs
+from control_plane.negotiation import codecs, fec
 from control_plane.negotiation.model import (
+    NO_FEC,
     AnnouncedSsrc,
     Codec,
     Description,
@@ -286,32 +287,45 @@ def _rtp(kind: str, formats: str, attributes: str) -> Media:
     fmtp = dict(line[7:].split(" ", 1) for line in usable if line.startswith("a=fmtp:"))
     extmaps = [line[9:].split(" ")[0].partition("/") for line in usable if line.startswith("a=extmap:")]
     directions = {number: direction for number, _, direction in extmaps if direction}
+    numbers = {int(text) for text in formats.split()}
+    rtx = _rtx(parsed, fmtp, numbers)
+    named: list[tuple[int, str, int]] = [
+        (number, item.mimeType.partition("/")[2], item.clockRate)
+        for item in parsed.rtp.codecs
+        if (number := item.payloadType) is not None and number in numbers
+    ]
     return Media(
-        codecs=_codecs(parsed, fmtp, {int(text) for text in formats.split()}),
+        codecs=_codecs(parsed, fmtp, numbers, rtx),
         extensions=tuple(
             Extension(item.id, item.uri, cast("Direction", directions.get(str(item.id), "sendrecv")))
             for item in parsed.rtp.headerExtensions
         ),
         ssrcs=_ssrcs(parsed),
+        fec=fec.read(named, rtx) if kind == "video" else NO_FEC,
     )
 
 
-def _codecs(parsed: MediaDescription, fmtp: dict[str, str], formats: set[int]) -> tuple[Codec, ...]:
+def _rtx(parsed: MediaDescription, fmtp: dict[str, str], formats: set[int]) -> dict[int, int]:
+    """Payload type → that of its retransmissions (RFC 4588 section 8.1)."""
+    found: dict[int, int] = {}
+    for item in parsed.rtp.codecs:
+        if item.payloadType in formats and item.mimeType.lower().endswith("/rtx"):
+            target = codecs.parameters(fmtp.get(str(item.payloadType), "")).get("apt", "")
+            if target.isdigit():
+                found.setdefault(int(target), item.payloadType)
+    return found
+
+
+def _codecs(
+    parsed: MediaDescription, fmtp: dict[str, str], formats: set[int], rtx: dict[int, int]
+) -> tuple[Codec, ...]:
     order = {int(payload_type): position for position, payload_type in enumerate(parsed.fmt)}
-    rtx: dict[int, int] = {}
     found = []
     for item in parsed.rtp.codecs:
-        if item.payloadType not in formats:
+        name = codecs.name_of(item.mimeType)
+        if name is None or item.payloadType not in formats:
             continue
         text = fmtp.get(str(item.payloadType), "")
-        if item.mimeType.lower().endswith("/rtx"):
-            target = codecs.parameters(text).get("apt", "")
-            if target.isdigit():
-                rtx.setdefault(int(target), item.payloadType)
-            continue
-        name = codecs.name_of(item.mimeType)
-        if name is None:
-            continue
         values = (f"{fb.type} {fb.parameter}" if fb.parameter else fb.type for fb in item.rtcpFeedback)
         feedback = tuple(dict.fromkeys(values))
         codec = Codec(item.payloadType, name, item.clockRate, item.channels, text, None, feedback)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from control_plane.negotiation.codecs import MIME_TYPES
-from control_plane.negotiation.model import Codec, Extension, LocalTransport, Sending
+from control_plane.negotiation.model import Codec, Extension, FecFormats, LocalTransport, Sending
 
 MAX_MESSAGE_SIZE: Final = 262_144
 SCTP_PORT: Final = 5_000
@@ -73,7 +73,7 @@ def extension_lines(extensions: Iterable[Extension]) -> list[str]:
     ]
 
 
-def sending_lines(sending: Sending, codecs: Sequence[Codec]) -> list[str]:
+def sending_lines(sending: Sending, codecs: Sequence[Codec], fec: FecFormats) -> list[str]:
     """MSID (RFC 8830) and SSRCs (RFC 5576) of a track that we send."""
     msid = f"{sending.stream_id} {sending.track_id}"
     lines = [f"a=msid:{msid}"]
@@ -81,6 +81,10 @@ def sending_lines(sending: Sending, codecs: Sequence[Codec]) -> list[str]:
     if any(codec.rtx is not None for codec in codecs):
         ssrcs.append(sending.rtx_ssrc)
         lines.append(f"a=ssrc-group:FID {sending.ssrc} {sending.rtx_ssrc}")
+    if fec.flexfec is not None and sending.fec_ssrc:
+        # RFC 5956 section 4.3.
+        ssrcs.append(sending.fec_ssrc)
+        lines.append(f"a=ssrc-group:FEC-FR {sending.ssrc} {sending.fec_ssrc}")
     for ssrc in ssrcs:
         lines += [f"a=ssrc:{ssrc} cname:{sending.participant_id}", f"a=ssrc:{ssrc} msid:{msid}"]
     return lines

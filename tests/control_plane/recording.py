@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from control_plane.media import CodecRow, PayloadRow
+from control_plane.media import CodecRow, FecRow, PayloadRow
 from pysfu.stats import DTYPES
 
 
@@ -89,8 +89,9 @@ class RecordingMedia:
         ssrcs: Sequence[tuple[int, int | None]] = (),
         group: int | None = None,
         encrypted: bool = False,
+        fec: FecRow = (None, None, None, None),
     ) -> int:
-        sound = {"group": group, "encrypted": encrypted}
+        sound = {"group": group, "encrypted": encrypted, "fec": fec}
         return self._handle("publish", peer=peer, kind=kind, mid=mid, codecs=codecs, rids=rids, ssrcs=ssrcs, **sound)
 
     def update_publish(
@@ -101,6 +102,7 @@ class RecordingMedia:
         codecs: Sequence[CodecRow],
         rids: Sequence[str] = (),
         ssrcs: Sequence[tuple[int, int | None]] = (),
+        fec: FecRow = (None, None, None, None),
     ) -> None:
         self._record("update_publish", track=track, mid=mid, codecs=codecs, rids=rids, ssrcs=ssrcs)
 
@@ -129,6 +131,8 @@ class RecordingMedia:
         paused: bool = False,
         max_spatial: int = 255,
         max_temporal: int = 255,
+        fec: FecRow = (None, None, None, None),
+        fec_ssrc: int | None = None,
     ) -> int:
         return self._handle(
             "subscribe",
@@ -140,6 +144,8 @@ class RecordingMedia:
             payloads=payloads,
             red=red,
             paused=paused,
+            fec=fec,
+            fec_ssrc=fec_ssrc,
         )
 
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None:

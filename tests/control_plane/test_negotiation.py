@@ -11,6 +11,7 @@ from control_plane.negotiation.assign import assign
 from control_plane.negotiation.codecs import OFFERED, offer_codecs, payload_map, red_payload
 from control_plane.negotiation.model import (
     Codec,
+    FecFormats,
     IceCredentials,
     LocalTransport,
     NegotiationError,
@@ -326,3 +327,60 @@ async def test_aiortc_answers_our_offer() -> None:
     assert agreed.extension_ids["mid"] == 4
     with pytest.raises(NegotiationError, match="not those of the offer"):
         read_answer(parse(sdp.replace("actpass", "active")), sections[:1], data=True)
+
+
+def test_parity_is_answered_where_a_client_receives() -> None:
+    # Chromium offers both for what it receives.
+    plan = SectionPlan(send=Sending("PA_a", "TR_b", 11, 12, 13))
+    result = answered("livekit_js_v1", mid3=plan)
+    lines = block(result.sdp, "3")
+    assert result.agreement.sections["3"].fec == FecFormats(flexfec=49, red=118, red_rtx=119, ulpfec=120)
+    assert "a=rtpmap:118 red/90000" in lines
+    assert "a=fmtp:119 apt=118" in lines
+    assert "a=rtpmap:120 ulpfec/90000" in lines
+    assert "a=rtpmap:49 flexfec-03/90000" in lines
+    # RFC 5956: FlexFEC has a stream of its own.
+    assert "a=ssrc-group:FEC-FR 11 13" in lines
+    assert "a=ssrc:13 cname:PA_a" in lines
+
+
+def test_without_flexfec_it_has_no_stream() -> None:
+    sdp = recorded("livekit_js_v1").replace("flexfec-03/90000", "flexfec-99/90000")
+    result = answered(sdp, mid3=SectionPlan(send=Sending("PA_a", "TR_b", 11, 12, 13)))
+    assert result.agreement.sections["3"].fec == FecFormats(None, 118, 119, 120)
+    assert "FEC-FR" not in result.sdp
+
+
+def test_parity_can_be_declined() -> None:
+    description = parse(recorded("livekit_js_v1"))
+    plan = SectionPlan(send=Sending("PA_a", "TR_b", 11, 12, 13))
+    result = answer(description, LOCAL, {"3": plan}, session_id=1, version=1, with_fec=False)
+    assert re.search("flexfec|ulpfec|FEC-FR", result.sdp) is None
+    sections = [OfferedSection("v1", "video", plan.send, (Codec(120, "vp8", 90_000, None, "", 121),))]
+    sdp = offer(sections, LOCAL, data=False, session_id=1, version=1, with_fec=False)
+    assert re.search("flexfec|ulpfec|FEC-FR", sdp) is None
+    assert "red/90000" not in sdp
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ({114, 115, 116, 118}, FecFormats(118, 114, 115, 116)),
+        ({114, 116}, FecFormats(None, 114, None, 116)),
+        ({118}, FecFormats(118)),
+        # One without the other is of no use.
+        ({114, 115}, FecFormats()),
+        (set(), FecFormats()),
+    ],
+)
+def test_parity_of_our_offer_is_what_was_answered(kept: set[int], expected: FecFormats) -> None:
+    sending = Sending("PA_a", "TR_v", 3, 4, 5)
+    sections = [OfferedSection("v0", "video", sending, (Codec(120, "vp8", 90_000, None, "", 121),))]
+    sdp = offer(sections, LOCAL, data=False, session_id=1, version=1)
+    assert "a=ssrc-group:FEC-FR 3 5" in sdp
+    for number in {114, 115, 116, 118} - kept:
+        sdp = re.sub(rf"a=(rtpmap|fmtp):{number} [^\r]*\r\n", "", sdp)
+        sdp = re.sub(rf"(m=video [^\r]*?) {number}\b", r"\1", sdp)
+    agreed = read_answer(parse(sdp.replace("sendonly", "recvonly")), sections, data=False)
+    assert agreed.sections["v0"].fec == expected
+    assert [codec.payload_type for codec in agreed.sections["v0"].codecs] == [96]

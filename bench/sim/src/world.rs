@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use netem::LinkConfig;
 use pysfu_engine::command::{
-    AnnouncedSsrc, Command, IceCredentials, MediaKind, PayloadMap, Publish, PublishedCodec, Sound, Subscribe, Wanted,
+    AnnouncedSsrc, Command, FecFormats, IceCredentials, MediaKind, PayloadMap, Publish, PublishedCodec, Sound,
+    Subscribe, Wanted,
 };
 use pysfu_engine::ids::{Mid, PayloadType, PeerId, Rid, SocketId, Ssrc, SubscriptionId, TrackId, WorkerId};
 use pysfu_engine::transmit::TransmitArena;
@@ -243,6 +244,7 @@ impl World {
                 Vec::new()
             },
             ssrcs: if many { Vec::new() } else { vec![announced] },
+            fec: FecFormats::default(),
         }));
         self.tracks.push(Track {
             id,
@@ -285,6 +287,8 @@ impl World {
             }],
             red: (!video && self.redundant).then_some(PayloadType(RED)),
             wanted: WANT_ALL,
+            fec: FecFormats::default(),
+            fec_ssrc: None,
         }));
         receivers - 1
     }

@@ -1,6 +1,6 @@
 //! Output numbers by operations, against arithmetic over everything that was skipped.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::engine_numbering::{Numbering, Skipped};
 use crate::input::Input;
@@ -15,12 +15,15 @@ struct Epoch {
     highest: u64,
     /// Taken out while they were new.
     skipped: BTreeSet<u64>,
+    /// Outputs that no input has, by the input before them.
+    inserted: BTreeMap<u64, u64>,
 }
 
 impl Epoch {
     /// Where the number belongs, if it has a place.
     fn output(&self, input: u64) -> u64 {
-        self.first_output + (input - self.start) - self.skipped.range(..input).count() as u64
+        let inserted: u64 = self.inserted.range(..input).map(|(_, count)| count).sum();
+        self.first_output + (input - self.start) + inserted - self.skipped.range(..input).count() as u64
     }
 
     fn has_place(&self, input: u64) -> bool {
@@ -30,7 +33,8 @@ impl Epoch {
     /// In so many places was something dropped since that its own may be forgotten; neighbours are one.
     fn may_be_forgotten(&self, input: u64) -> bool {
         let since = self.skipped.range(input..);
-        since.filter(|&&dropped| !self.skipped.contains(&(dropped + 1))).count() >= REMEMBERED
+        let dropped = since.filter(|&&dropped| !self.skipped.contains(&(dropped + 1))).count();
+        dropped + self.inserted.range(input..).count() >= REMEMBERED
     }
 
     fn check(&self, input: u64, found: Option<u64>) {
@@ -69,6 +73,7 @@ pub(crate) fn numbering(data: &[u8]) {
                 first_output: output,
                 highest: start,
                 skipped: BTreeSet::new(),
+                inserted: BTreeMap::new(),
             });
             continue;
         };
@@ -90,6 +95,11 @@ pub(crate) fn numbering(data: &[u8]) {
                 let output = numbers.place(behind);
                 now.check(behind, output);
                 assert_eq!(numbers.place(behind), output, "the same for the same");
+            }
+            15 => {
+                assert_eq!(numbers.insert(), Some((newest + 1, now.highest)));
+                assert!(used.insert(newest + 1, (epochs, u64::MAX)).is_none());
+                *now.inserted.entry(now.highest).or_default() += 1;
             }
             _ => match numbers.skip(behind) {
                 Skipped::Closed => panic!("{behind} is not new"),

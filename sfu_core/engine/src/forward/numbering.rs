@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 /// Places at which the offset changed that are remembered, so that late packets find the offset of their own time.
-/// More keeps later packets; each costs 16 bytes.
+/// More keeps later packets; each costs 24 bytes.
 const MAX_CHANGES: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ struct Change {
     /// First input number that this offset applies to.
     from: u64,
     offset: i64,
+    /// Outputs of the inputs before are below it.
+    bound: u64,
 }
 
 /// Where a dropped number leaves the subscriber.
@@ -57,6 +59,7 @@ impl Numbering {
         self.changes.push_back(Change {
             from: input,
             offset: self.next.wrapping_sub(input) as i64,
+            bound: self.next,
         });
         self.highest = Some(input);
         let output = self.next;
@@ -85,7 +88,7 @@ impl Numbering {
         }
         self.highest = Some(input);
         self.next += input - highest - 1;
-        self.change_after(input, input);
+        self.change_after(input, input, self.next);
         Skipped::Closed
     }
 
@@ -94,19 +97,23 @@ impl Numbering {
         let input = self.highest?;
         let output = self.next;
         self.next += 1;
-        self.change_after(input, input + 1);
+        self.change_after(input, input + 1, output);
         Some((output, input))
     }
 
-    /// What follows `input` continues the output. No input from `unused` on was placed.
-    fn change_after(&mut self, input: u64, unused: u64) {
+    /// What follows `input` continues the output. No input from `unused` on was placed, and none before at `bound`.
+    fn change_after(&mut self, input: u64, unused: u64, bound: u64) {
         let change = Change {
+            bound,
             from: input + 1,
             offset: self.next.wrapping_sub(input + 1) as i64,
         };
         // Of several in a row the last one counts.
         if let Some(last) = self.changes.back_mut().filter(|last| last.from >= unused) {
-            *last = change;
+            *last = Change {
+                bound: last.bound,
+                ..change
+            };
             return;
         }
         if self.changes.len() >= MAX_CHANGES {
@@ -124,7 +131,7 @@ impl Numbering {
         let output = input.checked_add_signed(change.offset)?;
         // A number that was itself skipped would fall on its successor's.
         match self.changes.get(index + 1) {
-            Some(next) if output >= next.from.checked_add_signed(next.offset)? => None,
+            Some(next) if output >= next.bound => None,
             _ => Some(output),
         }
     }
