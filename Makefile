@@ -15,7 +15,7 @@ RUST_SOURCES := Cargo.toml Cargo.lock $(shell find sfu_core -name '*.rs' -o -nam
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -print 2>/dev/null)
 WEB_OUT := control_plane/gateway/static
 
-.PHONY: help build run test lint bench protos lock clean test-rust test-python test-web
+.PHONY: help build run test lint audit bench protos lock clean test-rust test-python test-web
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,7 +83,13 @@ lint: build openssl ## Check formats, types and lints; warnings are errors
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest pysfu._core
 	$(BIN)/python protos/generate.py --check
+	$(BIN)/python -m audit.policy
 	cd web && npm run lint
+
+# What was asked of nobody is a warning, with AUDIT=--strict an error.
+audit: $(STAMPS)/npm ## Check licences and sources, and ask what is known against dependencies
+	$(BIN)/python -m audit.policy
+	$(BIN)/python -m audit.advisories $(AUDIT)
 
 protos: $(STAMPS)/venv ## Regenerate pysfu/v1 from the protos
 	$(BIN)/python protos/generate.py
