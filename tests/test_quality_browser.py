@@ -97,9 +97,21 @@ def test_use_counts_frames_against_the_best_layer_that_fits() -> None:
     path = Way([(0, 10_000_000), (5, 1_000_000)])
     frames = [(place * INTERVAL, 720 if place < 150 else 360) for place in range(300)]
     assert share_of_best(path, Seen(noted(frames), 10)) == pytest.approx(1, abs=0.01)
-    half = [frame for place, frame in enumerate(frames) if place < 150 or place % 2]
-    expected = (LAYERS[720] + LAYERS[360] / 2) / (LAYERS[720] + LAYERS[360])
-    assert share_of_best(path, Seen(noted(half), 10)) == pytest.approx(expected, abs=0.01)
+    # Every other frame is a slower picture, and still a picture; a freeze is none.
+    half = [frame for place, frame in enumerate(frames) if place % 2]
+    assert share_of_best(path, Seen(noted(half), 10)) == pytest.approx(1, abs=0.02)
+    torn = [(at, height) for at, height in frames if not 6 < at < 8]
+    expected = (LAYERS[720] + LAYERS[360] * 0.6) / (LAYERS[720] + LAYERS[360])
+    assert share_of_best(path, Seen(noted(torn), 10)) == pytest.approx(expected, abs=0.01)
+
+
+def test_frames_never_decoded_are_lost() -> None:
+    one = noted([(0.0, 720)])
+    one.counted = ["framesDecoded"]
+    # One in ten is missing.
+    one.samples = [["video", "1", (READY + second) * 1e3, [27 * second]] for second in range(11)]
+    assert Seen(one, 20).undecoded(4) == pytest.approx(0.1, abs=1e-6)
+    assert Seen(one, 3).undecoded(4) == 1
 
 
 def test_the_page_is_sent_to_the_link() -> None:

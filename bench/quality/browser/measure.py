@@ -69,6 +69,26 @@ class Seen:
         if frames and self.seconds - frames[-1].at > FREEZE:
             yield frames[-1].at, self.seconds - frames[-1].at
 
+    def shown(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, float]]:
+        """Each frame and how long it was shown: until the next one, but one frame's time where that was a freeze."""
+        for place, frame in enumerate(frames):
+            length = (frames[place + 1].at if place + 1 < len(frames) else self.seconds) - frame.at
+            yield frame, length if length <= FREEZE else INTERVAL
+
+    def decoded_rate(self, since: float, until: float = math.inf) -> float:
+        """Frames decoded per second, of all videos together."""
+        total = 0.0
+        for values in self.counted("video", "framesDecoded").values():
+            inside = [(at, value) for at, value in values if since <= at <= until]
+            if len(inside) > 1:
+                (begun, before), (ended, after) = inside[0], inside[-1]
+                total += (after - before) / (ended - begun)
+        return total
+
+    def undecoded(self, since: float) -> float:
+        """Of all frames that were due, share that was never decoded: 0 to 1."""
+        return max(0.0, 1 - self.decoded_rate(since) * INTERVAL / max(1, len(self.videos)))
+
     def freezes(self) -> list[tuple[float, float]]:
         """Of all videos, in order."""
         return sorted(gap for frames in self.videos for gap in self.gaps(frames))
@@ -152,9 +172,3 @@ def _bins(frames: Sequence[Frame]) -> list[tuple[float, list[Frame]]]:
     for frame in frames:
         found.setdefault(math.floor(frame.at / BIN), []).append(frame)
     return [((place + 0.5) * BIN, found[place]) for place in sorted(found)]
-
-
-def mean_rate(frames: Sequence[Frame], since: float, until: float) -> float:
-    """Frames shown per second, those that the page missed included."""
-    inside = [frame for frame in frames if since <= frame.at < until]
-    return (inside[-1].presented - inside[0].presented) / (inside[-1].at - inside[0].at) if len(inside) > 1 else 0.0

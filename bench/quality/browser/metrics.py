@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from bench.quality.browser.measure import INTERVAL, Frame, Seen, mean_rate
+from bench.quality.browser.measure import INTERVAL, Seen
 from bench.quality.browser.scenarios import Path, Scenario
 from bench.quality.rows import quantile
 
@@ -38,35 +38,20 @@ def metrics(scenario: Scenario, seen: Sequence[Seen]) -> Iterator[Metric]:
 
 
 def share_of_best(path: Path, seen: Seen, since: float = 0.0, until: float = math.inf) -> float:
-    """What was shown, against every frame of the best layer that fits the path, in bits: 0 to 1. Of one video."""
+    """What stood on the screen against the best layer that fits the path, in bits: 0 to 1. A freeze is nothing."""
     until = min(until, seen.seconds)
     (frames, *_) = seen.videos or [[]]
     best = sum(_best(path, since + (step + 0.5) * INTERVAL) for step in range(int((until - since) / INTERVAL)))
-    shown = sum(
-        min(LAYERS.get(frame.height, 0), _best(path, frame.at)) * frame.count
-        for frame in _counted(frames)
-        if since <= frame.at < until
-    )
+    shown = 0.0
+    for frame, length in seen.shown(frames):
+        if since <= frame.at < until:
+            shown += min(LAYERS.get(frame.height, 0), _best(path, frame.at)) * min(length, until - frame.at) / INTERVAL
     return shown / best if best else math.nan
 
 
 def _best(path: Path, at: float) -> int:
     capacity = next(bits for since, bits in reversed(path.capacities) if since <= max(at, 0))
     return max((rate for rate in LAYERS.values() if rate + SOUND <= capacity), default=min(LAYERS.values()))
-
-
-class _Counted:
-    """A frame, and how many were shown since the one before that the page noted."""
-
-    def __init__(self, frame: Frame, count: int) -> None:
-        self.at, self.height, self.count = frame.at, frame.height, count
-
-
-def _counted(frames: Sequence[Frame]) -> Iterator[_Counted]:
-    before = 0
-    for frame in frames:
-        yield _Counted(frame, max(1, frame.presented - before) if before else 1)
-        before = frame.presented
 
 
 def _q1(_: Scenario, path: Path, seen: Sequence[Seen]) -> Iterator[Metric]:
@@ -108,10 +93,7 @@ def _return(scenario: Scenario, path: Path, seen: Sequence[Seen]) -> Iterator[Me
 def _loss(scenario: Scenario, path: Path, seen: Sequence[Seen]) -> Iterator[Metric]:
     (one, *_rest) = seen
     yield "use", "%", 100 * share_of_best(path, one, since=SETTLED)
-    due = (scenario.seconds - SETTLED) / INTERVAL
-    (frames, *_) = one.videos or [[]]
-    shown = mean_rate(frames, SETTLED, scenario.seconds) * (scenario.seconds - SETTLED)
-    yield "frame_loss", "%", 100 * max(0.0, 1 - shown / due) if frames else 100.0
+    yield "frame_loss", "%", 100 * one.undecoded(SETTLED)
     received = one.counter("video", "packetsReceived")
     repair = one.counter("video", "retransmittedPacketsReceived") + one.counter("video", "fecPacketsReceived")
     yield "redundancy", "%", 100 * repair / received if received else math.inf
@@ -127,8 +109,7 @@ def _step(scenario: Scenario, path: Path, seen: Sequence[Seen]) -> Iterator[Metr
 def _room(scenario: Scenario, path: Path, seen: Sequence[Seen]) -> Iterator[Metric]:
     bad, healthy = seen
     fell = path.capacities[1][0]
-    before = sum(mean_rate(frames, SETTLED, fell) for frames in healthy.videos)
-    after = sum(mean_rate(frames, fell, scenario.seconds) for frames in healthy.videos)
+    before, after = healthy.decoded_rate(SETTLED, fell), healthy.decoded_rate(fell, scenario.seconds)
     yield "healthy_change", "%", 100 * abs(1 - after / before) if before else math.inf
     below = [frame.height for frames in healthy.videos for frame in frames if frame.at >= fell and frame.height < TOP]
     yield "healthy_lower_frames", "", float(len(below))

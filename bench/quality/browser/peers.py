@@ -84,14 +84,18 @@ class Pysfu:
         async with grpc.aio.insecure_channel(self._address) as channel:
             call = signaling_pb2_grpc.SignalingServiceStub(channel).Session(metadata=metadata)
             await call.write(signaling_pb2.SessionRequest(request_id=1, join=join))
+            participant = ""
             async for response in call:
                 kind = response.WhichOneof("message")
+                if kind == "joined":
+                    participant = response.joined.participant.id
                 if kind == "answer":
                     await answer(response.answer.sdp)
                     break
                 if kind in ("request_failed", "left"):
                     raise PeerError(f"pysfu refused a receiver: {response}")
-            listening = [asyncio.create_task(_drain(call)), asyncio.create_task(self._watch(channel, name))]
+            watch = self._watch(channel, participant, self._estimates.setdefault(name, []))
+            listening = [asyncio.create_task(_drain(call)), asyncio.create_task(watch)]
             try:
                 yield
             finally:
@@ -104,14 +108,13 @@ class Pysfu:
         """As StatsService tells them."""
         return self._estimates.get(name, [])
 
-    async def _watch(self, channel: grpc.aio.Channel, name: str) -> None:
+    async def _watch(self, channel: grpc.aio.Channel, participant: str, found: list[tuple[float, float]]) -> None:
         metadata = [("authorization", f"Bearer {_token('operator', admin=True)}")]
         stub = stats_pb2_grpc.StatsServiceStub(channel)
         request = stats_pb2.WatchRoomStatsRequest(room=ROOM, interval_ms=int(ESTIMATE_SECONDS * 1e3))
-        found = self._estimates.setdefault(name, [])
         async for stats in stub.WatchRoomStats(request, metadata=metadata):
-            for subscriber in getattr(stats, "subscribers", ()):
-                found.append((time.time(), float(subscriber.estimate_bps)))
+            now = time.time()
+            found += [(now, path.estimate_bps) for path in stats.downlinks if path.participant_id == participant]
 
 
 class Janus:

@@ -400,3 +400,94 @@ impl LayerSender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::recording::RecordedFrame;
+    use super::*;
+
+    const INTERVAL: u64 = 33_333_333;
+
+    fn recording() -> Recording {
+        let frames = |keyframe: bool| {
+            (0..10)
+                .map(|number| RecordedFrame {
+                    keyframe,
+                    ticks: 3_000,
+                    payloads: vec![vec![number; 8]; if keyframe { 3 } else { 1 }],
+                })
+                .collect()
+        };
+        Recording {
+            clock_rate: 90_000,
+            frames: frames(false),
+            keyframes: frames(true),
+        }
+    }
+
+    fn sender() -> LayerSender {
+        let layer = Layer {
+            rid: None,
+            ssrc: 7,
+            rtx_ssrc: None,
+            width: 0,
+            height: 0,
+            bitrate: 0,
+        };
+        let format = SendFormat {
+            cid: String::new(),
+            mid: String::new(),
+            payload_type: 96,
+            rtx_payload_type: None,
+        };
+        LayerSender {
+            // Frame 6 of the 100th round.
+            zero: 1_006 * INTERVAL,
+            ..LayerSender::new(Codec::Vp8, layer, 0, format)
+        }
+    }
+
+    /// The frame that is due: its place in the recording and whether it is sent as a keyframe.
+    fn step(sender: &mut LayerSender, recording: &Recording) -> (usize, bool) {
+        let (frame, wait) = sender.begin_frame(&Source::Live, Some(recording)).unwrap();
+        sender.due += wait;
+        (frame.recorded.unwrap(), frame.forced)
+    }
+
+    #[test]
+    fn live_frames_are_those_of_the_clock_and_go_round() {
+        let (mut sender, recording) = (sender(), recording());
+        // Found a little late.
+        sender.due = INTERVAL / 4;
+        let begun = sender.timestamp;
+        let sent: Vec<_> = (0..6).map(|_| step(&mut sender, &recording)).collect();
+        assert_eq!(
+            sent,
+            [(6, true), (7, false), (8, false), (9, false), (0, false), (1, false)]
+        );
+        assert_eq!(sender.due, 6 * INTERVAL);
+        assert_eq!(sender.timestamp.wrapping_sub(begun), 6 * 3_000);
+    }
+
+    #[test]
+    fn a_keyframe_comes_when_asked_for_but_not_two_at_once() {
+        let (mut sender, recording) = (sender(), recording());
+        assert_eq!(step(&mut sender, &recording), (6, true));
+        sender.force_keyframe();
+        // 300 ms are nine frames.
+        let keyframes: Vec<_> = (1..20).filter(|_| step(&mut sender, &recording).1).collect();
+        assert_eq!(keyframes, [9]);
+    }
+
+    #[test]
+    fn what_was_never_sent_predicts_nothing() {
+        let (mut sender, recording) = (sender(), recording());
+        for _ in 0..20 {
+            step(&mut sender, &recording);
+        }
+        let before = sender.timestamp;
+        sender.due += 5 * INTERVAL;
+        assert_eq!(step(&mut sender, &recording), (1, true));
+        assert_eq!(sender.timestamp.wrapping_sub(before), 6 * 3_000);
+    }
+}
