@@ -110,6 +110,11 @@ $(RECORDINGS): bench/record.py | $(STAMPS)/venv
 bench-forward: build bench-programs ## Measure forwarding beside the bare relay and peers (20 minutes, nothing else running)
 	$(BIN)/python -m bench.forward $(FORWARD)
 
+# QUALITY=--engine-only needs no browsers and takes the first four minutes; --quick proves that everything works.
+.PHONY: bench-quality
+bench-quality: build test-programs bench-programs ## Measure media quality: the engine in simulated time, then real browsers (an hour)
+	$(BIN)/python -m bench.quality $(QUALITY)
+
 lock: ## Pin every dependency anew in requirements.lock
 	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
 	  --no-emit-trusted-host --output-file requirements.lock pyproject.toml

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench.common import machine
 from bench.common.progress import Progress, clock
-from bench.quality import engine
+from bench.quality import engine, report
 from bench.quality.rows import Row, Sample, Series, reduce
 
 ROOT = Path(__file__).parents[2]
@@ -38,14 +39,16 @@ def main() -> int:
             continue
         _keep(part, measured, (time.monotonic() - begun) / 60, options)
         progress.line(f"{part}: done in {clock(time.monotonic() - begun)}")
-    parts = _kept(options)
-    rows = reduce(value for measured in parts.values() for value in measured if isinstance(value, Sample))
+    about, values = _kept(options)
+    rows = reduce(value for value in values if isinstance(value, Sample))
+    page = report.render(rows, [value for value in values if isinstance(value, Series)], about)
     options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "quality.html").write_text(page)
     (options.out / "quality.json").write_text(
         json.dumps([row.as_json() for row in rows], indent=1, ensure_ascii=False) + "\n"
     )
     _tell(rows)
-    progress.line(f"wrote {options.out / 'quality.json'}")
+    progress.line(f"wrote {options.out / 'quality.json'} and {options.out / 'quality.html'}")
     return 1 if failed else 0
 
 
@@ -106,16 +109,18 @@ def _keep(part: str, measured: list[Sample | Series], minutes: float, options: a
     path.write_text(json.dumps({"about": about, **values}))
 
 
-def _kept(options: argparse.Namespace) -> dict[str, list[Sample | Series]]:
-    """What each part measured last."""
-    parts: dict[str, list[Sample | Series]] = {}
+def _kept(options: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], list[Sample | Series]]:
+    """What is told of the run of each part, and what all parts measured last."""
+    about: dict[str, dict[str, Any]] = {}
+    values: list[Sample | Series] = []
     for part in ("engine", "browser"):
         path = _path(part, options)
         if path.exists():
             kept = json.loads(path.read_text())
-            samples = [Sample(**sample) for sample in kept["samples"]]
-            parts[part] = [*samples, *(Series(**series) for series in kept["series"])]
-    return parts
+            about[part] = kept["about"]
+            values += [Sample(**sample) for sample in kept["samples"]]
+            values += [Series(**series) for series in kept["series"]]
+    return about, values
 
 
 def _tell(rows: list[Row]) -> None:

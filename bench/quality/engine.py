@@ -56,8 +56,10 @@ def run(program: Path, *, seeds: int, quick: bool, progress: Progress) -> Iterat
 
 
 def _value(message: dict[str, Any]) -> Sample | Series:
-    """null stands for what never came."""
+    """null stands for what never came, and in series for what is not limited."""
     if sample := message.get("sample"):
         value = sample.pop("value")
         return Sample(peer=PEER, value=math.inf if value is None else value, **sample)
-    return Series(peer=PEER, **message["series"])
+    series = message["series"]
+    values = [math.nan if value is None else value for value in series.pop("values")]
+    return Series(peer=PEER, values=values, **series)

@@ -13,6 +13,7 @@ const FRAMES: usize = 30;
 pub(crate) struct Watch {
     /// Bits per second.
     pub(crate) estimate: Vec<f64>,
+    pub(crate) allocated: Vec<f64>,
     pub(crate) capacity: Vec<f64>,
     /// Bytes that the wire could have carried so far.
     pub(crate) carried: Vec<u64>,
@@ -39,13 +40,14 @@ impl Watch {
 
     pub(crate) fn on_slot(
         &mut self,
-        estimate: f64,
+        (estimate, allocated): (f64, f64),
         capacity: Option<u64>,
         carried: u64,
         told: Told,
         layer: Option<u8>,
     ) {
         self.estimate.push(estimate);
+        self.allocated.push(allocated);
         self.capacity
             .push(capacity.map_or(f64::NAN, |capacity| capacity as f64));
         self.carried.push(carried);

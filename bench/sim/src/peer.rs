@@ -50,6 +50,7 @@ pub(crate) struct Peer {
 enum Stream {
     Media,
     Repair,
+    Parity,
 }
 
 /// Bytes that arrived, with those of UDP and IP, since last asked.
@@ -93,6 +94,9 @@ impl Peer {
         self.by_ssrc.insert(receiver.ssrc, (index, Stream::Media));
         if let Some(ssrc) = receiver.rtx_ssrc {
             self.by_ssrc.insert(ssrc, (index, Stream::Repair));
+        }
+        if let Some(ssrc) = receiver.fec_ssrc() {
+            self.by_ssrc.insert(ssrc, (index, Stream::Parity));
         }
         self.receivers.push(receiver);
     }
@@ -149,12 +153,14 @@ impl Peer {
             payload,
         };
         let useful = match stream {
-            Stream::Media => receiver.on_media(arrival, tracks),
+            Stream::Media => receiver.on_media(arrival, packet.split_at(header.len), tracks),
+            Stream::Parity => receiver.on_parity(now, payload, tracks),
             Stream::Repair => receiver.on_repair(arrival, tracks),
         };
         *match (useful, stream, receiver.is_video()) {
             (false, ..) => &mut self.told.padding,
             (true, Stream::Repair, _) => &mut self.told.repair,
+            (true, Stream::Parity, _) => &mut self.told.parity,
             (true, Stream::Media, true) => &mut self.told.video,
             (true, Stream::Media, false) => &mut self.told.audio,
         } += bytes;

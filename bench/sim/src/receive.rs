@@ -8,13 +8,16 @@ pub(crate) mod sequence;
 pub(crate) mod video;
 
 use pysfu_engine::command::MediaKind;
+use pysfu_engine::fec::{Decoder, Format as Protection, Received};
 use pysfu_engine::ids::SubscriptionId;
 use wire::rtcp::report::ReportBlock;
 use wire::rtcp::{nack as message, pli};
+use wire::rtp::Header;
 
 use crate::media::spec::Format;
 use crate::media::{Tag, Track};
 use crate::peer::written;
+use crate::rtp;
 use audio::Voice;
 use sequence::Sequence;
 use video::Video;
@@ -38,6 +41,8 @@ pub(crate) struct Receiver {
     pub(crate) media: Media,
     format: Format,
     sequence: Sequence,
+    /// Of FlexFEC, under its SSRC.
+    parity: Option<(u32, Box<Decoder>)>,
     /// Middle bits of the last sender report, and when it came.
     report: Option<(u32, u64)>,
     /// At the last report: expected and received.
@@ -69,6 +74,7 @@ impl Receiver {
             },
             format,
             sequence: Sequence::default(),
+            parity: None,
             report: None,
             reported: (0, 0),
         }
@@ -99,10 +105,57 @@ impl Receiver {
             .map(|(spatial, _)| spatial)
     }
 
-    /// Whether it was of use.
-    pub(crate) fn on_media(&mut self, arrival: Arrival<'_>, tracks: &[Track]) -> bool {
-        let number = self.sequence.extend(arrival.sequence);
-        self.insert(number, arrival, tracks, false)
+    /// Takes FlexFEC under this SSRC.
+    pub(crate) fn protect(&mut self, ssrc: u32) {
+        let format = Protection::Flexfec { ssrc: self.ssrc };
+        self.parity = Some((ssrc, Box::new(Decoder::new(format, self.ssrc))));
+    }
+
+    pub(crate) fn fec_ssrc(&self) -> Option<u32> {
+        self.parity.as_ref().map(|(ssrc, _)| *ssrc)
+    }
+
+    /// Whether it was of use. `packet`: its header and the rest.
+    pub(crate) fn on_media(&mut self, arrival: Arrival<'_>, packet: (&[u8], &[u8]), tracks: &[Track]) -> bool {
+        let (now, number) = (arrival.now, self.sequence.extend(arrival.sequence));
+        if let Some((_, decoder)) = &mut self.parity {
+            let media = Received {
+                header: packet.0,
+                payload_type: arrival.payload_type,
+                payload: packet.1,
+            };
+            decoder.handle_media(&media, &rtp::extension_ids());
+        }
+        let useful = self.insert(number, arrival, tracks, false);
+        self.recover(now, tracks);
+        useful
+    }
+
+    /// Parity always counts as redundancy.
+    pub(crate) fn on_parity(&mut self, now: u64, payload: &[u8], tracks: &[Track]) -> bool {
+        if let Some((_, decoder)) = &mut self.parity {
+            decoder.handle_repair(payload);
+        }
+        self.recover(now, tracks);
+        true
+    }
+
+    fn recover(&mut self, now: u64, tracks: &[Track]) {
+        let Some((_, decoder)) = &mut self.parity else { return };
+        let recovered: Vec<Vec<u8>> = std::iter::from_fn(|| decoder.poll_recovered().map(<[u8]>::to_vec)).collect();
+        for packet in recovered {
+            let header = Header::parse(&packet).unwrap();
+            let number = self.sequence.number_of(header.sequence);
+            let arrival = Arrival {
+                now,
+                sequence: header.sequence,
+                timestamp: header.timestamp,
+                marker: header.marker,
+                payload_type: header.payload_type,
+                payload: wire::rtp::payload(&packet, &header).unwrap(),
+            };
+            self.insert(number, arrival, tracks, true);
+        }
     }
 
     /// A packet in RTX format (RFC 4588 section 4).

@@ -99,6 +99,7 @@ impl Outcome {
         };
         add("capacity", "bit/s", watch.capacity.clone());
         add("estimate", "bit/s", watch.estimate.clone());
+        add("allocated", "bit/s", watch.allocated.clone());
         add("sent", "bit/s", watch.sent.clone());
         add("queue", "ms", watch.queue.clone());
         add("layer", "", watch.layer.clone());

@@ -11,6 +11,7 @@ use pysfu_engine::command::{
     Subscribe, Wanted,
 };
 use pysfu_engine::ids::{Mid, PayloadType, PeerId, Rid, SocketId, Ssrc, SubscriptionId, TrackId, WorkerId};
+use pysfu_engine::stats::StatsSnapshot;
 use pysfu_engine::transmit::TransmitArena;
 use pysfu_engine::{Config, DtlsIdentity, Engine, Event};
 use wire::rtp::Header;
@@ -33,6 +34,13 @@ pub(crate) const STEP: u64 = 1_000;
 
 /// Payload type of redundant audio.
 const RED: u8 = 63;
+/// As browsers agree to it.
+const FLEXFEC: FecFormats = FecFormats {
+    flexfec: Some(PayloadType(49)),
+    red: None,
+    red_rtx: None,
+    ulpfec: None,
+};
 
 const WANT_ALL: Wanted = Wanted {
     paused: false,
@@ -68,6 +76,7 @@ pub(crate) struct World {
     pub(crate) watches: HashMap<usize, Watch>,
     /// When layers of subscriptions changed, microseconds.
     pub(crate) forwarded: Vec<(u64, SubscriptionId, Option<u8>)>,
+    snapshot: StatsSnapshot,
     addresses: HashMap<SocketAddr, usize>,
     /// Receivers negotiate what protects against losses beside retransmission.
     pub(crate) redundant: bool,
@@ -109,6 +118,7 @@ impl World {
             wires: Vec::new(),
             watches: HashMap::new(),
             forwarded: Vec::new(),
+            snapshot: StatsSnapshot::default(),
             addresses: HashMap::new(),
             redundant: true,
             wire_start: 0,
@@ -269,6 +279,10 @@ impl World {
         let peer = &mut self.peers[who];
         let mut receiver = Receiver::new(subscription, track, kind, ssrc, format, self.now);
         receiver.rtx_ssrc = video.then_some(ssrc + 1);
+        let protected = video && self.redundant;
+        if protected {
+            receiver.protect(ssrc + 2);
+        }
         peer.receive_stream(receiver);
         let (peer, receivers) = (peer.id, peer.receivers.len());
         self.command(Command::Subscribe(Subscribe {
@@ -287,8 +301,8 @@ impl World {
             }],
             red: (!video && self.redundant).then_some(PayloadType(RED)),
             wanted: WANT_ALL,
-            fec: FecFormats::default(),
-            fec_ssrc: None,
+            fec: if protected { FLEXFEC } else { FecFormats::default() },
+            fec_ssrc: protected.then_some(Ssrc(ssrc + 2)),
         }));
         receivers - 1
     }
@@ -314,10 +328,6 @@ impl World {
             subscription,
             wanted,
         });
-    }
-
-    pub(crate) fn estimate(&self, who: usize) -> f64 {
-        self.engine.estimate(self.peers[who].id).unwrap_or(0.0)
     }
 
     /// A client's message goes up at once.
@@ -463,11 +473,16 @@ impl World {
 
     /// A slot of everyone's series ends.
     fn observe(&mut self) {
+        self.snapshot.clear();
+        self.engine.stats(self.instant(), &mut self.snapshot);
+        let told = self.snapshot.downlinks.iter();
+        let told = told.map(|row| (row.peer, (row.estimate_bps, row.allocated_bps)));
+        let estimates: HashMap<u64, (f64, f64)> = told.collect();
         for who in 0..self.peers.len() {
             if !self.watches.contains_key(&who) {
                 continue;
             }
-            let estimate = self.estimate(who);
+            let estimate = estimates.get(&self.peers[who].id.0).copied().unwrap_or_default();
             let peer = &mut self.peers[who];
             let told = std::mem::take(&mut peer.told);
             let layer = peer.receivers.iter().find(|receiver| receiver.is_video());

@@ -12,6 +12,10 @@ use crate::media::{Tag, Track};
 /// Arrivals by which the variation is judged, and the share that is to be in time (NetEq's delay manager: 95 %).
 const WINDOW: usize = 500;
 const IN_TIME: f64 = 0.95;
+/// One more percent in time is worth so many microseconds of delay (its reorder optimizer): redundancy counts as what comes late.
+const PERCENT: u64 = 20_000;
+/// Frames of delay at most.
+const MOST: u64 = 20;
 /// Packets between two judgements.
 const JUDGE: u32 = 25;
 /// Frames above the target from which playing is hastened, and how often that takes a frame, microseconds.
@@ -25,6 +29,8 @@ pub(crate) struct Voice {
     /// Blocks that came only as redundancy.
     pub(crate) recovered: u64,
     here: BTreeSet<u32>,
+    /// Frames that came, played or not.
+    known: BTreeSet<u32>,
     /// The next frame to play, and when.
     next: Option<(u32, u64)>,
     delays: VecDeque<u64>,
@@ -52,13 +58,17 @@ impl Voice {
     }
 
     fn insert(&mut self, frame: u32, now: u64, track: &Track, primary: bool) {
-        let delay = now - track.frames[&frame].captured;
-        if primary {
-            self.judge(delay);
-        }
         let (next, _) = *self.next.get_or_insert((frame, now + PTIME * self.target.max(1)));
+        if !self.known.insert(frame) {
+            return;
+        }
+        self.judge(now - track.frames[&frame].captured);
         if frame >= next {
-            self.recovered += u64::from(self.here.insert(frame) && !primary);
+            self.here.insert(frame);
+            self.recovered += u64::from(!primary);
+        }
+        while self.known.len() > WINDOW {
+            self.known.pop_first();
         }
     }
 
@@ -73,7 +83,13 @@ impl Voice {
             let mut ordered: Vec<_> = self.delays.iter().copied().collect();
             ordered.sort_unstable();
             let late = ordered[((ordered.len() - 1) as f64 * IN_TIME) as usize] - ordered[0];
-            self.target = 1 + late.div_ceil(PTIME);
+            let cost = |frames: &u64| {
+                let in_time = ordered.partition_point(|delay| *delay <= ordered[0] + frames * PTIME);
+                let late = 100 * (ordered.len() - in_time) as u64 / ordered.len() as u64;
+                frames * PTIME + late * PERCENT
+            };
+            let cheapest = (0..MOST).min_by_key(cost).unwrap_or(0);
+            self.target = 1 + cheapest.max(late.div_ceil(PTIME)).min(MOST);
         }
     }
 

@@ -13,13 +13,6 @@ use crate::stats::{
 };
 
 impl Engine {
-    /// What the path to a peer is taken to carry, bits per second; none as long as it says nothing of what arrives.
-    pub fn estimate(&self, peer: PeerId) -> Option<f64> {
-        let peer = self.peers.get(*self.peer_keys.get(&peer)?)?;
-        let downlink = peer.downlink.as_deref().filter(|downlink| downlink.answers)?;
-        Some(downlink.bandwidth.estimate().target)
-    }
-
     /// Adds the rows of this engine to a snapshot.
     pub fn stats(&self, now: Instant, into: &mut StatsSnapshot) {
         let at = self.micros(now);
