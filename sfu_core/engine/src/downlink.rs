@@ -5,6 +5,7 @@ mod marks;
 use std::sync::Arc;
 
 pub(crate) use marks::{Arrived, Marks};
+
 use wire::rtcp::twcc;
 
 use crate::allocate::Standing;
@@ -24,7 +25,7 @@ const MIN_BITRATE: f64 = 50_000.0;
 const FIRST_DECISION: u64 = 400_000;
 /// Losses in a queue of so many milliseconds are its own. Higher takes some for the path's, and sends parity into congestion; lower
 /// overlooks losses of a path with much jitter.
-const CONGESTED: f64 = 50.0;
+pub(crate) const CONGESTED: f64 = 50.0;
 /// So are those around a fall of the estimate to this share or below, for so long, microseconds: it answers them already. And
 /// those at the start, when nothing tells a queue from a long path.
 const FALL: f64 = 0.9;
@@ -45,6 +46,8 @@ pub(crate) struct Downlink {
     pub(crate) decide_at: u64,
     /// Bits per second as decided last.
     pub(crate) allocated: f64,
+    /// Of audio as sent then.
+    pub(crate) audio: f64,
     /// With everything at its best.
     pub(crate) desired: f64,
     pub(crate) marks: Marks,
@@ -111,6 +114,7 @@ impl Downlink {
             budget: Budget::new(now),
             target: 0.0,
             congested_until: 0,
+            audio: 0.0,
             fates: None,
         }
     }

@@ -9,6 +9,7 @@ mod flush;
 mod ingest;
 mod paced;
 mod protect;
+mod redundancy;
 mod redundant;
 mod removal;
 mod rtcp;

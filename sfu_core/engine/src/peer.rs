@@ -59,6 +59,8 @@ pub(crate) struct Peer {
     pub(crate) paced: bool,
     /// Transport-wide number of the next packet to it.
     pub(crate) transport_sequence: u16,
+    /// The same when redundancy was last decided.
+    pub(crate) decided_sequence: u16,
     /// Smoothed, microseconds.
     pub(crate) round_trip: Option<u64>,
     /// When the last reports went out, microseconds.
@@ -99,6 +101,7 @@ impl Peer {
             padding_turn: 0,
             paced: false,
             transport_sequence: 0,
+            decided_sequence: 0,
             round_trip: None,
             reported: now,
             received: Meter::default(),

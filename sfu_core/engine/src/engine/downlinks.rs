@@ -102,7 +102,8 @@ impl Engine {
         }
         let probe = downlink.bandwidth.poll(at);
         let target = downlink.bandwidth.estimate().target;
-        downlink.pacer.set_rate(at, Some(target as u64));
+        // Audio cannot be made less: held back to a smaller pace it would only come late.
+        downlink.pacer.set_rate(at, Some(target.max(downlink.audio) as u64));
         let probes = probe.is_some_and(|probe| downlink.pacer.probe(at, probe));
         if at >= downlink.decide_at || target < downlink.allocated {
             self.decide_layers(now, key);
@@ -150,6 +151,7 @@ impl Engine {
             standing: downlink.standing,
         };
         let summary = allocate::allocate(&request, &mut work.scratch, &mut work.decisions);
+        downlink.audio = audio;
         downlink.standing = summary.standing;
         downlink.decide_at = at + DECIDE;
         downlink.allocated = summary.total as f64;

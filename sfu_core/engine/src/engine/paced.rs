@@ -101,7 +101,7 @@ impl Subscriber {
             MediaKind::Audio => Class::Audio,
             MediaKind::Video => Class::Video,
         };
-        let bytes = on_wire(packet);
+        let bytes = on_wire(packet, self.state.copies());
         if out.admits(bytes, class) {
             self.forward(packet, track, out);
             return Ok(());
@@ -140,7 +140,7 @@ impl Subscriber {
         if self.state.forward(out.at, packet, track, out.egress) {
             out.counters.rtp_packets_out += 1;
         } else {
-            out.refund(on_wire(packet));
+            out.refund(on_wire(packet, self.state.copies()));
         }
     }
 
@@ -293,6 +293,7 @@ impl Paced<'_> {
     }
 }
 
-fn on_wire(packet: &Packet) -> u32 {
-    packet.payload().len() as u32 + OVERHEAD
+/// With `copies` of its payload, former ones taken for as long.
+fn on_wire(packet: &Packet, copies: u32) -> u32 {
+    packet.payload().len() as u32 * copies + OVERHEAD
 }

@@ -74,7 +74,7 @@ impl Engine {
         let peer = &mut self.peers[peer_key];
         peer.subscriptions.push(key);
         peer.by_ssrc.insert(subscribe.ssrc.0, key);
-        peer.may_protect |= self.subscribers[key].state.has_parity();
+        peer.may_protect |= subscribe.red.is_some() || self.subscribers[key].state.has_parity();
         if let Some(ssrc) = subscribe.rtx_ssrc {
             peer.by_ssrc.insert(ssrc.0, key);
         }

@@ -115,6 +115,7 @@ impl Engine {
             if at.saturating_sub(peer.reported) >= REPORTS {
                 peer.reported = at;
                 self.send_reports(key, at);
+                self.decide_redundancy(key, at);
             }
             self.tend_downlink(now, key);
             self.tend_protection(at, key);

@@ -5,6 +5,7 @@ use wire::red::Primary;
 
 use super::sent::Sent;
 use super::{Egress, Subscription};
+use crate::command::MediaKind;
 use crate::fec::opus_red::{self, Distances, MAX_PAYLOAD};
 use crate::ids::PayloadType;
 use crate::packet::Packet;
@@ -20,6 +21,22 @@ pub(super) struct Sound {
     /// That carried former frames, and the bytes of these.
     pub(super) packets: u64,
     pub(super) bytes: u64,
+    /// What had been sent when redundancy was last decided: packets, bytes, those of former frames.
+    counted: (u64, u64, u64),
+    /// Share lost by receiver reports, smoothed.
+    lost: f32,
+}
+
+/// Bytes of a packet of audio that are no frame: RTP with extensions, SRTP.
+const HEADERS: u64 = 48;
+/// Weight of the newest receiver report.
+const NEWEST: f32 = 0.2;
+
+/// Bits per second without redundancy, and of the frames alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SoundRates {
+    pub plain: f64,
+    pub frames: f64,
 }
 
 impl Sound {
@@ -30,6 +47,8 @@ impl Sound {
             stretch: 0,
             packets: 0,
             bytes: 0,
+            counted: (0, 0, 0),
+            lost: 0.0,
         }
     }
 
@@ -40,6 +59,47 @@ impl Sound {
 }
 
 impl Subscription {
+    /// The subscriber negotiated RED.
+    pub fn takes_redundancy(&self) -> bool {
+        self.sound.red.is_some()
+    }
+
+    pub fn is_redundant(&self) -> bool {
+        !self.sound.distances.is_empty()
+    }
+
+    /// How often a payload is in a packet, former ones taken for as long as the newest.
+    #[inline]
+    pub(crate) fn copies(&self) -> u32 {
+        1 + self.sound.distances.len() as u32
+    }
+
+    /// Since [`count_sound`](Self::count_sound) was called, a second ago; nothing of video.
+    pub fn sound_rates(&self) -> SoundRates {
+        if self.kind == MediaKind::Video {
+            return SoundRates::default();
+        }
+        let (packets, bytes, former) = self.sound.counted;
+        let plain = (self.bytes - bytes).saturating_sub(self.sound.bytes - former);
+        SoundRates {
+            plain: plain as f64 * 8.0,
+            frames: plain.saturating_sub((self.packets - packets) * HEADERS) as f64 * 8.0,
+        }
+    }
+
+    /// Packets since the last call.
+    pub fn count_sound(&mut self) -> u64 {
+        let (before, ..) = std::mem::replace(&mut self.sound.counted, (self.packets, self.bytes, self.sound.bytes));
+        self.packets - before
+    }
+
+    /// Share lost as receiver reports tell it, smoothed over calls once a second.
+    pub fn smoothed_loss(&mut self) -> f32 {
+        let reported = self.reports.reception.fraction_lost as f32;
+        self.sound.lost += (reported - self.sound.lost) * NEWEST;
+        self.sound.lost
+    }
+
     /// Which former frames go along from now on, if the subscriber takes RED.
     pub fn set_redundancy(&mut self, distances: &Distances) {
         if self.sound.red.is_some() && self.sound.distances != *distances {

@@ -70,6 +70,10 @@ impl Listener {
             .collect()
     }
 
+    pub(crate) fn payloads(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.frames.values().map(|(payload, ..)| payload)
+    }
+
     /// Share of frames that were not there when they should be played, `delay` behind the earliest arrival, from a time on.
     pub(crate) fn concealed(&self, delay: Duration, from: Duration) -> f64 {
         let delay = delay.as_micros() as u64;
@@ -94,6 +98,32 @@ impl Listener {
             last = Some((time, silence));
         }
         missed as f64 / expected.max(1) as f64
+    }
+
+    /// Share of frames of speech that never came, from a time on.
+    pub(crate) fn lost(&self, from: Duration) -> f64 {
+        let times: Vec<u64> = self.since(from).map(|(time, _)| time).collect();
+        let (Some(first), Some(last)) = (times.first(), times.last()) else {
+            return 1.0;
+        };
+        1.0 - times.len() as f64 / ((last - first) / FRAME + 1) as f64
+    }
+
+    /// How much later than the quickest one frames came, sorted, from a time on.
+    pub(crate) fn waits(&self, from: Duration) -> Vec<Duration> {
+        let transit = |(time, at): (u64, u64)| at as i64 - (time * 1_000 / 48) as i64;
+        let least = self.since(Duration::ZERO).map(transit).min().unwrap_or_default();
+        let waits = self.since(from).map(|frame| (transit(frame) - least) as u64);
+        let mut waits: Vec<_> = waits.map(Duration::from_micros).collect();
+        waits.sort_unstable();
+        waits
+    }
+
+    /// Times and arrivals of frames that came from then on.
+    fn since(&self, from: Duration) -> impl Iterator<Item = (u64, u64)> {
+        let from = from.as_micros() as u64;
+        let frames = self.frames.iter().map(|(&time, &(_, at, _))| (time, at));
+        frames.filter(move |&(_, at)| at >= from)
     }
 
     /// Numbers that never came, of those in between.

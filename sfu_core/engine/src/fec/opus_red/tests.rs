@@ -17,11 +17,63 @@ fn redundancy_grows_with_loss_and_spreads_with_bursts() {
         (0.02, 2.0, &[3]),
         (0.05, 2.0, &[5]),
         (0.1, 2.0, &[3, 6]),
+        (0.1, 3.0, &[1, 3, 5, 7]),
+        (0.3, 2.0, &[1, 3, 5, 7]),
         (1.0, 1.0, &[1, 2, 3, 4]),
-        (0.05, 50.0, &[2, 4, 6]),
+        (0.05, 50.0, &[7]),
     ] {
-        assert_eq!(distances(loss(share, burst)).as_slice(), expected, "{share} {burst}");
+        assert_eq!(
+            distances(loss(share, burst), MAX_BLOCKS).as_slice(),
+            expected,
+            "{share} {burst}"
+        );
     }
+}
+
+#[test]
+fn redundancy_fits_the_path_and_stays_until_losses_end() {
+    let chance = |share, on, room, most| Chance {
+        loss: loss(share, 1.0),
+        on,
+        room,
+        most,
+    };
+    for (name, chance, expected) in [
+        ("what suits the loss", chance(0.1, false, 4, 4), &[1, 2][..]),
+        ("room for one", chance(0.1, false, 1, 4), &[1]),
+        ("room for none", chance(0.1, true, 0, 4), &[]),
+        ("not allowed", chance(0.1, true, 4, 0), &[]),
+        ("too little to begin with", chance(0.007, false, 4, 4), &[]),
+        ("enough to go on", chance(0.007, true, 4, 4), &[1]),
+        ("over", chance(0.004, true, 4, 4), &[]),
+    ] {
+        assert_eq!(choose(&chance).as_slice(), expected, "{name}");
+    }
+}
+
+#[test]
+fn room_of_a_path() {
+    for (target, queues, expected) in [
+        // 50 kb/s of audio, 32 of them frames.
+        (1_000_000.0, false, 25),
+        (120_000.0, true, 1),
+        (60_000.0, true, 0),
+        // Losses have made the estimate small, and nothing waits.
+        (60_000.0, false, 3),
+    ] {
+        assert_eq!(room(target, queues, 50_000.0, 32_000.0), expected, "{target} {queues}");
+    }
+    assert_eq!(room(f64::MAX, false, 0.0, 0.0), usize::MAX);
+}
+
+/// A stream that is one of ten on the path meets shorter bursts of its own packets.
+#[test]
+fn bursts_of_one_stream_among_others() {
+    let path = loss(0.1, 5.0);
+    assert_eq!(of_every(path, 1.0).burst.round(), 5.0);
+    let own = of_every(path, 10.0);
+    assert!((own.burst - 1.0 / 0.9 * (1.0 + 0.09)).abs() < 0.1, "{own:?}");
+    assert_eq!(own.share, 0.1);
 }
 
 #[test]
@@ -80,7 +132,7 @@ fn is_bounded() {
 /// Share of frames that a listener does not get within `MAX_DISTANCE` packets, through the format itself.
 fn concealed(seed: u64, share: f64, burst: f64) -> (f64, f64) {
     const PACKETS: u32 = 15_000;
-    let distances = distances(loss(share as f32, burst as f32));
+    let distances = distances(loss(share as f32, burst as f32), MAX_BLOCKS);
     let mut path = Losses::new(seed, share, burst);
     let mut played = vec![false; PACKETS as usize];
     let (mut octets, mut out) = (0, [0; 1_500]);
@@ -122,7 +174,7 @@ fn concealment() {
     for (share, burst, goal) in [
         (0.1, 1.0, 0.01),
         (0.1, 2.0, 0.01),
-        (0.1, 3.0, 0.02),
+        (0.1, 3.0, 0.01),
         (0.3, 1.0, 0.03),
         (0.3, 2.0, 0.03),
     ] {
