@@ -61,7 +61,7 @@ class Pages:
             return web.json_response({"error": "tokens come from your application's backend"}, status=404)
         try:
             body = await request.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             return web.json_response({"error": "the body is not JSON"}, status=400)
         if not isinstance(body, dict):
             return web.json_response({"error": "the body is no JSON object"}, status=400)

@@ -164,7 +164,16 @@ async def test_files_outside_the_client_are_not_served(http: aiohttp.ClientSessi
         assert response.status == 404
 
 
-@pytest.mark.parametrize(("body", "status"), [('{"room": "r"}', 200), ("{", 400), ("[]", 400), ('{"room": ""}', 400)])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ('{"room": "r"}', 200),
+        ("{", 400),
+        pytest.param("[" * 100_000, 400, id="deep"),
+        ("[]", 400),
+        ('{"room": ""}', 400),
+    ],
+)
 async def test_development_tokens(http: aiohttp.ClientSession, body: str, status: int) -> None:
     async with http.post("/api/token", data=body, headers={"Content-Type": "application/json"}) as response:
         assert response.status == status

@@ -89,6 +89,8 @@ def _trickle(request: lr.TrickleRequest) -> list[dict[str, Any]]:
         init = json.loads(request.candidateInit or "{}")
     except json.JSONDecodeError as error:
         raise BadRequestError(f"trickle: candidateInit is not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError("trickle: candidateInit is too deep, or holds too large a number") from error
     if not isinstance(init, dict):
         raise BadRequestError("trickle: candidateInit is not a JSON object")
     split = request.target == lr.SUBSCRIBER
