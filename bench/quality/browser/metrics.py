@@ -12,7 +12,7 @@ Metric = tuple[str, str, float]
 
 TOP = 720
 # Bits per second of the recorded layers by height, with what the network adds to them, and of the sound beside them.
-LAYERS = {180: 200_000, 360: 590_000, 720: 1_720_000}
+LAYERS = {180: 135_000, 360: 570_000, 720: 1_630_000}
 SOUND = 60_000
 # Left out of what is said of a steady state: how it begins is another matter.
 SETTLED = 4.0
