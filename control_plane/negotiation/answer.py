@@ -51,6 +51,7 @@ def answer(
     lines = write.session_lines(session_id, version, bundle, offer.extmap_allow_mixed)
     negotiated = []
     data = False
+    sends = any(section.sends for section in offer.sections if section.is_media)
     for section in offer.sections:
         tagged = section.mid == bundle[0]
         if section.mid not in bundle:
@@ -60,6 +61,8 @@ def answer(
             result = _negotiate(section, plan, with_fec)
             negotiated.append(result)
             lines += _media(section, plan, result, local, tagged)
+            if not sends and _wants_stream_feedback(section, result):
+                lines += write.stream_feedback_lines()
         else:
             data = True
             lines += write.data_lines(section.mid, section.protocol, local, "passive", tagged)
@@ -104,6 +107,13 @@ def _codecs(section: Section, plan: SectionPlan) -> tuple[Codec, ...]:
     # An Opus sender looks at our format parameters, a receiver at its own: only what it sends is shaped.
     options = plan.receive if section.sends and plan.accept else None
     return codecs.answer_codecs(section.kind, section.media.codecs, options)
+
+
+def _wants_stream_feedback(section: Section, result: Negotiated) -> bool:
+    """RFC 8888 where it is offered alone. Not where the client sends as well: publishers get transport-wide feedback
+    from us, and one transport has one kind (RFC 8888 section 6)."""
+    offered = any(write.STREAM_FEEDBACK in codec.feedback for codec in section.media.codecs)
+    return offered and not any("transport-cc" in codec.feedback for codec in result.codecs)
 
 
 def _media(section: Section, plan: SectionPlan, result: Negotiated, local: LocalTransport, tagged: bool) -> list[str]:

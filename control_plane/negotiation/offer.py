@@ -53,6 +53,8 @@ def offer(
         lines += [f"a=mid:{section.mid}", f"a={'sendonly' if section.sending else 'inactive'}"]
         lines += ["a=rtcp-mux", "a=rtcp-rsize"]
         lines += write.codec_lines(ours) + fec.lines(parity)
+        # Beside transport-wide feedback: the client takes what it has.
+        lines += write.stream_feedback_lines()
         lines += write.extension_lines(extensions.OFFERED[section.kind])
         if section.sending is not None:
             lines += write.sending_lines(section.sending, ours, parity)

@@ -61,6 +61,15 @@ def codec_lines(codecs: Iterable[Codec]) -> list[str]:
     return lines
 
 
+# Of all payload types of a section (RFC 8888 section 6).
+STREAM_FEEDBACK: Final = "ack ccfb"
+
+
+def stream_feedback_lines() -> list[str]:
+    """Feedback by stream, for what we send in a section."""
+    return [f"a=rtcp-fb:* {STREAM_FEEDBACK}"]
+
+
 def formats(codecs: Iterable[Codec]) -> list[str]:
     """Payload types of an m-line."""
     return [str(number) for codec in codecs for number in (codec.payload_type, codec.rtx) if number is not None]

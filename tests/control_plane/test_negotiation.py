@@ -90,6 +90,42 @@ def test_transport_wide_feedback_wins_over_remb() -> None:
     assert (aiortc.transport_cc, aiortc.remb) == (False, True)
 
 
+CCFB = "a=rtcp-fb:* ack ccfb"
+
+
+def test_feedback_by_stream_is_offered_beside_transport_wide() -> None:
+    publisher = offer_codecs("video", parse(recorded("chromium_publish")).sections[1].media.codecs)
+    sections = [OfferedSection("0", "video", Sending("PA", "TR", 1, 2), publisher)]
+    lines = block(offer(sections, LOCAL, data=False, session_id=1, version=1), "0")
+    # RFC 8888 section 6: for all payload types of the section at once.
+    assert lines.count(CCFB) == 1
+    assert "a=rtcp-fb:96 transport-cc" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "keeps_transport_wide", "expected"),
+    [
+        ("chromium_receive", True, False),
+        ("chromium_receive", False, True),
+        # What the client sends is told of by transport-wide feedback, and the transport has one kind.
+        ("chromium_sendrecv", False, False),
+        ("chromium_publish", False, False),
+    ],
+)
+def test_feedback_by_stream_is_taken_where_nothing_better_is_offered(
+    name: str, keeps_transport_wide: bool, expected: bool
+) -> None:
+    sdp = recorded(name)
+    if not keeps_transport_wide:
+        sdp = re.sub(r"a=rtcp-fb:\d+ transport-cc\r\n", "", sdp)
+    assert CCFB not in answered(sdp).sdp
+    sdp = re.sub(r"(?m)^(a=mid:\d+)\r$", rf"\1\r\n{CCFB}\r", sdp)
+    result = answered(sdp)
+    media = [section.mid for section in parse(sdp).sections if section.is_media]
+    assert [CCFB in block(result.sdp, mid) for mid in media] == [expected] * len(media)
+    assert result.agreement.transport_cc is keeps_transport_wide
+
+
 def test_simulcast_is_mirrored() -> None:
     lines = block(answered("chromium_simulcast").sdp, "1")
     assert "a=simulcast:recv q;h;f" in lines

@@ -15,6 +15,7 @@ mod layers;
 mod lifecycle;
 mod listener;
 mod loss;
+mod lossy_publisher;
 mod media;
 mod meeting;
 mod path;
