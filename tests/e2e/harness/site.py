@@ -9,7 +9,9 @@ from aiohttp import web
 from tests.e2e.harness.ports import free_port
 
 HERE = Path(__file__).parent
-SDK = HERE.parents[2] / "web/node_modules/livekit-client/dist/livekit-client.umd.js"
+DIST = HERE.parents[2] / "web/node_modules/livekit-client/dist"
+SDK = DIST / "livekit-client.umd.js"
+E2EE_WORKER = DIST / "livekit-client.e2ee.worker.js"
 
 
 @asynccontextmanager
@@ -19,7 +21,11 @@ async def serve_site() -> AsyncIterator[str]:
     async def sdk(_: web.Request) -> web.FileResponse:
         return web.FileResponse(SDK)
 
+    async def worker(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(E2EE_WORKER)
+
     app = web.Application()
+    app.router.add_get("/e2ee-worker.js", worker)
     app.router.add_get("/livekit-client.js", sdk)
     app.router.add_static("/", HERE / "static")
     runner = web.AppRunner(app)

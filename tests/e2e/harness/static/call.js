@@ -25,10 +25,19 @@ async function inbound(track) {
   return rtp && { ...rtp, mimeType: codec?.mimeType };
 }
 
+/** End-to-end encryption by the SDK's own worker; nothing on the way knows the key. */
+async function keyed(passphrase) {
+  const keyProvider = new LivekitClient.ExternalE2EEKeyProvider();
+  await keyProvider.setKey(passphrase);
+  return { e2ee: { keyProvider, worker: new Worker('/e2ee-worker.js') } };
+}
+
 const call = {
-  /** Connects and publishes. options: {url, token, room, camera, microphone, screen, publish, capture} */
+  /** Connects and publishes. options: {url, token, room, camera, microphone, screen, publish, capture, passphrase} */
   async join(options) {
-    const room = new Room({ adaptiveStream: false, dynacast: false, ...options.room });
+    const encryption = options.passphrase === undefined ? {} : await keyed(options.passphrase);
+    const room = new Room({ adaptiveStream: false, dynacast: false, ...encryption, ...options.room });
+    if (options.passphrase !== undefined) await room.setE2EEEnabled(true);
     state.room = room;
     state.started = performance.now();
     room.on(RoomEvent.TrackSubscribed, (track, publication, participant) => {
