@@ -76,11 +76,9 @@ fn check(request: &Request<'_>, summary: &Summary, decisions: &[Decision]) {
                     within(id) || !flowing().any(|layer| within(layer.id)),
                     "beyond the wish"
                 );
-                // Who may be paused is, before the budget is exceeded.
-                assert!(
-                    !summary.over_budget || !candidate.may_pause || request.resume.is_some(),
-                    "{decision:?}"
-                );
+                // Who may be paused is, before the budget is exceeded; only what was held before is kept for a moment.
+                let was_held = request.resume.is_some() || request.standing != Standing::default();
+                assert!(!summary.over_budget || !candidate.may_pause || was_held, "{decision:?}");
             }
         }
     }
@@ -93,7 +91,8 @@ pub(crate) fn demand(data: &[u8]) {
     const LONGEST_STEP: u64 = 0xffff * 100;
     let mut input = Input::new(data);
     let (mut demand, mut now) = (Demand::default(), 0);
-    let mut wishes: Vec<(u64, Option<LayerId>)> = Vec::new();
+    // At first everything is wanted.
+    let mut wishes = vec![(0, demand.needed())];
     while !input.is_empty() {
         let passed = u64::from(input.u16()) * 100;
         now += passed;
