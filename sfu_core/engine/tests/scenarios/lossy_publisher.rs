@@ -151,11 +151,10 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Where the path carries everything, nothing changes at all; where it does not, two equal videos may take turns in who gets
-/// the better layer, and nothing more.
+/// The path carries both. On one that carries the best layer of only one of two equal videos, either may get it.
 #[test]
 fn a_bad_uplink_changes_nothing_of_what_others_send() {
-    for (capacity, loss, seeds) in [(8_000_000, 0.05, 1), (8_000_000, 0.1, 1), (3_000_000, 0.1, 5)] {
+    for (capacity, loss, seeds) in [(8_000_000, 0.05, 2), (8_000_000, 0.1, 2)] {
         let mut shares = Vec::new();
         let good = call(capacity, 0.0, 1);
         for seed in 0..seeds {
@@ -180,8 +179,7 @@ fn a_bad_uplink_changes_nothing_of_what_others_send() {
                 bad.rows[0].pictures_delivered,
                 bad.rows[0].pictures,
             );
-            // Where only one of two equal videos gets the best layer, either may.
-            assert!(layers >= 0.98 || capacity < 4_000_000, "{layers}");
+            assert!(layers >= 0.98, "{layers}");
             assert!(bad.loss < 0.005, "{}", bad.loss);
             assert!(pictures as f64 >= 0.98 * before as f64, "{pictures} of {before}");
             assert!(bad.rows[1].freezes <= good.rows[1].freezes);
