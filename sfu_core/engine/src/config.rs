@@ -22,7 +22,8 @@ pub struct Config {
     pub consent_timeout: Duration,
     /// How far back a retransmission may reach. Longer costs memory per published layer, shorter loses frames on long paths.
     pub retransmission_window: Duration,
-    /// Least time between two keyframe requests for one layer.
+    /// Between two keyframe requests for one layer, on average; a few may come sooner. Longer spares the others' quality from
+    /// keyframes, shorter heals sooner who cannot be helped with what is kept.
     pub keyframe_interval: Duration,
     /// A simulcast or spatial layer that is silent for this long, and for three of its own frames, while others flow counts
     /// as inactive. Shorter replaces a vanished layer sooner, longer forgives more of a lossy or jittery publisher.
@@ -53,7 +54,7 @@ impl Default for Config {
             ice_timeout: Duration::from_secs(30),
             consent_timeout: Duration::from_secs(15),
             retransmission_window: Duration::from_millis(1_000),
-            keyframe_interval: Duration::from_millis(500),
+            keyframe_interval: Duration::from_secs(2),
             layer_timeout: Duration::from_millis(150),
             loudest: 6,
             audio_redundancy: 4,

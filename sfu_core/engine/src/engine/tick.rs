@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Engine;
 use crate::event::{AudioLevel, Event};
+use crate::forward::MAX_CATCH_UP;
 
 /// Microseconds between ticks. Shorter asks for lost packets sooner, longer costs less when idle.
 const TICK: u64 = 10_000;
@@ -11,6 +12,9 @@ const TICK: u64 = 10_000;
 const ROUND: usize = 10;
 const REPORTS: u64 = 1_000_000;
 const AUDIO_LEVELS: u64 = 250_000;
+/// What a newcomer begins with is kept for so long, if it is not too much. Longer than publishers are asked for keyframes, so
+/// that who may not ask finds what was asked for before.
+const RUN: u64 = 3_000_000;
 /// A packet unused for this long is freed.
 const UNUSED: u64 = 5_000_000;
 
@@ -135,7 +139,9 @@ impl Engine {
             let keep = if home { window } else { window * 3 / 4 };
             let mut changed = false;
             for layer in &mut track.layers {
-                layer.ring.expire(at.saturating_sub(keep));
+                layer
+                    .ring
+                    .expire(at.saturating_sub(keep), at.saturating_sub(RUN), MAX_CATCH_UP);
                 changed |= layer.spatial.check(at, timeout) | std::mem::take(&mut layer.resized);
             }
             if changed {

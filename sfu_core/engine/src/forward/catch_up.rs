@@ -8,7 +8,7 @@ use crate::packet::Packet;
 use crate::publish::track::Track;
 
 /// A newcomer is sent at most so many packets at once to catch up with the others.
-const MAX_CATCH_UP: usize = 256;
+pub const MAX_CATCH_UP: usize = 256;
 
 impl Subscription {
     /// Begins with what the layer keeps, if that leads from a keyframe to now: the first picture neither waits for a new

@@ -25,6 +25,7 @@ mod temporal;
 mod timestamp;
 
 pub(crate) use budget::Budget;
+pub use catch_up::MAX_CATCH_UP;
 pub use egress::Egress;
 
 use wire::rtcp::report::{ReportBlock, SenderInfo};

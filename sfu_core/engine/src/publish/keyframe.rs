@@ -1,6 +1,11 @@
 //! When to ask a publisher for a keyframe of a layer: one request for all subscribers, limited, repeated until answered.
 
-/// Doublings of the interval while a publisher does not answer.
+/// Requests that may go out at once after a rest. More answer quick changes of layers at once, less spares an encoder whose
+/// every keyframe costs the others' quality.
+const BURST: u64 = 3;
+/// Least time between two requests, as a part of the interval that is kept on average: longer than a round trip and a frame.
+const SPACING: u64 = 4;
+/// Doublings of the spacing while a publisher does not answer.
 const MAX_BACKOFF: u32 = 3;
 /// Requests after which a layer that never answers is left alone until someone asks again.
 const MAX_TRIES: u32 = 10;
@@ -10,6 +15,8 @@ pub(crate) struct KeyframeRequests {
     wanted: bool,
     /// Of the last request sent, microseconds.
     sent: Option<u64>,
+    /// Until when the requests sent so far count, one interval each, microseconds.
+    charged: u64,
     /// Sent since the last keyframe.
     tries: u32,
 }
@@ -34,13 +41,13 @@ impl KeyframeRequests {
         self.wanted
     }
 
-    /// True when a request must go out now; it then counts as sent. `interval` in microseconds.
+    /// True when a request must go out now; it then counts as sent. `interval`: between two of them on average, microseconds.
     pub(crate) fn due(&mut self, now: u64, interval: u64) -> bool {
         if !self.wanted {
             return false;
         }
         if let Some(sent) = self.sent {
-            let spacing = interval << self.tries.saturating_sub(1).min(MAX_BACKOFF);
+            let spacing = (interval / SPACING) << self.tries.saturating_sub(1).min(MAX_BACKOFF);
             if now.saturating_sub(sent) < spacing {
                 return false;
             }
@@ -49,6 +56,10 @@ impl KeyframeRequests {
             self.wanted = false;
             return false;
         }
+        if self.charged > now.saturating_add((BURST - 1) * interval) {
+            return false;
+        }
+        self.charged = self.charged.max(now) + interval;
         self.sent = Some(now);
         self.tries += 1;
         true
@@ -68,19 +79,26 @@ mod tests {
             .step_by(10)
             .filter(|&ms| {
                 step(ms, &mut requests);
-                requests.due(ms * MS, 500 * MS)
+                requests.due(ms * MS, 2_000 * MS)
             })
             .collect()
     }
 
     #[test]
-    fn a_flood_of_wishes_is_one_request_per_interval() {
-        let times = sent(2_000, |_, requests| {
+    fn a_flood_of_wishes_is_a_few_requests_and_then_one_per_interval() {
+        let flood = |_, requests: &mut KeyframeRequests| {
             requests.want();
             requests.on_keyframe();
             requests.want();
+        };
+        assert_eq!(sent(8_500, flood), [0, 500, 1_000, 2_000, 4_000, 6_000, 8_000]);
+        // It is no more after a rest than at first.
+        let times = sent(70_000, |ms, requests| {
+            if ms >= 60_000 {
+                flood(ms, requests);
+            }
         });
-        assert_eq!(times, [0, 500, 1_000, 1_500]);
+        assert_eq!(times, [60_000, 60_500, 61_000, 62_000, 64_000, 66_000, 68_000]);
     }
 
     #[test]

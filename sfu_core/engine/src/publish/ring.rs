@@ -12,6 +12,8 @@ const MAX_SPAN: u64 = 8_192;
 pub struct Ring {
     /// Extended number of the first slot; 0 before the first packet.
     base: u64,
+    /// Of the newest keyframe's first packet.
+    keyframe: Option<u64>,
     slots: VecDeque<Option<Arc<Packet>>>,
 }
 
@@ -39,6 +41,9 @@ impl Ring {
             self.slots.push_back(None);
         }
         let index = (seq - self.base) as usize;
+        if packet.facts.keyframe {
+            self.keyframe = self.keyframe.max(Some(seq));
+        }
         self.slots[index] = Some(packet);
         while self.slots.len() as u64 > MAX_SPAN {
             self.slots.pop_front();
@@ -46,10 +51,17 @@ impl Ring {
         }
     }
 
-    /// Forgets what arrived before `time`, microseconds. A hole stays as long as the packet behind it, for it may be filled.
-    pub fn expire(&mut self, time: u64) {
+    /// Forgets what arrived before `time`, microseconds, besides what a newcomer begins with: the newest keyframe and what
+    /// came since, if that is later than `run` and at most `max` packets. A hole stays as long as the packet behind it, for it
+    /// may be filled.
+    pub fn expire(&mut self, time: u64, run: u64, max: usize) {
         let mut old = 0;
-        for (index, slot) in self.slots.iter().enumerate() {
+        let begins = self.keyframe.filter(|&seq| {
+            let recent = self.get(seq).is_some_and(|packet| packet.arrival >= run);
+            recent && self.end() - seq <= max as u64
+        });
+        let most = begins.map_or(self.slots.len(), |seq| (seq - self.base) as usize);
+        for (index, slot) in self.slots.iter().enumerate().take(most) {
             match slot {
                 Some(packet) if packet.arrival >= time => break,
                 Some(_) => old = index + 1,
@@ -120,18 +132,44 @@ mod tests {
         for seq in 1..10 {
             ring.insert(packet(seq, seq * 100));
         }
-        ring.expire(750);
+        ring.expire(750, 750, 0);
         assert_eq!(held(&ring), [8, 9]);
-        ring.expire(u64::MAX);
+        ring.expire(u64::MAX, u64::MAX, 0);
         assert!(held(&ring).is_empty());
         assert!(ring.is_known(9) && !ring.is_known(10));
         ring.insert(packet(3, 0));
         assert!(held(&ring).is_empty(), "forgotten for good");
         ring.insert(packet(12, 2_000));
-        ring.expire(1_000);
+        ring.expire(1_000, 1_000, 0);
         assert!(!ring.is_known(11), "may still come");
         ring.insert(packet(11, 2_100));
         assert_eq!(held(&ring), [11, 12]);
+    }
+
+    #[test]
+    fn keeps_what_a_newcomer_begins_with() {
+        let keyframe = |seq, arrival| {
+            let mut packet = Packet::default();
+            (packet.seq, packet.arrival, packet.facts.keyframe) = (seq, arrival, true);
+            Arc::new(packet)
+        };
+        let ring = || {
+            let mut ring = Ring::default();
+            for seq in 1..20 {
+                ring.insert(if seq == 5 { keyframe(5, 5) } else { packet(seq, seq) });
+            }
+            ring
+        };
+        for (run, max, first) in [(0, 100, 5), (5, 15, 5), (5, 14, 15), (6, 100, 15)] {
+            let mut ring = ring();
+            ring.expire(15, run, max);
+            assert_eq!(held(&ring).first(), Some(&first), "{run} {max}");
+        }
+        // A newer one takes its place.
+        let mut ring = ring();
+        ring.insert(keyframe(20, 20));
+        ring.expire(22, 0, 100);
+        assert_eq!(held(&ring), [20]);
     }
 
     #[test]

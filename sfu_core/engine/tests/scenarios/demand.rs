@@ -184,7 +184,7 @@ fn what_is_paused_by_its_subscriber_is_switched_off_and_returns_fast() {
 /// Four tiles of equal size. What the path does not carry falls where nobody speaks.
 #[test]
 fn who_speaks_keeps_quality_and_others_pause_first() {
-    let script = Script::capacities([(seconds(10.0), 1_500_000), (seconds(25.0), 380_000)]);
+    let script = Script::capacities([(seconds(10.0), 1_200_000), (seconds(25.0), 380_000)]);
     let mut meeting = Meeting::new(4, false, link(10_000_000), script);
     meeting.speak(2, Some(0));
     for camera in 0..4 {

@@ -25,7 +25,7 @@ const OUT: u32 = 9_000;
 /// Milliseconds between pictures, a multiple of the world's step.
 const PICTURE: u64 = 35;
 /// An encoder answers a request for a keyframe with its next picture; requests have this spacing, milliseconds.
-const REQUESTS: u64 = 500;
+const REQUESTS: u64 = 2_000;
 
 const fn mode(told: Told, spatial: u8, temporal: u8, between: Between) -> Mode {
     Mode {
