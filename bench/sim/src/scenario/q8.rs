@@ -109,7 +109,7 @@ fn tcp(setup: Setup, queue: Duration) -> Outcome {
 /// The first of three flows pauses. It is back when it gets 80 % of what it got before.
 fn pause(setup: Setup) -> Outcome {
     let profile = rfc8867::rfc8867_5_8();
-    let (begin, resume, end) = (40.0, 60.0, if setup.quick { 65.0 } else { 100.0 });
+    let (begin, resume, end) = (40.0, 60.0, if setup.quick { 70.0 } else { 100.0 });
     let (mut room, who, _) = run(setup, profile, end, vec![]);
     let videos = room.videos.len();
     room.world.run(begin);
