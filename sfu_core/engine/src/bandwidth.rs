@@ -60,6 +60,8 @@ pub(crate) const MOST_RTX: f64 = 0.15;
 /// Metrics of one RFC 8888 report that are looked at.
 const MOST_METRICS: usize = 4_096;
 
+/// Overwhelming losses so soon after the first feedback are a flood of ours, microseconds.
+const BEGINNING: u64 = 3_000_000;
 /// A queue of so many milliseconds is small.
 const SMALL_QUEUE: f64 = 20.0;
 
@@ -91,6 +93,10 @@ pub struct Bandwidth {
     /// Microseconds from sending to feedback, smoothed.
     loop_delay: Option<f64>,
     told_at: Option<u64>,
+    /// When feedback came first.
+    begun: Option<u64>,
+    /// A flood at the beginning was met.
+    is_purged: bool,
     unanswered_since: Option<u64>,
     /// Nothing was under way when that began.
     is_resumed: bool,
@@ -145,6 +151,8 @@ impl Bandwidth {
             round_trip: None,
             loop_delay: None,
             told_at: None,
+            begun: None,
+            is_purged: false,
             unanswered_since: None,
             is_resumed: true,
             gap: 100_000.0,
@@ -420,6 +428,14 @@ impl Bandwidth {
         // Losses say nothing of how fast a queue should empty.
         let lasting = self.rate.resume().unwrap_or(self.rate.target());
         self.losses.update(queue, lasting);
+        let begun = *self.begun.get_or_insert(now);
+        if self.losses.is_overwhelming() && !self.is_purged && now.saturating_sub(begun) < BEGINNING {
+            self.is_purged = true;
+            if let Some(carried) = self.losses.limit() {
+                self.prober.on_congestion();
+                self.rate.purge(now, carried);
+            }
+        }
         if matches!(usage, Usage::Over | Usage::Standing) {
             self.prober.on_congestion();
         }

@@ -2,9 +2,9 @@
 
 /// Time constant of the sent rate, seconds. Longer tolerates the pauses between frames, shorter sees changes sooner.
 const SMOOTHING: f64 = 0.4;
-/// Limited below this share of the target, and until this share is reached again.
-const ENTER: f64 = 0.75;
-const LEAVE: f64 = 0.88;
+/// Limited below this share of the target, and until this share is reached again: less than what the allocator's margin leaves.
+const ENTER: f64 = 0.65;
+const LEAVE: f64 = 0.80;
 
 /// Limited for less than this may be a pause, or the ramp of a start, microseconds.
 const LASTING: u64 = 1_500_000;
@@ -79,9 +79,9 @@ mod tests {
             limited.is_limited()
         };
         assert!(!send(1_000_000, 3));
-        assert!(!send(800_000, 3));
+        assert!(!send(700_000, 3));
         assert!(send(600_000, 3));
-        assert!(send(800_000, 3));
-        assert!(!send(950_000, 3));
+        assert!(send(700_000, 3));
+        assert!(!send(900_000, 3));
     }
 }

@@ -50,6 +50,7 @@ pub(super) struct Losses {
     open: Open,
     inherent: f64,
     limit: Option<f64>,
+    is_overwhelming: bool,
     recent: f64,
     /// Observations since the last test began.
     since_trial: u32,
@@ -76,6 +77,7 @@ impl Losses {
             open: Open::default(),
             inherent: 0.0,
             limit: None,
+            is_overwhelming: false,
             recent: 0.0,
             since_trial: BETWEEN_TRIALS,
             trial: 0.0,
@@ -131,6 +133,11 @@ impl Losses {
         self.limit
     }
 
+    /// Most packets are lost.
+    pub(super) fn is_overwhelming(&self) -> bool {
+        self.is_overwhelming
+    }
+
     /// A lower rate for a short test of whether losses depend on it.
     pub(super) fn trial(&self) -> Option<f64> {
         (self.since_trial < TRIAL_LASTS).then_some(self.trial)
@@ -154,6 +161,7 @@ impl Losses {
             beside_queue += weight * if observation.has_queue { observation.lost } else { 0.0 };
         }
         if lost < NEGLIGIBLE * packets {
+            self.is_overwhelming = false;
             self.inherent = lost / packets;
             self.limit = self.limit.map(|limit| limit * GROWTH).filter(|&limit| limit < target);
             return;
@@ -167,7 +175,8 @@ impl Losses {
         let from = self.limit.unwrap_or(target).min(target);
         let delivered = last.rate * (1.0 - last.lost / last.packets) / (1.0 - self.inherent);
         let overwhelms = |(_, last): (f64, Observation)| last.lost > OVERWHELMING * last.packets;
-        if self.len > 1 && self.weighted().take(2).all(overwhelms) {
+        self.is_overwhelming = self.len > 1 && self.weighted().take(2).all(overwhelms);
+        if self.is_overwhelming {
             self.limit = Some(delivered.min(from));
             return;
         }

@@ -22,7 +22,7 @@ const MARGIN: f64 = 1.15;
 /// Microseconds between probes that find nothing: the first, and the longest. Shorter finds capacity sooner and
 /// disturbs more.
 const SHORTEST_WAIT: u64 = 1_000_000;
-const LONGEST_WAIT: u64 = 4_000_000;
+const LONGEST_WAIT: u64 = 3_500_000;
 /// A sender that does not use its target waits so long after a grant ended in congestion, microseconds. More keeps layered
 /// senders who share a path from taking turns, less returns sooner to a path that has recovered.
 const IDLE_WAIT: u64 = 3_000_000;
@@ -35,6 +35,10 @@ const FORGOTTEN: u64 = 4_000_000;
 const QUEUE: f64 = 15.0;
 /// A cluster whose end is not told of after so much time and a round trip has failed, microseconds.
 const PATIENCE: u64 = 1_000_000;
+/// Some of what the pacer counts is not sent in the end, and its bytes are estimates: a cluster is sent with so many packets less
+/// and this share of its bytes.
+const SPARED: u32 = 1;
+const SENT: f64 = 0.75;
 /// A cluster counts when this share of it arrived.
 const ENOUGH: f64 = 0.8;
 /// Arrival below this share of the sent rate means that the path was full.
@@ -199,7 +203,8 @@ impl Prober {
     /// Feedback told of everything up to `number`. The rate that a cluster proved, once it is told of.
     pub(super) fn result(&mut self, now: u64, number: u64) -> Option<f64> {
         let cluster = self.cluster.as_ref()?;
-        let is_sent = cluster.sent.packets >= FEWEST_PACKETS && cluster.sent.bytes >= cluster.bytes;
+        let is_sent = cluster.sent.packets + SPARED >= FEWEST_PACKETS
+            && f64::from(cluster.sent.bytes) >= SENT * f64::from(cluster.bytes);
         if !is_sent || number < cluster.last_number {
             return None;
         }

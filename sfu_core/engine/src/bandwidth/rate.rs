@@ -22,6 +22,10 @@ const LIGHTEST_DRAIN: f64 = 0.95;
 /// A queue that does not grow is drained more gently up to this length, milliseconds: it may be none of ours.
 const STANDING_LONG: f64 = 100.0;
 const STANDING_DRAIN: f64 = 0.91;
+/// A path that was flooded from its first packet on is sent this share of what it carries for so long, microseconds, to see it
+/// empty. Longer learns of longer queues.
+const PURGE: f64 = 0.4;
+const PURGE_LASTS: u64 = 800_000;
 /// Share of the rate met at overuse that is taken up again once the queue is empty.
 const RESUME: f64 = 0.97;
 /// On a path whose capacity differs by this factor (as a logarithm) from one congestion to the next, growth starts here.
@@ -80,6 +84,7 @@ pub(super) struct Rate {
     overused_at: u64,
     updated: u64,
     resume: Option<f64>,
+    purged_until: u64,
     /// How much capacity differs from one congestion to the next, as a logarithm.
     volatility: f64,
     /// Logarithm of what it usually is.
@@ -99,6 +104,7 @@ impl Rate {
             overused_at: now,
             updated: now,
             resume: None,
+            purged_until: 0,
             volatility: 0.0,
             usual: None,
             grant: None,
@@ -139,9 +145,19 @@ impl Rate {
         self.resume.filter(|&resume| self.target < resume)
     }
 
+    /// The queue is full since the first packet: nobody knows the delay without it. `carried`: bits per second that arrive.
+    pub(super) fn purge(&mut self, now: u64, carried: f64) {
+        self.target = carried * PURGE;
+        self.resume = Some(carried * RESUME);
+        self.remember(carried);
+        self.grant = None;
+        (self.decreased_at, self.overused_at) = (now, now);
+        self.purged_until = now + PURGE_LASTS;
+    }
+
     /// A probe arrived at this rate.
     pub(super) fn raise(&mut self, now: u64, rate: f64, is_limited: bool) {
-        if rate <= self.target {
+        if rate <= self.target || now < self.purged_until {
             return;
         }
         if is_limited {
@@ -168,6 +184,10 @@ impl Rate {
     pub(super) fn update(&mut self, now: u64, signal: Signal) -> bool {
         let passed = (now.saturating_sub(self.updated) as f64 / 1e6).min(1.0);
         self.updated = now;
+        if now < self.purged_until {
+            self.state = State::Decrease;
+            return false;
+        }
         match signal.usage {
             _ if signal.is_contended => self.contend(now, passed, signal),
             Usage::Over | Usage::Standing => return self.decrease(now, signal),
