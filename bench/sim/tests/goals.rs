@@ -101,7 +101,7 @@ fn one_room() {
         ("healthy_change", Most(30.0)),
         ("switch_down", Most(300.0)),
         ("switch_up", Most(1_000.0)),
-        ("vanished_layer", Most(400.0)),
+        ("vanished_layer", Most(1_000.0)),
         ("switch_freeze", Most(0.0)),
     ];
     check("q6-room", &room);
@@ -109,9 +109,8 @@ fn one_room() {
 
 #[test]
 fn joins_and_lost_pictures() {
-    // Goal of keyframes: 0.5 per second.
     let joins = [
-        ("keyframes_per_s", Most(2.1)),
+        ("keyframes_per_s", Most(0.5)),
         ("fps_share", Least(95.0)),
         ("first_frame_p95", Most(1.0)),
     ];
