@@ -8,6 +8,8 @@ use super::{Outcome, Scenario, Setup};
 use crate::media::spec::{Format, Spec};
 use crate::metrics::mean;
 
+/// What any picture at all is worth; a receiver of none from the others is held against it.
+const PRESENCE: f64 = 4.0;
 const PLENTY: u64 = 50_000_000;
 /// The publishers; the last one loses packets.
 const FORMATS: [Format; 5] = [Format::Vp8, Format::H264, Format::Vp9, Format::Av1, Format::Vp8];
@@ -42,7 +44,7 @@ fn room(setup: Setup) -> Outcome {
     let changes: Vec<_> = lossy
         .iter()
         .zip(&healthy)
-        .map(|(with, without)| 100.0 * (with.healthy / without.healthy - 1.0).abs())
+        .map(|(with, without)| 100.0 * (with.healthy - without.healthy).abs() / without.healthy.max(PRESENCE))
         .collect();
     outcome.tell("healthy_change", "%", mean(&changes));
     if !setup.quick {
@@ -162,7 +164,6 @@ fn tell_switches(outcome: &mut Outcome, played: &Played) {
 
 /// What a layer is worth to a receiver: as docs/media-quality.md defines it for a camera in full size.
 fn value(spec: &Spec, spatial: u8, temporal: u8) -> f64 {
-    const PRESENCE: f64 = 4.0;
     const TILE: f64 = 2.0;
     const COVER: f64 = 0.9;
     let pixels = |spatial: usize| {
