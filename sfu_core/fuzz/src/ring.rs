@@ -25,6 +25,8 @@ struct Model {
     floor: u64,
     end: u64,
     held: BTreeMap<u64, Held>,
+    /// Number of the newest keyframe that came.
+    keyframe: Option<u64>,
 }
 
 impl Model {
@@ -36,14 +38,22 @@ impl Model {
         if number < self.floor {
             return;
         }
+        if packet.keyframe {
+            self.keyframe = self.keyframe.max(Some(number));
+        }
         self.held.insert(number, packet);
         self.end = self.end.max(number + 1);
         self.floor = self.floor.max(self.end.saturating_sub(SPAN));
         self.held = self.held.split_off(&self.floor);
     }
 
-    fn expire(&mut self, time: u64) {
-        let old = self.held.iter().take_while(|(_, packet)| packet.arrival < time);
+    fn expire(&mut self, time: u64, run: u64, max: usize) {
+        let begins = self.keyframe.filter(|number| {
+            let recent = self.held.get(number).is_some_and(|packet| packet.arrival >= run);
+            recent && self.end - number <= max as u64
+        });
+        let goes = |number: &u64, packet: &Held| packet.arrival < time && begins.is_none_or(|first| *number < first);
+        let old = self.held.iter().take_while(|(number, packet)| goes(number, packet));
         if let Some((&last, _)) = old.last() {
             self.floor = last + 1;
             self.held = self.held.split_off(&self.floor);
@@ -78,8 +88,9 @@ pub(crate) fn ring(data: &[u8]) {
             }
             6 => {
                 let before = time.saturating_sub(u64::from(value) * 2_000);
-                ring.expire(before);
-                model.expire(before);
+                let (run, max) = (before.saturating_sub(200_000), usize::from(operation) * 4);
+                ring.expire(before, run, max);
+                model.expire(before, run, max);
                 agree(&ring, &model);
                 continue;
             }
