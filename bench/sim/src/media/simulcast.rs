@@ -113,8 +113,8 @@ impl Layer {
     fn vp8(&self, (width, height): (u16, u16), key: bool, temporal: u8, first: bool) -> Vec<u8> {
         let [high, low] = (0x8000 | self.picture_id & 0x7fff).to_be_bytes();
         let non_reference = u8::from(temporal == 2) << 5;
-        // The first frame of a temporal layer after a keyframe refers to nothing but the layers below.
-        let sync = u8::from(temporal > 0 && self.position < 4) << 5;
+        // Of the pattern 0 2 1 2 all but the last refer to the lowest layer alone.
+        let sync = u8::from(temporal > 0 && self.position % 4 < 3) << 5;
         let mut payload = vec![0x80 | non_reference | u8::from(first) << 4, 0xe0, high, low];
         payload.extend([self.tl0, temporal << 6 | sync]);
         payload.extend([u8::from(!key), 0, 0, 0x9d, 0x01, 0x2a]);
