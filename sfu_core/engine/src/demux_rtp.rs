@@ -16,7 +16,7 @@ pub(crate) struct Route {
     /// The engine's key of the track.
     pub(crate) track: usize,
     pub(crate) layer: u8,
-    /// It carries retransmissions (RFC 4588).
+    /// It carries retransmissions (RFC 4588), or parity on an SSRC of its own.
     pub(crate) repair: bool,
 }
 
@@ -39,6 +39,7 @@ struct Section {
     ssrcs: Vec<(u32, Option<u32>)>,
     media: Vec<PayloadType>,
     repair: Vec<PayloadType>,
+    flexfec: Option<PayloadType>,
 }
 
 /// Routes of one peer.
@@ -63,8 +64,19 @@ impl Demux {
                 .iter()
                 .map(|s| (s.ssrc.0, s.rtx_ssrc.map(|rtx| rtx.0)))
                 .collect(),
-            media: publish.codecs.iter().map(|c| c.payload_type).collect(),
-            repair: publish.codecs.iter().filter_map(|c| c.rtx_payload_type).collect(),
+            media: publish
+                .codecs
+                .iter()
+                .map(|c| c.payload_type)
+                .chain(publish.fec.red)
+                .collect(),
+            repair: publish
+                .codecs
+                .iter()
+                .filter_map(|c| c.rtx_payload_type)
+                .chain(publish.fec.red_rtx)
+                .collect(),
+            flexfec: publish.fec.flexfec,
         });
     }
 
@@ -150,6 +162,14 @@ fn announced(section: &Section, ssrc: u32) -> Option<Route> {
 
 /// The layer within a track.
 fn within(section: &Section, hint: &Hint<'_>) -> Option<Route> {
+    if section.flexfec == Some(PayloadType(hint.payload_type)) {
+        // Which layer it is for, each packet says itself.
+        return Some(Route {
+            track: section.track,
+            layer: 0,
+            repair: true,
+        });
+    }
     let repair = hint.repaired_rid.is_some() || section.repair.contains(&PayloadType(hint.payload_type));
     if !section.carries(hint.payload_type) {
         return None;
@@ -178,7 +198,7 @@ fn within(section: &Section, hint: &Hint<'_>) -> Option<Route> {
 impl Section {
     fn carries(&self, payload_type: u8) -> bool {
         let payload_type = PayloadType(payload_type);
-        self.media.contains(&payload_type) || self.repair.contains(&payload_type)
+        self.media.contains(&payload_type) || self.repair.contains(&payload_type) || self.flexfec == Some(payload_type)
     }
 }
 

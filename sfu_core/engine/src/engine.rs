@@ -7,6 +7,7 @@ mod downlinks;
 mod feedback;
 mod flush;
 mod ingest;
+mod mend;
 mod paced;
 mod protect;
 mod redundancy;

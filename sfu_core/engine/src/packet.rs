@@ -26,7 +26,7 @@ pub struct Packet {
     pub payload_type: PayloadType,
     /// Microseconds since the engines' common epoch.
     pub arrival: u64,
-    /// It came by retransmission.
+    /// It came by retransmission, or was made anew from what came beside it.
     pub recovered: bool,
     pub extensions: Carried,
     pub facts: Facts,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use wire::red::Redundant;
 use wire::rtp::{self, Header};
 
 use super::Engine;
@@ -30,7 +31,12 @@ pub(super) struct Media<'a> {
     pub(super) place: Place,
     pub(super) recovered: bool,
     pub(super) payload: &'a [u8],
+    /// What came instead of media: a repair of ULPFEC (RFC 5109). The payload is empty then, as of padding.
+    pub(super) parity: Option<&'a [u8]>,
 }
+
+/// Format, payload, parity.
+type Content<'a> = (PublishedCodec, &'a [u8], Option<&'a [u8]>);
 
 impl Engine {
     pub(super) fn handle_rtp(&mut self, now: Instant, key: usize, datagram: &mut [u8]) -> Result<(), Dropped> {
@@ -63,6 +69,9 @@ impl Engine {
         let peer = &mut self.peers[key];
         let route = peer.demux.route(&hint).ok_or(Dropped::NoRoute)?;
         let track = self.tracks.get_mut(route.track).ok_or(Dropped::NoRoute)?;
+        if track.fec.flexfec == Some(PayloadType(header.payload_type)) {
+            return self.handle_flexfec(now, key, route.track, payload);
+        }
         let Some(media) = place(track, route, &header, payload, at)? else {
             return Ok(());
         };
@@ -78,7 +87,15 @@ impl Engine {
         if media.format.codec == Codec::Red {
             return self.accept_redundant(now, route.track, &header, &extensions, &media);
         }
-        self.accept(now, route.track, &header, &extensions, &media)
+        let mends = media.parity.is_some() || track.layers[usize::from(media.layer)].upstream.decoder.is_some();
+        self.accept(now, route.track, &header, &extensions, &media)?;
+        if mends {
+            // In front of the payload is RED at most, behind it padding.
+            let (head, content) = packet.split_at(header.len);
+            let red = payload.len() - media.payload.len();
+            self.mend(now, (key, route.track), head, &content[red..], &media);
+        }
+        Ok(())
     }
 
     /// Shares the packet with everyone who wants it.
@@ -244,10 +261,13 @@ fn place<'a>(
         Misplaced::Stray => Dropped::Stray,
     };
     // An SSRC known to carry retransmissions must not pass for another source of the layer.
-    let format = track.format(payload_type).filter(|_| !route.repair).copied();
-    let repaired = track.repaired_format(payload_type).copied();
-    let slot = track.layers.get_mut(usize::from(layer)).ok_or(Dropped::NoRoute)?;
-    if let Some(format) = format {
+    let format = match track.fec.red == Some(payload_type) {
+        _ if route.repair => None,
+        true => Some(without_red(track, payload)?),
+        false => track.format(payload_type).map(|&format| (format, payload, None)),
+    };
+    if let Some((format, payload, parity)) = format {
+        let slot = track.layers.get_mut(usize::from(layer)).ok_or(Dropped::NoRoute)?;
         slot.upstream.set_format(&format);
         let place = slot
             .place(header.ssrc, header.sequence, header.timestamp, at)
@@ -258,13 +278,23 @@ fn place<'a>(
             place,
             recovered: false,
             payload,
+            parity,
         }));
     }
-    let format = repaired.ok_or(Dropped::NoRoute)?;
+    let in_red = track.fec.red_rtx == Some(payload_type);
+    let repaired = track.repaired_format(payload_type).copied();
+    if repaired.is_none() && !in_red {
+        return Err(Dropped::NoRoute);
+    }
     // RFC 4588 section 4: the original sequence number precedes the payload.
     let Some((original, payload)) = payload.split_first_chunk() else {
         return Ok(None);
     };
+    let (format, payload) = match repaired {
+        Some(format) => (format, payload),
+        None => without_red(track, payload).map(|(format, payload, _)| (format, payload))?,
+    };
+    let slot = track.layers.get_mut(usize::from(layer)).ok_or(Dropped::NoRoute)?;
     let place = slot
         .place_repair(u16::from_be_bytes(*original), header.timestamp, at)
         .map_err(misplaced)?;
@@ -274,5 +304,22 @@ fn place<'a>(
         place,
         recovered: true,
         payload,
+        parity: None,
     }))
+}
+
+/// What a packet of video in RED (RFC 2198) is of: the format and payload of its primary block, or a repair of ULPFEC with no
+/// payload beside it. Padding alone is no RED.
+fn without_red<'a>(track: &Track, payload: &'a [u8]) -> Result<Content<'a>, Dropped> {
+    let filler = || track.codecs.first().copied().ok_or(Dropped::NoRoute);
+    if payload.is_empty() {
+        return Ok((filler()?, &[], None));
+    }
+    let primary = Redundant::parse(payload).map_err(|_| Dropped::Malformed)?.primary;
+    let payload_type = PayloadType(primary.payload_type);
+    if track.fec.ulpfec == Some(payload_type) {
+        return Ok((filler()?, &[], Some(primary.data)));
+    }
+    let format = track.format(payload_type).ok_or(Dropped::NoRoute)?;
+    Ok((*format, primary.data, None))
 }

@@ -13,6 +13,7 @@ use super::receive::{Extender, MAX_DROPOUT, ReceiveStats, Timeline};
 use super::ring::Ring;
 use crate::command::PublishedCodec;
 use crate::crossing::SourceClock;
+use crate::fec::Decoder;
 use crate::packet::Packet;
 
 /// What all subscriptions of a track share of one layer.
@@ -74,6 +75,8 @@ pub(crate) struct Upstream {
     /// NACK was negotiated.
     pub(crate) nack: bool,
     pub(crate) dependencies: Dependencies,
+    /// Of parity beside the stream, once some came.
+    pub(crate) decoder: Option<Box<Decoder>>,
     extender: Extender,
     timeline: Timeline,
     stream: u32,
@@ -186,6 +189,7 @@ impl Layer {
     /// What follows does not continue what came before: packets were dropped here on purpose.
     pub(crate) fn interrupt(&mut self) {
         self.upstream.stream = self.upstream.stream.wrapping_add(1);
+        self.upstream.decoder = None;
     }
 
     /// Keeps a packet for retransmission and counts it. `least`: silence of a layer that never means anything, microseconds.
@@ -285,6 +289,7 @@ impl Upstream {
         self.timeline = Timeline::default();
         self.nacks = NackList::default();
         self.stats.restart();
+        self.decoder = None;
     }
 }
 

@@ -10,7 +10,7 @@ use super::liveness::{Liveness, MAX_MEMBERS};
 use super::rates::{MAX_SPATIAL, MAX_TEMPORAL};
 use super::speaker::Speaker;
 use super::wishes::Wishes;
-use crate::command::{Codec, MediaKind, Publish, PublishedCodec, Sound};
+use crate::command::{Codec, FecFormats, MediaKind, Publish, PublishedCodec, Sound};
 use crate::crossing::{About, Cname, Formats};
 use crate::ids::{PayloadType, PeerId, TrackId, WorkerId};
 use crate::loudest::Voice;
@@ -77,6 +77,8 @@ pub struct Track {
     pub(crate) origin: Origin,
     /// Formats that the publisher may send, with their repair formats. A mirror knows no repair formats.
     pub(crate) codecs: Vec<PublishedCodec>,
+    /// Formats of parity beside them. A mirror knows none.
+    pub(crate) fec: FecFormats,
     /// Workers that mirror this track.
     pub(crate) mirrors: Vec<WorkerId>,
     /// Keys of the subscriptions of this worker.
@@ -124,6 +126,7 @@ impl Track {
             layers: Vec::new(),
             origin,
             codecs: Vec::new(),
+            fec: FecFormats::default(),
             mirrors: Vec::new(),
             subscribers: Vec::new(),
             cname: Cname::new(),
@@ -151,6 +154,10 @@ impl Track {
         self.codecs.clone_from(&publish.codecs);
         let layers = publish.rids.len().max(publish.ssrcs.len()).clamp(1, MAX_LAYERS);
         self.layers.resize_with(layers, Layer::default);
+        if self.fec != publish.fec {
+            self.fec = publish.fec;
+            self.layers.iter_mut().for_each(|layer| layer.upstream.decoder = None);
+        }
     }
 
     pub(crate) fn formats(&self) -> Formats {

@@ -26,5 +26,6 @@ mod statistics;
 #[path = "../transport/stun.rs"]
 mod stun;
 mod svc;
+mod uplink_parity;
 mod viewer;
 mod world;

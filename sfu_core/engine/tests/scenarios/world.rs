@@ -205,14 +205,18 @@ impl World {
     }
 
     pub(crate) fn publish_audio(&mut self, who: usize, mid: &str) -> TrackId {
-        self.publish(who, mid, MediaKind::Audio, &[])
+        self.publish(who, mid, MediaKind::Audio, &[], FecFormats::default())
     }
 
     pub(crate) fn publish_video(&mut self, who: usize, mid: &str, rids: &[&str]) -> TrackId {
-        self.publish(who, mid, MediaKind::Video, rids)
+        self.publish_protected(who, mid, rids, FecFormats::default())
     }
 
-    fn publish(&mut self, who: usize, mid: &str, kind: MediaKind, rids: &[&str]) -> TrackId {
+    pub(crate) fn publish_protected(&mut self, who: usize, mid: &str, rids: &[&str], fec: FecFormats) -> TrackId {
+        self.publish(who, mid, MediaKind::Video, rids, fec)
+    }
+
+    fn publish(&mut self, who: usize, mid: &str, kind: MediaKind, rids: &[&str], fec: FecFormats) -> TrackId {
         let track = TrackId(self.id());
         let (payload_type, rtx, codec, clock_rate) = match kind {
             MediaKind::Audio => (media::OPUS, None, Codec::Opus, 48_000),
@@ -234,7 +238,7 @@ impl World {
             rids: rids.iter().map(|rid| Rid::from(rid).unwrap()).collect(),
             ssrcs: Vec::new(),
             sound: Sound::default(),
-            fec: FecFormats::default(),
+            fec,
         };
         self.command(self.people[who].worker, Command::Publish(publish));
         track
