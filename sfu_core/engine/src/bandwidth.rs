@@ -323,6 +323,11 @@ impl Bandwidth {
         self.streams.find(ssrc, sequence)
     }
 
+    /// Milliseconds that packets wait at least.
+    pub fn queue(&self) -> f64 {
+        self.trendline.queue()
+    }
+
     /// Bytes sent that nothing was told of yet.
     pub fn in_flight(&self) -> u64 {
         self.history.in_flight()
@@ -333,7 +338,8 @@ impl Bandwidth {
         self.refused
     }
 
-    fn target(&self) -> f64 {
+    /// Bits per second that may be sent now.
+    pub fn target(&self) -> f64 {
         let loss = [self.losses.limit(), self.losses.trial()]
             .into_iter()
             .flatten()

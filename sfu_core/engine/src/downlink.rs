@@ -135,11 +135,11 @@ impl Downlink {
                 .map(|status| (status.sequence, status.arrival.is_some()))
         };
         let Some((first, _)) = statuses().next() else { return };
-        let estimate = self.bandwidth.estimate();
-        if estimate.target < FALL * std::mem::replace(&mut self.target, estimate.target) {
+        let target = self.bandwidth.target();
+        if target < FALL * std::mem::replace(&mut self.target, target) {
             self.congested_until = self.congested_until.max(now + AFTER_FALL);
         }
-        let congested = estimate.queue > CONGESTED || now < self.congested_until;
+        let congested = self.bandwidth.queue() > CONGESTED || now < self.congested_until;
         if self.fates.is_none() && (congested || statuses().all(|(_, received)| received)) {
             return;
         }
@@ -179,7 +179,7 @@ pub struct SentLog<'a> {
 impl SentLog<'_> {
     /// Whether the path has so many bytes left for retransmissions; they are taken.
     pub(crate) fn takes_rtx(&mut self, now: u64, bytes: usize) -> bool {
-        let target = self.bandwidth.estimate().target;
+        let target = self.bandwidth.target();
         let budget = self.rtx.as_deref_mut();
         budget.is_none_or(|budget| budget.take_of_path(now, target, bytes))
     }

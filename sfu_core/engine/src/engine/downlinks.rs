@@ -101,7 +101,7 @@ impl Engine {
             downlink.bandwidth.on_round_trip(at, round_trip);
         }
         let probe = downlink.bandwidth.poll(at);
-        let target = downlink.bandwidth.estimate().target;
+        let target = downlink.bandwidth.target();
         // Audio cannot be made less: held back to a smaller pace it would only come late.
         downlink.pacer.set_rate(at, Some(target.max(downlink.audio) as u64));
         let probes = probe.is_some_and(|probe| downlink.pacer.probe(at, probe));
