@@ -177,8 +177,8 @@ class Core:
         fec_ssrc: int | None = None,
     ) -> int:
         """A subscription. `payloads`: (publisher's payload type, subscriber's, its RTX). `red`: the
-        subscriber's payload type of RED with Opus (RFC 2198), which is sent where packets are lost. `fec` as of a track;
-        `fec_ssrc` is that of FlexFEC."""
+        subscriber's payload type of RED with Opus (RFC 2198), which is sent where packets are lost. `fec` as of a
+        track; `fec_ssrc` is that of FlexFEC."""
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None: ...
     def set_view(self, subscription: int, *, width: int = 0, height: int = 0, priority: int = 0) -> None:
         """How a video is shown: pixels (0: as large as there is); each step of `priority` doubles its worth, to ±6."""
