@@ -31,11 +31,13 @@ def main() -> int:
     failed = []
     for part in options.parts:
         begun = time.monotonic()
+        measured: list[Sample | Series] = []
         try:
-            measured = list(_measure(part, options, progress))
+            measured.extend(_measure(part, options, progress))
         except (engine.EngineError, OSError) as error:
             progress.line(f"{part}: {error}")
             failed.append(part)
+        if not measured:
             continue
         _keep(part, measured, (time.monotonic() - begun) / 60, options)
         progress.line(f"{part}: done in {clock(time.monotonic() - begun)}")
