@@ -33,7 +33,8 @@ async def test_scalable_codec_is_decoded(join: Join, codec: str) -> None:
 
 
 async def test_audio_with_and_without_redundancy(join: Join) -> None:
-    """Browsers report Opus for both, so RED shows in what a packet carries: each frame twice."""
+    """Both are heard. A publisher's RED, each frame twice, is taken apart at its arrival: where nothing is lost, listeners get every
+    frame once, as of who sends plain Opus."""
     await join("plain", camera=False, room={"publishDefaults": {"red": False}})
     await join("redundant", camera=False, room={"publishDefaults": {"red": True}})
     listener = await join("listener", camera=False, microphone=False)
@@ -45,4 +46,4 @@ async def test_audio_with_and_without_redundancy(join: Join) -> None:
         track = await until(partial(listener.seen, identity, "microphone"), enough, 20, f"sound of {identity}")
         return float(track["bytes"] / track["packets"])
 
-    assert await packet_bytes("redundant") > 1.4 * await packet_bytes("plain")
+    assert 0.7 < await packet_bytes("redundant") / await packet_bytes("plain") < 1.3
