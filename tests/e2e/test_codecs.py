@@ -33,8 +33,8 @@ async def test_scalable_codec_is_decoded(join: Join, codec: str) -> None:
 
 
 async def test_audio_with_and_without_redundancy(join: Join) -> None:
-    """Both are heard. A publisher's RED, each frame twice, is taken apart at its arrival: where nothing is lost, listeners get every
-    frame once, as of who sends plain Opus."""
+    """Both are heard. A publisher's RED, each frame twice, is taken apart at its arrival: where nothing is lost,
+    listeners get every frame once, as of who sends plain Opus."""
     await join("plain", camera=False, room={"publishDefaults": {"red": False}})
     await join("redundant", camera=False, room={"publishDefaults": {"red": True}})
     listener = await join("listener", camera=False, microphone=False)
