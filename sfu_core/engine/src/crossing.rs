@@ -32,6 +32,11 @@ pub enum Crossing {
         packet: Arc<Packet>,
         fades: bool,
     },
+    /// To a mirror that has just attached: of each layer that flows what came since its last keyframe, in order of arrival.
+    Kept {
+        track: TrackId,
+        packets: Arc<[Arc<Packet>]>,
+    },
     /// To mirrors.
     LayerActive { track: TrackId, layer: u8, active: bool },
     /// To mirrors: a sender report of the publisher (RFC 3550 section 6.4.1).

@@ -6,7 +6,9 @@ use std::time::Instant;
 use super::Engine;
 use crate::command::MediaKind;
 use crate::crossing::Crossing;
+use crate::forward::MAX_CATCH_UP;
 use crate::ids::{TrackId, WorkerId};
+use crate::packet::Packet;
 use crate::publish::track::{Origin, Track};
 
 /// An attach may overtake the command that publishes its track: it waits this long, microseconds.
@@ -57,6 +59,11 @@ impl Engine {
                         self.lose_place(key);
                     }
                     self.distribute(now, key, packet, fades);
+                }
+            }
+            Crossing::Kept { track, packets } => {
+                if let Some(key) = self.mirror_key(track, from) {
+                    self.keep_former(now, key, &packets);
                 }
             }
             Crossing::LayerActive { track, layer, active } => {
@@ -150,7 +157,8 @@ impl Engine {
         if !track.is_home() {
             return;
         }
-        if !track.mirrors.contains(&worker) {
+        let is_new = !track.mirrors.contains(&worker);
+        if is_new {
             track.mirrors.push(worker);
         }
         let id = track.id;
@@ -163,6 +171,12 @@ impl Engine {
         ));
         let about = Arc::clone(&track.about);
         self.crossings.push_back((worker, Crossing::About { track: id, about }));
+        let packets = track.since_keyframes(MAX_CATCH_UP);
+        if is_new && !packets.is_empty() {
+            let packets = packets.into();
+            self.crossings
+                .push_back((worker, Crossing::Kept { track: id, packets }));
+        }
         for (index, layer) in track.layers.iter().enumerate() {
             let index = index as u8;
             if layer.active {
@@ -186,6 +200,19 @@ impl Engine {
                 ));
             }
         }
+    }
+
+    /// What came to the home before this mirror was made: subscribers begin with it.
+    fn keep_former(&mut self, now: Instant, key: usize, packets: &[Arc<Packet>]) {
+        let least = self.config.layer_timeout.as_micros() as u64;
+        let track = &mut self.tracks[key];
+        for packet in packets {
+            if let Some(layer) = track.layers.get_mut(usize::from(packet.layer)) {
+                layer.keep(packet, least);
+            }
+        }
+        // Of all layers at once: whoever began with a lower one would have to ask for a keyframe of the wanted one.
+        self.on_layer_activity(now, key);
     }
 
     /// Of a track whose home is the worker that speaks of it.

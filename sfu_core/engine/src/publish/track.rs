@@ -295,6 +295,18 @@ impl Track {
         self.pending.get(usize::try_from(number.checked_sub(self.taken)?).ok()?)
     }
 
+    /// Of each layer that flows what is kept since its last keyframe, `max` packets at most, in order of arrival.
+    pub(crate) fn since_keyframes(&self, max: usize) -> Vec<Arc<Packet>> {
+        let flowing = self.layers.iter().filter(|layer| layer.active);
+        let runs = flowing.filter_map(|layer| {
+            let first = layer.ring.since_keyframe(max)?.seq;
+            Some((first..layer.ring.end()).filter_map(|seq| layer.ring.get(seq)))
+        });
+        let mut packets: Vec<_> = runs.flatten().cloned().collect();
+        packets.sort_by_key(|packet| packet.arrival);
+        packets
+    }
+
     /// Every subscriber has seen them.
     pub(crate) fn clear_pending(&mut self) {
         self.taken += self.pending.len() as u64;

@@ -83,6 +83,53 @@ fn keyframe_wishes_cross_back() {
     assert_eq!(world.people[bob].rtp.last().unwrap().ssrc, OUT + 1);
 }
 
+/// The first subscriber of a worker begins with what the home keeps, as those beside the publisher do, again and again.
+#[test]
+fn a_newcomer_elsewhere_begins_with_what_the_home_keeps() {
+    let mut world = World::with(2, Config::default());
+    let (alice, bob) = (world.join(0), world.join(1));
+    let track = world.publish_video(alice, "0", &["q", "h"]);
+    let mut sources = [
+        Source::video(1_000, "0", Some("q"), (320, 180)),
+        Source::video(1_001, "0", Some("h"), (640, 360)),
+    ];
+    for frame in 0..40 {
+        for source in &mut sources {
+            for packet in source.frame(frame == 0, 2) {
+                world.send(alice, packet);
+            }
+        }
+        world.run_for(33 * MS);
+    }
+    world.people[alice].rtcp.clear();
+    for round in 0..3 {
+        let ssrc = OUT + 10 * round;
+        let subscription = world.subscribe(bob, track, 0, MediaKind::Video, ssrc);
+        world.run_for(20 * MS);
+        let received = std::mem::take(&mut world.people[bob].rtp);
+        assert_eq!(received[0].payload[4] & 1, 0, "begins with a keyframe");
+        assert!(
+            received.iter().all(|packet| packet.tag()[0] == b'h'),
+            "of the wanted layer"
+        );
+        let sent = sources[1].sent.last().unwrap();
+        assert_eq!(received.last().unwrap().tag(), sent.tag(), "up to now");
+        assert_eq!(received.len(), sources[1].sent.len());
+        for source in &mut sources {
+            for packet in source.frame(false, 2) {
+                world.send(alice, packet);
+            }
+        }
+        world.run_for(33 * MS);
+        assert_eq!(world.people[bob].rtp.len(), 2, "each packet once");
+        let peer = world.people[bob].peer;
+        world.command(1, Command::Unsubscribe { peer, subscription });
+        world.run_for(20 * MS);
+        world.people[bob].rtp.clear();
+    }
+    assert!(world.people[alice].keyframe_requests().is_empty());
+}
+
 #[test]
 fn the_last_subscriber_detaches_and_the_publisher_takes_all_with_it() {
     let mut world = World::with(2, Config::default());
