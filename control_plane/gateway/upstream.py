@@ -37,28 +37,33 @@ class Upstream:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub: Any = signaling_pb2_grpc.SignalingServiceStub(channel)
-        self._requests: asyncio.Queue[signaling_pb2.SessionRequest | None] = asyncio.Queue(MAX_WAITING)
+        self._requests: asyncio.Queue[signaling_pb2.SessionRequest] = asyncio.Queue(MAX_WAITING)
         self._call: Any = None
+        self._writing: asyncio.Task[None] | None = None
 
     async def join(self, token: str, join: signaling_pb2.Join) -> signaling_pb2.Joined:
         """Raises JoinRefusedError."""
         self.send(signaling_pb2.SessionRequest(request_id=1, join=join))
-        self._call = self._stub.Session(self._outgoing(), metadata=(("authorization", f"Bearer {token}"),))
+        self._call = self._stub.Session(metadata=(("authorization", f"Bearer {token}"),))
+        self._writing = asyncio.create_task(self._write_requests())
+        joined: signaling_pb2.Joined | None = None
         try:
             first = await asyncio.wait_for(self._call.read(), JOIN_TIMEOUT)
-            if first is not grpc.aio.EOF and first.WhichOneof("message") == "joined":
-                joined: signaling_pb2.Joined = first.joined
+            message = None if first is grpc.aio.EOF else first.WhichOneof("message")
+            if message == "joined":
+                joined = first.joined
                 return joined
-            if first is not grpc.aio.EOF and first.WhichOneof("message") == "left":
+            if message == "left":
                 # The session to resume is gone, or was never this client's.
-                self.close()
                 raise JoinRefusedError(grpc.StatusCode.NOT_FOUND, first.left.message)
             code, details = await self._call.code(), await self._call.details()
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details()
         except TimeoutError:
             code, details = grpc.StatusCode.UNAVAILABLE, "the node did not answer"
-        self.close()
+        finally:
+            if joined is None:
+                self.close()
         raise JoinRefusedError(code, details or "the node refused the session")
 
     def send(self, request: signaling_pb2.SessionRequest) -> None:
@@ -75,9 +80,14 @@ class Upstream:
 
     def close(self) -> None:
         """Drops the stream. Without an earlier `leave` the node keeps the session for a while."""
-        if self._call is not None:
+        if self._call is not None and self._writing is not None:
+            self._writing.cancel()
             self._call.cancel()
 
-    async def _outgoing(self) -> AsyncIterator[signaling_pb2.SessionRequest]:
-        while (request := await self._requests.get()) is not None:
-            yield request
+    async def _write_requests(self) -> None:
+        # Not as an iterator given to the call: of a call that has ended by itself nothing ends the task that reads it.
+        try:
+            while True:
+                await self._call.write(await self._requests.get())
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return  # The session has ended; `responses` tells.

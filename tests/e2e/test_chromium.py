@@ -160,6 +160,4 @@ async def test_time_to_first_frame(join: Join) -> None:
         await viewer.call("leave")
     median = sorted(times)[len(times) // 2]
     print(f"\nconnect() to first decoded frame: median {median:.0f} ms of {[round(t) for t in times]}")
-    # The first five come within a second. Later ones may wait for the next keyframe, asked for once in 2 s at most.
-    assert sorted(times[:5])[2] <= (2_500 if os.environ.get("CI") else 1_000)
-    assert median <= 2_500
+    assert median <= (2_500 if os.environ.get("CI") else 1_000)

@@ -106,7 +106,9 @@ class LiveKitGateway:
             return web.Response(status=error.status, text=str(error))
         except ValueError as error:
             return web.Response(status=400, text=f"join_request: {error}")
-        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE)
+        # Without compression: its state costs each connection 300 kB, and large messages are sent by tasks that outlive
+        # the connection.
+        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, compress=False)
         try:
             await socket.prepare(request)
             self._sockets.add(socket)

@@ -55,6 +55,7 @@ class Server:
             assert code == 0, f"the server ended with {code}:\n{log}"
             assert "Traceback" not in log, log
             assert "panicked" not in log, log
+            assert "[asyncio]" not in log, log  # a task that nobody awaited or ended
         else:
             sys.stderr.write(f"--- server log (end)\n{log[-8000:]}\n---\n")
 
