@@ -169,8 +169,8 @@ def stats(
     secret: Secret = None,
     dev: Dev = False,
 ) -> None:
-    """Show how the path to each participant of a room does, and what each gets."""
-    from pysfu.downlink_table import table
+    """Show how the path to each participant of a room does, what each gets, and what each sends."""
+    from pysfu.room_table import table
     from pysfu.v1 import rooms_pb2, rooms_pb2_grpc, stats_pb2, stats_pb2_grpc
 
     async def once(channel: Any, auth: dict[str, Any]) -> str:

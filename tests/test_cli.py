@@ -10,7 +10,7 @@ import pytest
 
 from control_plane.auth import Verifier
 from pysfu import __version__
-from pysfu.downlink_table import table
+from pysfu.room_table import table
 from pysfu.v1 import models_pb2, stats_pb2
 from tests.e2e.harness.ports import free_port
 from tests.e2e.harness.server import Server
@@ -109,7 +109,27 @@ async def test_statistics_of_a_room_are_a_table() -> None:
 
 def test_the_table_says_what_each_gets() -> None:
     stats = stats_pb2.RoomStats(
-        tracks=[stats_pb2.TrackStats(track_id="TR_1", kind=models_pb2.MEDIA_KIND_VIDEO)],
+        tracks=[
+            stats_pb2.TrackStats(
+                track_id="TR_1",
+                participant_id="PA_1",
+                kind=models_pb2.MEDIA_KIND_VIDEO,
+                layers=[
+                    stats_pb2.LayerStats(
+                        rid="q",
+                        active=True,
+                        bitrate_bps=150e3,
+                        packets=995,
+                        packets_lost=30,
+                        packets_recovered=25,
+                        packets_recovered_fec=20,
+                        rtt_ms=120,
+                        jitter_ms=7,
+                    ),
+                    stats_pb2.LayerStats(rid="h", spatial=1),
+                ],
+            )
+        ],
         subscriptions=[
             stats_pb2.SubscriptionStats(
                 track_id="TR_1",
@@ -124,6 +144,8 @@ def test_the_table_says_what_each_gets() -> None:
                 pictures_delivered=97,
                 freezes=2,
                 freeze_seconds=1.25,
+                rtx_share=0.02,
+                fec_share=0.11,
             ),
             stats_pb2.SubscriptionStats(
                 track_id="TR_1",
@@ -154,5 +176,24 @@ def test_the_table_says_what_each_gets() -> None:
     assert "too little bandwidth" in lines[3]
     for part in ("bob", "transport-wide", "loss", "640 kb/s", "2.00 Mb/s", "3.1%", "48 ms", "6.0%"):
         assert part in lines[4]
-    for part in ("alice", "S1T2", "S2", "1.50 Mb/s", "97/100", "1.2 s"):
+    for part in ("alice", "S1T2", "S2", "1.50 Mb/s", "97/100", "1.2 s", "2.0%", "11.0%"):
         assert part in lines[5]
+    assert lines[6] == ""
+    assert lines[7].split()[0] == "publisher"
+    assert lines[8].split() == [
+        "alice",
+        "TR_1",
+        "video",
+        "q",
+        "150",
+        "kb/s",
+        "3.0%",
+        "25",
+        "20",
+        "120",
+        "ms",
+        "7",
+        "ms",
+    ]
+    # A layer that sends nothing has no rate.
+    assert lines[9].split()[:6] == ["alice", "TR_1", "video", "h", "off", "-"]

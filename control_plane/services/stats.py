@@ -106,6 +106,7 @@ def room_stats(node: Node, live: LiveRoom, snapshot: Snapshot) -> stats_pb2.Room
                 bytes=int(row["bytes"]),
                 packets_lost=max(int(row["packets_lost"]), 0),
                 packets_recovered=int(row["packets_recovered"]),
+                packets_recovered_fec=int(row["packets_recovered_fec"]),
                 nacks_sent=int(row["nacks_sent"]),
                 plis_sent=int(row["plis_sent"]),
                 jitter_ms=float(row["jitter_ms"]),
@@ -146,6 +147,9 @@ def room_stats(node: Node, live: LiveRoom, snapshot: Snapshot) -> stats_pb2.Room
             padding_bytes=int(row["padding_bytes"]),
             red_packets=int(row["red_packets"]),
             red_bytes=int(row["red_bytes"]),
+            fec_bytes=int(row["fec_bytes"]),
+            fec_share=float(row["fec_share"]),
+            rtx_share=float(row["rtx_share"]),
         )
     members = {
         offers.peer.handle: participant.id

@@ -397,6 +397,7 @@ class LayerStats(_message.Message):
     JITTER_MS_FIELD_NUMBER: _builtins.int
     BITRATE_BPS_FIELD_NUMBER: _builtins.int
     RTT_MS_FIELD_NUMBER: _builtins.int
+    PACKETS_RECOVERED_FEC_FIELD_NUMBER: _builtins.int
     spatial: _builtins.int
     rid: _builtins.str
     active: _builtins.bool
@@ -409,6 +410,8 @@ class LayerStats(_message.Message):
     jitter_ms: _builtins.float
     bitrate_bps: _builtins.float
     rtt_ms: _builtins.float
+    packets_recovered_fec: _builtins.int
+    """of packets_recovered, those made anew from parity"""
     def __init__(
         self,
         *,
@@ -424,10 +427,11 @@ class LayerStats(_message.Message):
         jitter_ms: _builtins.float = ...,
         bitrate_bps: _builtins.float = ...,
         rtt_ms: _builtins.float = ...,
+        packets_recovered_fec: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "jitter_ms", b"jitter_ms", "nacks_sent", b"nacks_sent", "packets", b"packets", "packets_lost", b"packets_lost", "packets_recovered", b"packets_recovered", "plis_sent", b"plis_sent", "rid", b"rid", "rtt_ms", b"rtt_ms", "spatial", b"spatial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "jitter_ms", b"jitter_ms", "nacks_sent", b"nacks_sent", "packets", b"packets", "packets_lost", b"packets_lost", "packets_recovered", b"packets_recovered", "packets_recovered_fec", b"packets_recovered_fec", "plis_sent", b"plis_sent", "rid", b"rid", "rtt_ms", b"rtt_ms", "spatial", b"spatial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -483,6 +487,9 @@ class SubscriptionStats(_message.Message):
     PADDING_BYTES_FIELD_NUMBER: _builtins.int
     RED_PACKETS_FIELD_NUMBER: _builtins.int
     RED_BYTES_FIELD_NUMBER: _builtins.int
+    FEC_BYTES_FIELD_NUMBER: _builtins.int
+    FEC_SHARE_FIELD_NUMBER: _builtins.int
+    RTX_SHARE_FIELD_NUMBER: _builtins.int
     track_id: _builtins.str
     publisher_id: _builtins.str
     subscriber_id: _builtins.str
@@ -518,6 +525,11 @@ class SubscriptionStats(_message.Message):
     red_packets: _builtins.int
     """audio sent with redundancy (RFC 2198)"""
     red_bytes: _builtins.int
+    fec_bytes: _builtins.int
+    """forward error correction sent"""
+    fec_share: _builtins.float
+    """Bits of forward error correction and of retransmissions per bit of media, over the last second."""
+    rtx_share: _builtins.float
     def __init__(
         self,
         *,
@@ -550,10 +562,13 @@ class SubscriptionStats(_message.Message):
         padding_bytes: _builtins.int = ...,
         red_packets: _builtins.int = ...,
         red_bytes: _builtins.int = ...,
+        fec_bytes: _builtins.int = ...,
+        fec_share: _builtins.float = ...,
+        rtx_share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "fraction_lost", b"fraction_lost", "freeze_seconds", b"freeze_seconds", "freezes", b"freezes", "frozen_seconds", b"frozen_seconds", "jitter_ms", b"jitter_ms", "layer", b"layer", "nacks_received", b"nacks_received", "packets", b"packets", "packets_retransmitted", b"packets_retransmitted", "padding_bytes", b"padding_bytes", "pause_reason", b"pause_reason", "paused", b"paused", "pictures", b"pictures", "pictures_delivered", b"pictures_delivered", "plis_received", b"plis_received", "publisher_id", b"publisher_id", "red_bytes", b"red_bytes", "red_packets", b"red_packets", "rtt_ms", b"rtt_ms", "rtx_bytes", b"rtx_bytes", "spatial", b"spatial", "subscriber_id", b"subscriber_id", "target_spatial", b"target_spatial", "target_temporal", b"target_temporal", "temporal", b"temporal", "track_id", b"track_id", "wanted_layer", b"wanted_layer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "fec_bytes", b"fec_bytes", "fec_share", b"fec_share", "fraction_lost", b"fraction_lost", "freeze_seconds", b"freeze_seconds", "freezes", b"freezes", "frozen_seconds", b"frozen_seconds", "jitter_ms", b"jitter_ms", "layer", b"layer", "nacks_received", b"nacks_received", "packets", b"packets", "packets_retransmitted", b"packets_retransmitted", "padding_bytes", b"padding_bytes", "pause_reason", b"pause_reason", "paused", b"paused", "pictures", b"pictures", "pictures_delivered", b"pictures_delivered", "plis_received", b"plis_received", "publisher_id", b"publisher_id", "red_bytes", b"red_bytes", "red_packets", b"red_packets", "rtt_ms", b"rtt_ms", "rtx_bytes", b"rtx_bytes", "rtx_share", b"rtx_share", "spatial", b"spatial", "subscriber_id", b"subscriber_id", "target_spatial", b"target_spatial", "target_temporal", b"target_temporal", "temporal", b"temporal", "track_id", b"track_id", "wanted_layer", b"wanted_layer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -296,8 +296,13 @@ async def test_statistics_name_what_they_are_of(stats: Any, rooms: Any, connect:
     await bob.offer("chromium_receive")
     await bob.until("track_subscribed")
     track, peer = media.named("publish")[0]["handle"], media.named("add_peer")[1]["handle"]
-    media.statistics.layers = rows("layers", {"track": track, "layer": 1, "active": 1, "packets": 5}, {"track": 99})
+    media.statistics.layers = rows(
+        "layers",
+        {"track": track, "layer": 1, "active": 1, "packets": 5, "packets_recovered": 3, "packets_recovered_fec": 2},
+        {"track": 99},
+    )
     subscription_row = {"track": track, "peer": peer, "layer": 1, "bytes": 9, "spatial": 1, "temporal": 2}
+    subscription_row |= {"fec_bytes": 6, "fec_share": 0.25, "rtx_share": 0.5}
     subscription_row |= {"target_spatial": 2, "target_temporal": -1, "freezes": 3, "freeze_ms": 1_500.0, "rtx_bytes": 4}
     media.statistics.subscriptions = rows("subscriptions", subscription_row | {"pause_reason": 2})
     path = {"peer": peer, "feedback": 1, "limited_by": 3, "estimate_bps": 1e6, "desired_bps": 2e6, "fec_bytes": 7}
@@ -305,10 +310,12 @@ async def test_statistics_name_what_they_are_of(stats: Any, rooms: Any, connect:
     found = await stats.GetRoomStats(stats_pb2.GetRoomStatsRequest(room="room"), metadata=admin_metadata("room"))
     ((layer,),) = [item.layers for item in found.tracks]
     assert (found.tracks[0].track_id, layer.rid, layer.packets, layer.active) == (track_id, "h", 5, True)
+    assert (layer.packets_recovered, layer.packets_recovered_fec) == (3, 2)
     (subscription,) = found.subscriptions
     assert subscription.subscriber_id == bob.joined.participant.id
     assert (subscription.spatial, subscription.target_spatial, subscription.target_temporal) == (1, 2, -1)
     assert (subscription.freezes, subscription.freeze_seconds, subscription.rtx_bytes) == (3, 1.5, 4)
+    assert (subscription.fec_bytes, subscription.fec_share, subscription.rtx_share) == (6, 0.25, 0.5)
     assert subscription.pause_reason == stats_pb2.SubscriptionStats.PAUSE_REASON_BANDWIDTH
     (downlink,) = found.downlinks
     assert downlink.participant_id == bob.joined.participant.id

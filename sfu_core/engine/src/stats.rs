@@ -99,6 +99,9 @@ row!(
         pictures_delivered: u64,
         freezes: u64,
         freeze_ms: u64,
+        /// Packets that publishers lost on their way up and that were made good, and those of them that were by parity.
+        uplink_packets_recovered: u64,
+        uplink_packets_recovered_fec: u64,
         commands_failed: u64,
     }
 );
@@ -109,6 +112,11 @@ impl WorkerRow {
         self.downlink_rtx_bytes += row.rtx_bytes;
         self.downlink_fec_bytes += row.fec_bytes;
         self.downlink_padding_bytes += row.padding_bytes;
+    }
+
+    pub(crate) fn add_layer(&mut self, row: &LayerRow) {
+        self.uplink_packets_recovered += row.packets_recovered;
+        self.uplink_packets_recovered_fec += row.packets_recovered_fec;
     }
 
     pub(crate) fn add_subscription(&mut self, row: &SubscriptionRow) {

@@ -51,6 +51,7 @@ impl Engine {
         }
         self.leave_group(key);
         let track = self.tracks.remove(key);
+        self.retire_track(self.micros(now), &track);
         self.track_keys.remove(&id);
         self.pending.retain(|&pending| pending != key);
         self.crossings.extend(

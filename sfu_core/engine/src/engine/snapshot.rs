@@ -7,7 +7,8 @@ use crate::bandwidth::{Constraint, Kind};
 use crate::downlink::Downlink;
 use crate::ids::PeerId;
 use crate::peer::PeerState;
-use crate::publish::track::Origin;
+use crate::publish::layer::Layer;
+use crate::publish::track::{Origin, Track};
 use crate::stats::{
     DownlinkRow, FeedbackKind, LayerRow, LimitedBy, PeerRow, StatsSnapshot, SubscriptionRow, WorkerRow,
 };
@@ -16,14 +17,16 @@ impl Engine {
     /// Adds the rows of this engine to a snapshot.
     pub fn stats(&self, now: Instant, into: &mut StatsSnapshot) {
         let at = self.micros(now);
-        let (downlinks, subscriptions) = (into.downlinks.len(), into.subscriptions.len());
+        let (downlinks, layers, subscriptions) = (into.downlinks.len(), into.layers.len(), into.subscriptions.len());
         self.downlink_rows(at, &mut into.downlinks);
+        self.layer_rows(at, &mut into.layers);
         self.subscription_rows(at, &mut into.subscriptions);
         let mut totals = self.counters;
         into.downlinks
             .iter()
             .skip(downlinks)
             .for_each(|row| totals.add_downlink(row));
+        into.layers.iter().skip(layers).for_each(|row| totals.add_layer(row));
         let live = into.subscriptions.iter().skip(subscriptions);
         live.for_each(|row| totals.add_subscription(row));
         let home = self.tracks.iter().filter(|(_, track)| track.is_home()).count();
@@ -50,34 +53,22 @@ impl Engine {
             tracks: peer.tracks.len() as u64,
             subscriptions: peer.subscriptions.len() as u64,
         }));
+    }
+
+    fn layer_rows(&self, at: u64, rows: &mut Vec<LayerRow>) {
         for (_, track) in &self.tracks {
             let Origin::Peer { key, id } = track.origin else {
                 continue;
             };
             let round_trip = self.peers.get(key).and_then(|peer| peer.round_trip);
-            into.layers
-                .extend(track.layers.iter().enumerate().map(|(index, layer)| {
-                    let up = &layer.upstream;
-                    let (width, height) = layer.resolution.unwrap_or_default();
-                    LayerRow {
-                        track: track.id.0,
-                        layer: index as u64,
-                        peer: id.0,
-                        active: layer.active.into(),
-                        packets: layer.packets,
-                        bytes: layer.bytes,
-                        packets_lost: up.stats.lost(),
-                        packets_recovered: up.recovered,
-                        packets_recovered_fec: up.recovered_fec,
-                        nacks_sent: up.nacks_sent,
-                        plis_sent: up.plis_sent,
-                        jitter_ms: f64::from(up.stats.jitter()) * 1_000.0 / f64::from(up.clock_rate.max(1)),
-                        bitrate_bps: layer.bits_per_second(at),
-                        rtt_ms: milliseconds(round_trip),
-                        width: width.into(),
-                        height: height.into(),
-                    }
-                }));
+            let layers = track.layers.iter().enumerate();
+            rows.extend(layers.map(|(index, layer)| LayerRow {
+                track: track.id.0,
+                layer: index as u64,
+                peer: id.0,
+                rtt_ms: milliseconds(round_trip),
+                ..layer_row(at, layer)
+            }));
         }
     }
 
@@ -89,13 +80,41 @@ impl Engine {
         rows.extend(known);
     }
 
-    /// What a subscription and a path did stays counted when they end.
+    /// What a track, a subscription and a path did stays counted when they end. A mirror's layers are its home's.
+    pub(super) fn retire_track(&mut self, at: u64, track: &Track) {
+        if track.is_home() {
+            let layers = track.layers.iter();
+            layers.for_each(|layer| self.counters.add_layer(&layer_row(at, layer)));
+        }
+    }
+
     pub(super) fn retire_subscription(&mut self, row: &SubscriptionRow) {
         self.counters.add_subscription(row);
     }
 
     pub(super) fn retire_downlink(&mut self, at: u64, peer: PeerId, downlink: &Downlink) {
         self.counters.add_downlink(&downlink_row(at, peer, None, downlink));
+    }
+}
+
+/// Without whose it is.
+fn layer_row(at: u64, layer: &Layer) -> LayerRow {
+    let up = &layer.upstream;
+    let (width, height) = layer.resolution.unwrap_or_default();
+    LayerRow {
+        active: layer.active.into(),
+        packets: layer.packets,
+        bytes: layer.bytes,
+        packets_lost: up.stats.lost(),
+        packets_recovered: up.recovered,
+        packets_recovered_fec: up.recovered_fec,
+        nacks_sent: up.nacks_sent,
+        plis_sent: up.plis_sent,
+        jitter_ms: f64::from(up.stats.jitter()) * 1_000.0 / f64::from(up.clock_rate.max(1)),
+        bitrate_bps: layer.bits_per_second(at),
+        width: width.into(),
+        height: height.into(),
+        ..LayerRow::default()
     }
 }
 

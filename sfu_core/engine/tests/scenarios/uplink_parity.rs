@@ -1,6 +1,6 @@
 //! Parity of a publisher whose path up loses and is too long for retransmission: what subscribers get.
 
-use pysfu_engine::command::{FecFormats, MediaKind};
+use pysfu_engine::command::{Command, FecFormats, MediaKind};
 use pysfu_engine::fec::{Encoder, Format, Media, Pool, Protection};
 use pysfu_engine::ids::PayloadType;
 use pysfu_engine::stats::LayerRow;
@@ -198,9 +198,20 @@ fn what_is_made_anew_leaves_no_gap() {
             (call.lost as u64, call.lost as u64),
             "{fec:?}"
         );
+        // The worker counts it when the track is gone, too.
+        let counted = |call: &Call| {
+            let worker = call.world.stats(0).workers[0];
+            (worker.uplink_packets_recovered_fec, worker.uplink_packets_recovered)
+        };
+        let before = counted(&call);
+        assert_eq!(before, (call.lost as u64, call.lost as u64), "{fec:?}");
         let (shown, missing) = call.shown();
         assert_eq!(missing, 0, "{fec:?}");
         assert!(shown == call.sent, "{fec:?}");
+        let peer = call.world.people[call.alice].peer;
+        call.world.command(0, Command::RemovePeer { peer });
+        assert!(call.world.stats(0).layers.is_empty());
+        assert_eq!(counted(&call), before, "{fec:?}");
     }
 }
 

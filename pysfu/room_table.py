@@ -1,11 +1,12 @@
-"""How the paths and videos of a room do, as text for a terminal. A pure function of what `StatsService` tells."""
+"""How a room does, as text for a terminal: paths, videos, what is published. A pure function of what `StatsService` tells."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from pysfu.v1 import models_pb2, stats_pb2
 
 _PATHS = ("subscriber", "feedback", "limited by", "estimate", "allocated", "wanted", "loss", "RTT", "queue", "repair")
-_VIDEOS = ("  video", "of", "layer", "target", "rate", "pictures", "freezes", "frozen", "state")
+_VIDEOS = ("  video", "of", "layer", "target", "rate", "pictures", "freezes", "frozen", "RTX", "FEC", "state")
+_LAYERS = ("publisher", "track", "kind", "layer", "rate", "lost", "recovered", "by FEC", "RTT", "jitter")
 _LIMITS: Mapping[int, str] = {
     stats_pb2.DownlinkStats.LIMIT_APPLICATION: "application",
     stats_pb2.DownlinkStats.LIMIT_DELAY: "delay",
@@ -25,7 +26,8 @@ _PAUSES: Mapping[int, str] = {
 
 
 def table(stats: stats_pb2.RoomStats, names: Mapping[str, str]) -> str:
-    """A line per path and one per video of its subscriber. `names`: participant id → what to call it."""
+    """A line per path and one per video of its subscriber; behind them a line per layer that is published.
+    `names`: participant id → what to call it."""
     by_subscriber: dict[str, list[stats_pb2.SubscriptionStats]] = {}
     for subscription in stats.subscriptions:
         by_subscriber.setdefault(subscription.subscriber_id, []).append(subscription)
@@ -39,7 +41,12 @@ def table(stats: stats_pb2.RoomStats, names: Mapping[str, str]) -> str:
             for item in by_subscriber.get(subscriber, ())
             if item.track_id in videos
         ]
-    return _aligned(lines)
+    sent = [
+        _sent(layer, track, names.get(track.participant_id, track.participant_id))
+        for track in sorted(stats.tracks, key=lambda item: names.get(item.participant_id, item.participant_id))
+        for layer in track.layers
+    ]
+    return "\n".join([_aligned(lines), *(["", _aligned([_LAYERS, *sent])] if sent else [])])
 
 
 def _path(name: str, row: stats_pb2.DownlinkStats | None) -> Sequence[str]:
@@ -71,7 +78,25 @@ def _video(row: stats_pb2.SubscriptionStats, publisher: str) -> Sequence[str]:
         f"{row.pictures_delivered}/{row.pictures}",
         str(row.freezes),
         f"{row.freeze_seconds:.1f} s",
+        f"{row.rtx_share:.1%}",
+        f"{row.fec_share:.1%}",
         state,
+    )
+
+
+def _sent(row: stats_pb2.LayerStats, track: stats_pb2.TrackStats, publisher: str) -> Sequence[str]:
+    expected = row.packets - row.packets_recovered + row.packets_lost
+    return (
+        publisher,
+        track.track_id,
+        "video" if track.kind == models_pb2.MEDIA_KIND_VIDEO else "audio",
+        row.rid or str(row.spatial),
+        _rate(row.bitrate_bps) if row.active else "off",
+        f"{row.packets_lost / expected:.1%}" if expected else "-",
+        str(row.packets_recovered),
+        str(row.packets_recovered_fec),
+        f"{row.rtt_ms:.0f} ms" if row.rtt_ms else "-",
+        f"{row.jitter_ms:.0f} ms",
     )
 
 
