@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use wire::dependency::{Frame, Structure};
+use wire::picture::{PictureId, Tl0PicIdx};
 
 use crate::ids::PayloadType;
 
@@ -124,20 +125,6 @@ pub struct Vp9Meta {
 pub struct PictureIds {
     pub picture_id: Option<PictureId>,
     pub tl0_pic_idx: Option<Tl0PicIdx>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PictureId {
-    pub offset: u8,
-    pub value: u16,
-    /// Two bytes with a bit in front that says so, else one byte.
-    pub long: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tl0PicIdx {
-    pub offset: u8,
-    pub value: u8,
 }
 
 /// What the dependency descriptor says (AV1 RTP specification appendix A).

@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "shared with the scenarios")]
 #[path = "transport/client.rs"]
 mod client;
+mod counting;
 #[allow(dead_code, reason = "shared with the scenarios")]
 #[path = "scenarios/media.rs"]
 mod media;
@@ -14,8 +15,6 @@ mod stun;
 #[path = "scenarios/world.rs"]
 mod world;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
 
 use pysfu_engine::Config;
@@ -24,44 +23,9 @@ use pysfu_engine::ids::WorkerId;
 use wire::rtcp::report::{self, ReportBlock};
 use wire::rtcp::{nack, twcc};
 
+use counting::allocations;
 use media::{Source, TRANSPORT_CC};
 use world::{MS, Person, SOCKET, World};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is handed to the system's allocator with the arguments it came with. The counter is a
-// constant-initialised thread-local without destructor, so that touching it allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `System` with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the pointer came from `System` with this layout.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations(run: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.with(Cell::get);
-    run();
-    ALLOCATIONS.with(Cell::get) - before
-}
 
 /// A prepared datagram of a client, and the time since the one before.
 struct Arrival {

@@ -1,42 +1,13 @@
 //! Protecting a packet and recovering one allocate nothing once the memory is there: counted by the allocator itself.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper is a failing test")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
 
 use pysfu_engine::command::ExtensionIds;
 use pysfu_engine::fec::{Decoder, Encoder, Format, Media, Pool, Protection, Received};
 use wire::rtp;
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is handed to the system's allocator with the arguments it came with. The counter is a
-// constant-initialised thread-local without destructor, so that touching it allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `System` with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the pointer came from `System` with this layout.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting::allocations;
 
 const SSRC: u32 = 7;
 const IDS: ExtensionIds = ExtensionIds {
@@ -108,8 +79,6 @@ fn steady_state() {
         }
     };
     (1_000..12_000).for_each(&mut send);
-    let before = ALLOCATIONS.with(Cell::get);
-    (12_000..22_000).for_each(&mut send);
-    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+    assert_eq!(allocations(|| (12_000..22_000).for_each(&mut send)), 0);
     assert!(recovered > 2_500, "{recovered}");
 }

@@ -1,35 +1,12 @@
 //! Protecting and unprotecting media allocates nothing.
 #![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
 
 use pysfu_engine::event::SrtpProfile;
 use pysfu_engine::srtp::{MAX_RTCP_OVERHEAD, MAX_RTP_OVERHEAD, SrtpReceiver, SrtpSender, key_lengths};
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is passed on unchanged to the system allocator; the counter is a plain thread-local cell without
-// destructor, which does not allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: `block` came from `System.alloc` with this layout.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting::allocations;
 
 #[test]
 fn srtp_allocates_nothing_per_packet() {
@@ -58,11 +35,8 @@ fn srtp_allocates_nothing_per_packet() {
             receiver.unprotect_rtcp(&mut rtcp[..len]).unwrap();
         };
         round(0);
-        let before = ALLOCATIONS.get();
-        (1..70_000).for_each(&mut round);
-        assert_eq!(ALLOCATIONS.get() - before, 0, "{profile:?}");
+        let taken = allocations(|| (1..70_000).for_each(&mut round));
+        assert_eq!(taken, 0, "{profile:?}");
     }
-    let before = ALLOCATIONS.get();
-    drop(vec![1]);
-    assert_eq!(ALLOCATIONS.get() - before, 1, "the counter counts");
+    assert_eq!(allocations(|| drop(vec![1])), 1, "the counter counts");
 }

@@ -15,6 +15,7 @@ pub mod fec;
 pub mod flexfec;
 pub mod h264;
 pub mod opus;
+pub mod picture;
 pub mod red;
 pub mod rtcp;
 pub mod rtp;

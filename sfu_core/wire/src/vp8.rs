@@ -1,5 +1,7 @@
 //! VP8 payload descriptor and the start of the frame behind it (RFC 7741 sections 4.2 and 4.3).
 
+use crate::picture::{PictureId, Tl0PicIdx};
+
 const EXTENDED: u8 = 0x80;
 const NON_REFERENCE: u8 = 0x20;
 const START: u8 = 0x10;
@@ -8,7 +10,6 @@ const HAS_PICTURE_ID: u8 = 0x80;
 const HAS_TL0_PIC_IDX: u8 = 0x40;
 const HAS_TEMPORAL: u8 = 0x20;
 const HAS_KEY_INDEX: u8 = 0x10;
-const LONG: u8 = 0x80;
 /// Behind the frame tag of three octets (RFC 6386 section 9.1).
 const START_CODE: [u8; 3] = [0x9d, 0x01, 0x2a];
 
@@ -34,20 +35,6 @@ pub struct Descriptor {
     pub keyframe: bool,
     /// Width and height of a keyframe, in pixels.
     pub resolution: Option<(u16, u16)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PictureId {
-    pub offset: u8,
-    pub value: u16,
-    /// 15 bits in two octets, else 7 bits in one.
-    pub long: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tl0PicIdx {
-    pub offset: u8,
-    pub value: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,19 +72,9 @@ impl Descriptor {
             let present = byte(1)?;
             let mut at = 2;
             if present & HAS_PICTURE_ID != 0 {
-                let high = byte(at)?;
-                let long = high & LONG != 0;
-                let value = if long {
-                    u16::from_be_bytes([high & !LONG, byte(at + 1)?])
-                } else {
-                    u16::from(high)
-                };
-                descriptor.picture_id = Some(PictureId {
-                    offset: at as u8,
-                    value,
-                    long,
-                });
-                at += 1 + usize::from(long);
+                let id = PictureId::read(payload, at as u8).ok_or(Truncated)?;
+                descriptor.picture_id = Some(id);
+                at += id.len();
             }
             if present & HAS_TL0_PIC_IDX != 0 {
                 descriptor.tl0_pic_idx = Some(Tl0PicIdx {
@@ -134,31 +111,6 @@ fn resolution(frame: &[u8]) -> Option<(u16, u16)> {
     let [_, _, _, c0, c1, c2, w0, w1, h0, h1] = *frame.first_chunk()?;
     let sizes = [[w0, w1], [h0, h1]].map(|octets| u16::from_le_bytes(octets) & 0x3fff);
     ([c0, c1, c2] == START_CODE).then_some((sizes[0], sizes[1]))
-}
-
-impl PictureId {
-    /// Puts a value of the same width in its place; a payload too short stays as it is.
-    #[inline]
-    pub fn rewrite(self, payload: &mut [u8], value: u16) {
-        let at = usize::from(self.offset);
-        if self.long {
-            if let Some(place) = payload.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
-                *place = (value | u16::from(LONG) << 8).to_be_bytes();
-            }
-        } else if let Some(place) = payload.get_mut(at) {
-            *place = value as u8 & !LONG;
-        }
-    }
-}
-
-impl Tl0PicIdx {
-    /// Puts a value in its place; a payload too short stays as it is.
-    #[inline]
-    pub fn rewrite(self, payload: &mut [u8], value: u8) {
-        if let Some(place) = payload.get_mut(usize::from(self.offset)) {
-            *place = value;
-        }
-    }
 }
 
 #[cfg(test)]

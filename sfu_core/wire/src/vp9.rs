@@ -1,6 +1,7 @@
 //! VP9 payload descriptor (RFC 9628 section 4.2).
 
 use crate::cursor::{BufferFull, Reader, Writer};
+use crate::picture::{PictureId, Tl0PicIdx};
 
 const HAS_PICTURE_ID: u8 = 0x80;
 const INTER_PREDICTED: u8 = 0x40;
@@ -42,14 +43,6 @@ pub struct Descriptor {
     pub len: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PictureId {
-    pub offset: u8,
-    pub value: u16,
-    /// 15 bits in two octets, else 7 bits in one.
-    pub long: bool,
-}
-
 /// Differences of picture ids, up to three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct References {
@@ -69,12 +62,6 @@ pub struct Layers {
     pub inter_layer: bool,
     /// Running number of pictures of temporal layer 0; absent in flexible mode.
     pub tl0_pic_idx: Option<Tl0PicIdx>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tl0PicIdx {
-    pub offset: u8,
-    pub value: u8,
 }
 
 /// Scalability structure (RFC 9628 section 4.2.1); of the groups of pictures only the place is skipped.
@@ -113,8 +100,11 @@ impl Descriptor {
         let inter_predicted = first & INTER_PREDICTED != 0;
         let picture_id = match first & HAS_PICTURE_ID {
             0 => None,
-            _ => Some(PictureId::take(&mut reader).ok_or(Error::Truncated)?),
+            _ => Some(PictureId::read(payload, 1).ok_or(Error::Truncated)?),
         };
+        reader
+            .bytes(picture_id.map_or(0, PictureId::len))
+            .ok_or(Error::Truncated)?;
         let layers = match first & HAS_LAYERS {
             0 => None,
             _ => {
@@ -213,21 +203,6 @@ impl Descriptor {
     /// Of the highest spatial layer, where the structure tells it.
     pub fn resolution(&self) -> Option<(u16, u16)> {
         self.structure.as_ref()?.sizes().last().copied()
-    }
-}
-
-impl PictureId {
-    fn take(reader: &mut Reader<'_>) -> Option<Self> {
-        // Right behind the first octet.
-        let offset = 1;
-        let high = reader.u8()?;
-        let long = high & 0x80 != 0;
-        let value = if long {
-            u16::from_be_bytes([high & 0x7f, reader.u8()?])
-        } else {
-            u16::from(high)
-        };
-        Some(Self { offset, value, long })
     }
 }
 

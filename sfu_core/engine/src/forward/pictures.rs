@@ -95,27 +95,17 @@ impl Unwrap {
 /// Writes the values into a copied payload. The offsets were found when the packet was parsed.
 pub(super) fn patch(payload: &mut [u8], ids: &PictureIds, values: PicturePatch) {
     if let Some(id) = ids.picture_id {
-        let at = usize::from(id.offset);
-        match (id.long, payload.get_mut(at..)) {
-            (true, Some([high, low, ..])) => {
-                *high = 0x80 | (values.picture_id >> 8) as u8 & 0x7f;
-                *low = values.picture_id as u8;
-            }
-            (false, Some([only, ..])) => *only = values.picture_id as u8 & 0x7f,
-            _ => (),
-        }
+        id.rewrite(payload, values.picture_id);
     }
-    if let Some(tl0) = ids.tl0_pic_idx
-        && let Some(byte) = payload.get_mut(usize::from(tl0.offset))
-    {
-        *byte = values.tl0_pic_idx;
+    if let Some(tl0) = ids.tl0_pic_idx {
+        tl0.rewrite(payload, values.tl0_pic_idx);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{PictureId, Tl0PicIdx};
+    use wire::picture::{PictureId, Tl0PicIdx};
 
     fn meta(picture: u16, tl0: u8) -> PictureIds {
         PictureIds {

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 
+use wire::picture::PictureId;
 use wire::rtp;
 
 use super::*;
 use crate::command::{Codec, ExtensionIds, FecFormats, Publish, PublishedCodec, Sound as PublishedSound};
 use crate::event::SrtpProfile;
 use crate::ids::{PayloadType, Rid, SocketId, Ssrc, WorkerId};
-use crate::packet::{Facts, PictureId, PictureIds};
+use crate::packet::{Facts, PictureIds};
 use crate::srtp::{SrtpReceiver, SrtpSender};
 use crate::transmit::TransmitArena;
 

@@ -7,7 +7,7 @@ use wire::{av1, h264, vp8, vp9};
 
 use super::rates::MAX_SPATIAL;
 use crate::command::Codec;
-use crate::packet::{Dependency, Facts, PictureId, PictureIds, Tl0PicIdx, Vp9Meta};
+use crate::packet::{Dependency, Facts, PictureIds, Vp9Meta};
 
 /// Of the payload alone. One that is malformed, empty or encrypted end to end tells nothing: it is forwarded like any other
 /// and starts nothing.
@@ -88,15 +88,6 @@ fn above(structure: &Structure) -> [u64; MAX_SPATIAL] {
 
 fn vp8(payload: &[u8]) -> Option<Facts> {
     let descriptor = vp8::Descriptor::parse(payload).ok()?;
-    let picture_id = descriptor.picture_id.map(|id| PictureId {
-        offset: id.offset,
-        value: id.value,
-        long: id.long,
-    });
-    let tl0_pic_idx = descriptor.tl0_pic_idx.map(|index| Tl0PicIdx {
-        offset: index.offset,
-        value: index.value,
-    });
     Some(Facts {
         keyframe: descriptor.keyframe,
         frame_start: descriptor.frame_start(),
@@ -106,8 +97,8 @@ fn vp8(payload: &[u8]) -> Option<Facts> {
             .is_none_or(|temporal| temporal.layer == 0 || temporal.sync),
         resolution: descriptor.resolution,
         ids: Some(PictureIds {
-            picture_id,
-            tl0_pic_idx,
+            picture_id: descriptor.picture_id,
+            tl0_pic_idx: descriptor.tl0_pic_idx,
         }),
         ..Facts::default()
     })
@@ -115,16 +106,7 @@ fn vp8(payload: &[u8]) -> Option<Facts> {
 
 fn vp9(payload: &[u8]) -> Option<Facts> {
     let descriptor = vp9::Descriptor::parse(payload).ok()?;
-    let picture_id = descriptor.picture_id.map(|id| PictureId {
-        offset: id.offset,
-        value: id.value,
-        long: id.long,
-    });
     let layers = descriptor.layers;
-    let tl0_pic_idx = layers.and_then(|layers| layers.tl0_pic_idx).map(|index| Tl0PicIdx {
-        offset: index.offset,
-        value: index.value,
-    });
     Some(Facts {
         keyframe: descriptor.keyframe(),
         frame_start: descriptor.start,
@@ -134,8 +116,8 @@ fn vp9(payload: &[u8]) -> Option<Facts> {
         needed_above: layers.is_some() && !descriptor.not_inter_layer_reference,
         resolution: descriptor.resolution(),
         ids: Some(PictureIds {
-            picture_id,
-            tl0_pic_idx,
+            picture_id: descriptor.picture_id,
+            tl0_pic_idx: layers.and_then(|layers| layers.tl0_pic_idx),
         }),
         vp9: Some(Vp9Meta {
             layered: layers.is_some(),

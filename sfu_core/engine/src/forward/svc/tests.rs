@@ -1,7 +1,9 @@
 //! Frames by their descriptors, one packet each.
 
+use wire::picture::PictureId;
+
 use super::*;
-use crate::packet::{PictureId, PictureIds};
+use crate::packet::PictureIds;
 
 /// P, D, "needed above" and U of a frame.
 #[derive(Clone, Copy)]

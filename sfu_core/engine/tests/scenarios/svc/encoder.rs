@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use wire::dependency::{Layout, MAX_CHAINS, Structure, Template, Written};
+use wire::picture::{PictureId, Tl0PicIdx};
 use wire::vp9;
 
 /// How frames depend on each other, and how that is told.
@@ -219,7 +220,7 @@ impl Encoder {
             .collect();
         let lower = |id: &&&u32| self.frames[*id].temporal < frame.temporal;
         let descriptor = vp9::Descriptor {
-            picture_id: Some(vp9::PictureId {
+            picture_id: Some(PictureId {
                 offset: 1,
                 value: (frame.picture & 0x7fff) as u16,
                 long: true,
@@ -240,7 +241,7 @@ impl Encoder {
                 },
                 spatial: frame.spatial,
                 inter_layer: frame.references.len() > same.len(),
-                tl0_pic_idx: Some(vp9::Tl0PicIdx {
+                tl0_pic_idx: Some(Tl0PicIdx {
                     offset: 0,
                     value: self.tl0,
                 }),
