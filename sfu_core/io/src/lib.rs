@@ -3,6 +3,7 @@
 //! [`Core`] starts one [`Engine`](engine::Engine) per worker thread. Commands reach a worker through its bounded queue,
 //! events leave through one queue for all, and packets for subscribers on another worker cross through a ring per pair.
 
+mod addresses;
 mod core;
 mod counters;
 mod crossings;
