@@ -209,7 +209,7 @@ class ClientOffers:
             plans,
             session_id=self._session.sdp_session_id,
             version=self._version,
-            with_fec=self._session.fec,
+            fec_policy=self._session.fec,
         )
         self._version += 1
         if self._reserve:

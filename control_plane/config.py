@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from control_plane.negotiation.model import Parity
+
 DEV_KEY: Final = ("devkey", "secret")
 MIN_SECRET: Final = 32
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
     max_bitrate: int = Field(200_000_000, ge=50_000, description="bits/s to one subscriber at most")
     loudest_speakers: int = Field(6, ge=0, description="microphones of a room that are forwarded at a time; 0: all")
     fec: Literal["auto", "off"] = Field("auto", description="parity beside video where packets are lost: auto, off")
+    uplink_fec: Parity = Field("any", description="parity that publishers may send: any, flexfec, off")
     audio_redundancy: int = Field(4, ge=0, le=4, description="repeats of audio at most where packets are lost; 0: none")
     tls_cert: Path | None = Field(None, description="certificate chain for HTTPS and gRPC, PEM")
     tls_key: Path | None = Field(None, description="its private key, PEM")

@@ -21,6 +21,7 @@ from control_plane.errors import (
 )
 from control_plane.live_room import LiveRoom
 from control_plane.media import MediaCore, MediaPeer
+from control_plane.negotiation.model import USUAL_FEC, FecPolicy
 from control_plane.negotiation.parse import parse
 from control_plane.rooms import DEPARTURE_TIMEOUT, Participant, Track, check_room_name, new_participant, new_room
 from control_plane.server_offers import ServerOffers
@@ -44,8 +45,7 @@ class NodeLimits:
     resume_timeout: float = 30.0
     departure_timeout: float = DEPARTURE_TIMEOUT
     auto_create_rooms: bool = True
-    fec: bool = True
-    """Forward error correction of video is negotiated."""
+    fec: FecPolicy = USUAL_FEC
 
 
 class Watcher:

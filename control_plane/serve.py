@@ -14,6 +14,7 @@ from control_plane import logs, metrics
 from control_plane.config import Settings
 from control_plane.gateway.app import build_app
 from control_plane.gateway.options import GatewayOptions
+from control_plane.negotiation.model import FecPolicy
 from control_plane.node import NodeLimits
 from control_plane.server import ControlPlane, GrpcBindError, ServerOptions
 from pysfu import BindError, Sfu, __version__
@@ -98,7 +99,7 @@ def _options(settings: Settings) -> ServerOptions:
         max_participants=settings.max_participants,
         max_participants_per_room=settings.max_participants_per_room,
         auto_create_rooms=settings.auto_create_rooms,
-        fec=settings.fec == "auto",
+        fec=FecPolicy(send=settings.fec == "auto", take=settings.uplink_fec),
     )
     return ServerOptions(
         keys=settings.api_keys(),

@@ -75,7 +75,7 @@ class ServerOffers:
             data=bool(self.labels),
             session_id=self._session.sdp_session_id,
             version=self._last_id,
-            with_fec=self._session.fec,
+            with_fec=self._session.fec.send,
         )
         mids = {slot.mid: slot.sending.track_id for slot in self._slots if slot.sending is not None}
         return signaling_pb2.SessionDescription(

@@ -21,7 +21,7 @@ from control_plane.errors import (
 )
 from control_plane.limits import TokenBucket
 from control_plane.media import MediaPeer
-from control_plane.negotiation.model import IceCredentials, Negotiated
+from control_plane.negotiation.model import USUAL_FEC, FecPolicy, IceCredentials, Negotiated
 from control_plane.negotiation.write import candidate_lines
 from control_plane.outbox import Outbox
 from control_plane.rooms import Participant, Track, check_may_publish, new_track, update_info
@@ -72,7 +72,7 @@ class Subscription:
 class Session:
     """State of one session. Every method runs on the event loop and returns at once."""
 
-    def __init__(self, room: "LiveRoom", join: signaling_pb2.Join, *, fec: bool = True) -> None:
+    def __init__(self, room: "LiveRoom", join: signaling_pb2.Join, *, fec: FecPolicy = USUAL_FEC) -> None:
         self.id = ids.session_id()
         self.room = room
         self.fec = fec

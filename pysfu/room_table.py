@@ -1,4 +1,4 @@
-"""How a room does, as text for a terminal: paths, videos, what is published. A pure function of what `StatsService` tells."""
+"""How a room does, as text for a terminal: a pure function of what `StatsService` tells."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -9,10 +9,13 @@ from control_plane.negotiation.agree import agreement, bundled
 from control_plane.negotiation.model import (
     NO_FEC,
     REVERSED,
+    USUAL_FEC,
     Agreement,
     Codec,
     Description,
     Direction,
+    FecFormats,
+    FecPolicy,
     LocalTransport,
     Negotiated,
     NegotiationError,
@@ -37,7 +40,7 @@ def answer(
     *,
     session_id: int,
     version: int,
-    with_fec: bool = True,
+    fec_policy: FecPolicy = USUAL_FEC,
 ) -> Answer:
     """The answer, and what it settles.
 
@@ -58,7 +61,7 @@ def answer(
             lines += _rejected(section)
         elif section.is_media:
             plan = plans.get(section.mid, _NO_PLAN)
-            result = _negotiate(section, plan, with_fec)
+            result = _negotiate(section, plan, fec_policy)
             negotiated.append(result)
             lines += _media(section, plan, result, local, tagged)
             if not sends and _wants_stream_feedback(section, result):
@@ -86,21 +89,29 @@ def _rejected(section: Section) -> list[str]:
     return [*lines, f"a=mid:{section.mid}", "a=inactive"]
 
 
-def _negotiate(section: Section, plan: SectionPlan, with_fec: bool) -> Negotiated:
+def _negotiate(section: Section, plan: SectionPlan, fec_policy: FecPolicy) -> Negotiated:
     receives = section.sends and plan.accept
     sends = section.receives and plan.send is not None
+    accepted = _codecs(section, plan)
     ours: Direction = ("sendrecv" if sends else "recvonly") if receives else ("sendonly" if sends else "inactive")
     return Negotiated(
         mid=section.mid,
         kind=section.kind,
         direction=REVERSED[ours],
-        codecs=_codecs(section, plan),
+        codecs=accepted,
         extensions=extensions.accepted(section.media.extensions),
         rids=section.media.send_rids if receives else (),
         ssrcs=section.media.ssrcs if receives else (),
         msid_track=section.media.msid_track,
-        fec=section.media.fec if with_fec and not receives else NO_FEC,
+        fec=_parity(section, fec_policy, accepted[0].name if receives else None),
     )
+
+
+def _parity(section: Section, policy: FecPolicy, published: str | None) -> FecFormats:
+    """`published`: the codec of what the client sends, None when it sends nothing."""
+    if published is not None:
+        return fec.published(section.media.fec, policy.take, published)
+    return section.media.fec if policy.send else NO_FEC
 
 
 def _codecs(section: Section, plan: SectionPlan) -> tuple[Codec, ...]:

@@ -6,9 +6,12 @@ FlexFEC is the draft that browsers implement, draft-ietf-payload-flexible-fec-sc
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from control_plane.negotiation.model import NO_FEC, FecFormats
+from control_plane.negotiation.model import NO_FEC, FecFormats, Parity
 
 _CLOCK_RATE: Final = 90_000
+# Codecs whose pictures have numbers of their own. Of others nobody can tell whether a missing packet was parity, which
+# takes numbers of the stream (RFC 5109 section 14.1): senders leave ULPFEC out beside NACK.
+_NUMBERED: Final = frozenset({"vp8", "vp9"})
 _NAMES: Final = {"flexfec-03": "flexfec", "red": "red", "ulpfec": "ulpfec"}
 # How long parity is waited for, microseconds: browsers ask for 10 s, and heed nothing of it.
 _REPAIR_WINDOW: Final = "repair-window=10000000"
@@ -40,6 +43,14 @@ def settled(answered: FecFormats) -> FecFormats:
         red_rtx=OFFERED.red_rtx if red and answered.red_rtx == OFFERED.red_rtx else None,
         ulpfec=OFFERED.ulpfec if red else None,
     )
+
+
+def published(offered: FecFormats, taken: Parity, codec: str) -> FecFormats:
+    """What a client may send us beside video in `codec`, the one that is preferred. FlexFEC goes first, for it has a
+    stream of its own; both would be parity twice."""
+    if taken == "off" or offered.flexfec is not None:
+        return NO_FEC if taken == "off" else FecFormats(flexfec=offered.flexfec)
+    return offered if taken == "any" and codec in _NUMBERED else NO_FEC
 
 
 def formats(fec: FecFormats) -> list[str]:

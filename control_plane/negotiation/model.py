@@ -78,6 +78,21 @@ class FecFormats:
 
 NO_FEC: Final = FecFormats()
 
+Parity = Literal["off", "flexfec", "any"]
+
+
+@dataclass(frozen=True, slots=True)
+class FecPolicy:
+    """Which parity of video is negotiated."""
+
+    send: bool = True
+    """Towards subscribers: whatever they take."""
+    take: Parity = "any"
+    """From publishers: none, FlexFEC alone, or FlexFEC and, of those who do not offer it, ULPFEC."""
+
+
+USUAL_FEC: Final = FecPolicy()
+
 
 @dataclass(frozen=True, slots=True)
 class Media:

@@ -12,9 +12,11 @@ from control_plane.negotiation.codecs import OFFERED, offer_codecs, payload_map,
 from control_plane.negotiation.model import (
     Codec,
     FecFormats,
+    FecPolicy,
     IceCredentials,
     LocalTransport,
     NegotiationError,
+    Parity,
     ReceiveOptions,
     SectionPlan,
     Sending,
@@ -390,12 +392,58 @@ def test_without_flexfec_it_has_no_stream() -> None:
 def test_parity_can_be_declined() -> None:
     description = parse(recorded("livekit_js_v1"))
     plan = SectionPlan(send=Sending("PA_a", "TR_b", 11, 12, 13))
-    result = answer(description, LOCAL, {"3": plan}, session_id=1, version=1, with_fec=False)
+    result = answer(description, LOCAL, {"3": plan}, session_id=1, version=1, fec_policy=FecPolicy(send=False))
     assert re.search("flexfec|ulpfec|FEC-FR", result.sdp) is None
     sections = [OfferedSection("v1", "video", plan.send, (Codec(120, "vp8", 90_000, None, "", 121),))]
     sdp = offer(sections, LOCAL, data=False, session_id=1, version=1, with_fec=False)
     assert re.search("flexfec|ulpfec|FEC-FR", sdp) is None
     assert "red/90000" not in sdp
+
+
+ULPFEC = FecFormats(None, 118, 119, 120)
+FLEXFEC_OFFERED = ("a=rtpmap:120 ulpfec/90000\r\n", "a=rtpmap:120 ulpfec/90000\r\na=rtpmap:49 flexfec-03/90000\r\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "mid", "change", "codec", "taken", "expected"),
+    [
+        ("chromium_simulcast", "1", None, "", "any", ULPFEC),
+        ("chromium_publish", "1", None, "video/VP9", "any", ULPFEC),
+        ("firefox_simulcast", "1", None, "", "any", FecFormats(None, 122, 119, 123)),
+        # Senders leave it out beside H.264 and AV1, whose pictures have no numbers.
+        ("chromium_publish", "1", None, "video/H264", "any", FecFormats()),
+        ("chromium_publish", "1", None, "video/AV1", "any", FecFormats()),
+        # FlexFEC is enough, for every codec.
+        ("chromium_publish", "1", FLEXFEC_OFFERED, "", "any", FecFormats(flexfec=49)),
+        ("chromium_publish", "1", FLEXFEC_OFFERED, "video/H264", "flexfec", FecFormats(flexfec=49)),
+        ("chromium_publish", "1", None, "", "flexfec", FecFormats()),
+        ("chromium_publish", "1", FLEXFEC_OFFERED, "", "off", FecFormats()),
+        # One without the other is of no use.
+        ("chromium_publish", "1", ("ulpfec/90000", "other/90000"), "", "any", FecFormats()),
+        ("safari_sendrecv", "1", None, "", "any", FecFormats()),
+        ("aiortc_sendonly", "1", None, "", "any", FecFormats()),
+        ("chromium_publish", "0", None, "", "any", FecFormats()),
+    ],
+)
+def test_parity_that_publishers_may_send(
+    name: str, mid: str, change: tuple[str, str] | None, codec: str, taken: Parity, expected: FecFormats
+) -> None:
+    sdp = recorded(name) if change is None else recorded(name).replace(*change)
+    if change == FLEXFEC_OFFERED:
+        sdp = re.sub(r"(m=video [^\r]*)", r"\1 49", sdp)
+    plan = SectionPlan(receive=ReceiveOptions(preferred_codec=codec))
+    result = answer(
+        parse(sdp), LOCAL, {mid: plan}, session_id=1, version=1, fec_policy=FecPolicy(send=False, take=taken)
+    )
+    agreed = result.agreement.sections[mid]
+    assert agreed.fec == expected
+    lines = block(result.sdp, mid)
+    numbers = [number for number in (agreed.fec.red, agreed.fec.ulpfec, agreed.fec.flexfec) if number is not None]
+    assert [line for line in lines if re.search("(flexfec-03|ulpfec|red)/90000", line)] == [
+        f"a=rtpmap:{number} {what}/90000"
+        for number, what in zip(numbers, ["red", "ulpfec"][: len(numbers)], strict=True)
+    ] or numbers == [49]
+    assert {str(number) for number in numbers} <= set(lines[0].split())
 
 
 @pytest.mark.parametrize(

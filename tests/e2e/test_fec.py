@@ -1,16 +1,19 @@
-"""Parity towards Chromium over a path that loses and is long: what is sent, the browser uses."""
+"""Parity towards Chromium and from it over a path that loses and is long: what is sent is used."""
 
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
 import pytest
 import pytest_asyncio
 
 from bench.quality import browser
 from bench.quality.browser.link import relay
+from pysfu.v1 import stats_pb2, stats_pb2_grpc
 from tests.e2e.conftest import OpenPage
 from tests.e2e.harness.pages import until
-from tests.e2e.harness.server import Server, token
+from tests.e2e.harness.server import Server, admin_token, token
+from tests.e2e.test_simulcast import HD, LAYERS
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
@@ -59,3 +62,48 @@ async def test_chromium_takes_flexfec(open_page: OpenPage, server: Server, room:
         assert seen["fecSsrc"] != seen["ssrc"]
         decoded = seen["framesDecoded"]
         await until(inbound, lambda seen: seen["framesDecoded"] > decoded + 50, 30, "pictures")
+
+
+@pytest.mark.parametrize(
+    ("publish", "passphrase"),
+    [
+        (LAYERS | {"videoCodec": "vp8"}, None),
+        (LAYERS | {"videoCodec": "vp8"}, "known to the participants alone"),
+        (LAYERS | {"videoCodec": "vp9", "scalabilityMode": "L3T3_KEY", "backupCodec": False}, None),
+    ],
+    ids=["simulcast", "encrypted", "scalable"],
+)
+async def test_chromium_sends_parity_that_mends(
+    open_page: OpenPage, server: Server, room: str, publish: dict[str, Any], passphrase: str | None
+) -> None:
+    netem = browser.build(release=False)["netem"]
+    secret = {} if passphrase is None else {"passphrase": passphrase}
+    up: dict[str, Any] = {"delay_ms": 75, "loss": {"independent": 0.05}}
+    way = relay(netem, ("127.0.0.1", server.udp_port), address="127.0.0.1", down={"delay_ms": 75}, up=up, seed=1)
+    async with way as link, grpc.aio.insecure_channel(server.grpc_address) as channel:
+        alice = await open_page("alice")
+        await alice.page.evaluate(PATCH, link.port)
+        camera = {"camera": True, "microphone": False, "capture": HD, "publish": publish}
+        await alice.join(server.ws_url, token(room, "alice"), **camera, **secret)
+        viewer = await open_page("viewer")
+        await viewer.join(server.ws_url, token(room, "viewer"), **secret)
+        stats: Any = stats_pb2_grpc.StatsServiceStub(channel)
+        metadata = [("authorization", f"Bearer {admin_token(room)}")]
+
+        async def layers() -> list[Any]:
+            found = await stats.GetRoomStats(stats_pb2.GetRoomStatsRequest(room=room), metadata=metadata)
+            return [layer for track in found.tracks for layer in track.layers]
+
+        def mended(found: list[Any]) -> bool:
+            return sum(int(layer.packets_recovered_fec) for layer in found) >= 20
+
+        found = await until(layers, mended, 60, "parity that mends")
+        lost, asked = (sum(getattr(layer, name) for layer in found) for name in ("packets_lost", "nacks_sent"))
+        # Nobody asks for lost parity for ever: what is lost of media is asked for about once.
+        assert asked < 3 * lost
+        seen = await viewer.seen("alice")
+        # Nor is it a loss to subscribers, whose own path is clean.
+        assert seen["packetsLost"] < lost / 4
+        await until(
+            lambda: viewer.seen("alice"), lambda now: now["framesDecoded"] > seen["framesDecoded"] + 30, 20, "go on"
+        )

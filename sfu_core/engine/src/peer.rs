@@ -10,6 +10,7 @@ use crate::downlink::Downlink;
 use crate::extensions::ExtensionTable;
 use crate::ids::{PeerId, SocketId};
 use crate::meter::Meter;
+use crate::publish::nack::RoundTrip;
 use crate::transport::Transport;
 use crate::twcc::ArrivalLog;
 
@@ -120,5 +121,14 @@ impl Peer {
     /// Takes a measurement into the smoothed round-trip time (RFC 6298 section 2), microseconds.
     pub(crate) fn on_round_trip(&mut self, sample: u64) {
         self.round_trip = Some(self.round_trip.map_or(sample, |smoothed| (7 * smoothed + sample) / 8));
+    }
+
+    /// What a retransmission says of it.
+    pub(crate) fn on_repair(&mut self, sample: RoundTrip) {
+        match sample {
+            RoundTrip::Measured(sample) => self.on_round_trip(sample),
+            // Better than to go on asking as if the path were short, and never to measure it for that reason.
+            RoundTrip::AtMost(sample) => self.round_trip = self.round_trip.or(Some(sample)),
+        }
     }
 }

@@ -10,4 +10,5 @@ pub(crate) mod receive;
 pub mod ring;
 pub(crate) mod speaker;
 pub mod track;
+pub(crate) mod voids;
 pub(crate) mod wishes;

@@ -5,6 +5,7 @@ use wire::rtcp::{fir, nack, pli, remb, report, sdes, twcc};
 
 use super::Engine;
 use crate::command::MediaKind;
+use crate::publish::nack::{MAX_TRIES, MAX_TRIES_BESIDE_PARITY, Patience};
 
 /// Our SSRC as a receiver. Nothing is sent under it, so it need not be unique among publishers.
 const RECEIVER: u32 = 1;
@@ -84,13 +85,20 @@ impl Engine {
         for &track in &peer.tracks {
             let track = &mut self.tracks[track];
             let muted = track.muted;
+            let patience = Patience {
+                max_age,
+                max_tries: match track.takes_ulpfec() {
+                    true => MAX_TRIES_BESIDE_PARITY,
+                    false => MAX_TRIES,
+                },
+            };
             for layer in &mut track.layers {
                 let up = &mut layer.upstream;
                 let Some(ssrc) = up.ssrc.filter(|_| up.nack && !muted && !up.nacks.is_empty()) else {
                     continue;
                 };
                 self.missing.clear();
-                up.nacks.due(now, peer.round_trip, max_age, &mut self.missing);
+                up.nacks.due(now, peer.round_trip, patience, &mut self.missing);
                 waits |= !up.nacks.is_empty();
                 for missing in self.missing.chunks(MAX_NACKED) {
                     self.outbox

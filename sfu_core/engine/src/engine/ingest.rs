@@ -76,7 +76,7 @@ impl Engine {
             return Ok(());
         };
         if let Some(sample) = media.place.round_trip {
-            peer.on_round_trip(sample);
+            peer.on_repair(sample);
         }
         if media.place.broken && track.kind == MediaKind::Video && track.is_watched() {
             track.layers[usize::from(media.layer)].keyframes.want();
@@ -145,6 +145,9 @@ impl Engine {
                 track: track.id,
                 codec: media.format.codec,
             });
+        }
+        if track.takes_ulpfec() && !media.payload.is_empty() {
+            self.close_voids(now, key, &packet);
         }
         self.distribute(now, key, packet, false);
         Ok(())

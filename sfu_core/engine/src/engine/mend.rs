@@ -10,7 +10,9 @@ use super::ingest::Media;
 use crate::counters::Dropped;
 use crate::fec::{Decoder, Format, Received};
 use crate::ids::PayloadType;
+use crate::packet::{Carried, Facts, Packet};
 use crate::publish::layer::Layer;
+use crate::publish::voids;
 
 impl Engine {
     /// Parity on an SSRC of its own. It names the SSRC of the media, and senders give it no RID.
@@ -47,7 +49,7 @@ impl Engine {
     ) {
         let track = &mut self.tracks[key];
         // A decoder is for one format. FlexFEC goes first.
-        let ulpfec = track.fec.ulpfec.filter(|_| track.fec.flexfec.is_none());
+        let ulpfec = track.fec.ulpfec.filter(|_| track.takes_ulpfec());
         let Some(layer) = track.layers.get_mut(usize::from(media.layer)) else {
             return;
         };
@@ -76,6 +78,45 @@ impl Engine {
             }
         };
         self.take_recovered(now, (peer, key), media.layer, decoder);
+    }
+
+    /// Parity that was lost beside a packet is passed on as padding is: nobody waits for it, and it leaves no gap.
+    pub(super) fn close_voids(&mut self, now: Instant, key: usize, packet: &Packet) {
+        let track = &mut self.tracks[key];
+        track.frames.on_packet(packet);
+        let Some(layer) = track.layers.get(usize::from(packet.layer)) else {
+            return;
+        };
+        let Some((last, next)) = voids::bounds(&layer.ring, &track.frames, packet) else {
+            return;
+        };
+        for seq in last + 1..next {
+            let Some(layer) = self.tracks[key].layers.get_mut(usize::from(packet.layer)) else {
+                return;
+            };
+            if layer.ring.is_known(seq) {
+                continue;
+            }
+            layer.upstream.nacks.on_packet(seq, packet.arrival);
+            let nothing = self.pool.take(|nothing| {
+                nothing.layer = packet.layer;
+                nothing.seq = seq;
+                nothing.timestamp = packet.timestamp;
+                nothing.time = packet.time;
+                nothing.stream = packet.stream;
+                nothing.marker = false;
+                nothing.payload_type = packet.payload_type;
+                nothing.arrival = packet.arrival;
+                nothing.recovered = true;
+                nothing.extensions = Carried::default();
+                nothing.facts = Facts::default();
+                nothing.structure = None;
+                nothing.set_content(&[], &[])
+            });
+            if let Some(nothing) = nothing {
+                self.distribute(now, key, nothing, false);
+            }
+        }
     }
 
     /// Shares what the decoder has made anew, and puts it back.

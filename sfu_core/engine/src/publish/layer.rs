@@ -7,7 +7,7 @@ use wire::rtcp::report::ReportBlock;
 use super::facts::Dependencies;
 use super::keyframe::KeyframeRequests;
 use super::liveness::Liveness;
-use super::nack::{Arrival, NackList};
+use super::nack::{Arrival, NackList, RoundTrip};
 use super::rates::{MAX_SPATIAL, Rates};
 use super::receive::{Extender, MAX_DROPOUT, ReceiveStats, Timeline};
 use super::ring::Ring;
@@ -90,8 +90,8 @@ pub(crate) struct Place {
     pub(crate) stream: u32,
     /// The layer cannot be repaired: only a keyframe helps.
     pub(crate) broken: bool,
-    /// Measured by a retransmission, microseconds.
-    pub(crate) round_trip: Option<u64>,
+    /// What a retransmission says of it.
+    pub(crate) round_trip: Option<RoundTrip>,
 }
 
 /// Why a packet has no place.
@@ -295,6 +295,7 @@ impl Upstream {
 
 #[cfg(test)]
 mod tests {
+    use super::super::nack::{MAX_TRIES, Patience};
     use super::*;
 
     const MS: u64 = 1_000;
@@ -319,10 +320,17 @@ mod tests {
             })
             .collect();
         let mut asked = Vec::new();
-        layer.upstream.nacks.due(10 * MS, None, 1_000 * MS, &mut asked);
+        let patience = Patience {
+            max_age: 1_000 * MS,
+            max_tries: MAX_TRIES,
+        };
+        layer.upstream.nacks.due(10 * MS, None, patience, &mut asked);
         assert_eq!(asked, [9]);
         let place = layer.place_repair(9, 0, 30 * MS).unwrap();
-        assert_eq!((place.seq, place.round_trip), (seqs[1] + 1, Some(20 * MS)));
+        assert_eq!(
+            (place.seq, place.round_trip),
+            (seqs[1] + 1, Some(RoundTrip::Measured(20 * MS)))
+        );
         layer.keep(&packet(place), 0);
         assert_eq!(layer.place_repair(9, 0, 31 * MS), Err(Misplaced::Duplicate));
         assert_eq!(layer.place(1, 9, 0, 31 * MS), Err(Misplaced::Duplicate));

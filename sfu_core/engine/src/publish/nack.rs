@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 /// A gap may be reordering: microseconds to wait before the first request. Longer saves needless requests, shorter heals sooner.
 const REORDER_TOLERANCE: u64 = 5_000;
 /// Requests per packet. More helps on very lossy paths and costs the publisher bandwidth.
-const MAX_TRIES: u8 = 10;
+pub(crate) const MAX_TRIES: u8 = 10;
+/// The same where what is missing may be parity, which nobody sends again. More wastes requests for it, fewer gives up media:
+/// with a tenth of requests or answers lost, four fail for one packet in ten thousand.
+pub(crate) const MAX_TRIES_BESIDE_PARITY: u8 = 4;
 /// Packets missing at once; beyond this a keyframe is cheaper than repair.
 const MAX_MISSING: usize = 512;
 /// Spacing of two requests for one packet, microseconds: about the round-trip time within these bounds.
@@ -17,8 +20,26 @@ struct Missing {
     seq: u64,
     /// When the gap was seen, microseconds.
     since: u64,
+    /// First and last request.
+    first: u64,
     asked: u64,
     tries: u8,
+}
+
+/// Time from a request to its answer, microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoundTrip {
+    Measured(u64),
+    /// Since the first of several requests: which of them was answered is not known (Karn's algorithm, RFC 6298 section 3).
+    AtMost(u64),
+}
+
+/// When a missing packet is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience {
+    /// Microseconds, beyond which no subscriber could wait.
+    pub(crate) max_age: u64,
+    pub(crate) max_tries: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +53,9 @@ enum Decision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     InOrder,
-    /// It closes a gap. `round_trip` is known when it was asked exactly once, microseconds.
+    /// It closes a gap; `round_trip` when it was asked for.
     Closes {
-        round_trip: Option<u64>,
+        round_trip: Option<RoundTrip>,
     },
     /// The gap is too large to repair.
     TooManyMissing,
@@ -66,19 +87,23 @@ impl NackList {
         self.missing.extend((highest + 1..seq).map(|seq| Missing {
             seq,
             since: now,
+            first: 0,
             asked: 0,
             tries: 0,
         }));
         Arrival::InOrder
     }
 
-    /// Appends the numbers to ask for now. Gives up on those older than `max_age`, for which no subscriber could wait.
-    pub(crate) fn due(&mut self, now: u64, round_trip: Option<u64>, max_age: u64, into: &mut Vec<u16>) {
+    /// Appends the numbers to ask for now.
+    pub(crate) fn due(&mut self, now: u64, round_trip: Option<u64>, patience: Patience, into: &mut Vec<u16>) {
         self.missing
-            .retain_mut(|missing| match decide(missing, now, round_trip, max_age) {
+            .retain_mut(|missing| match decide(missing, now, round_trip, patience) {
                 Decision::Wait => true,
                 Decision::GiveUp => false,
                 Decision::Ask => {
+                    if missing.tries == 0 {
+                        missing.first = now;
+                    }
                     missing.asked = now;
                     missing.tries += 1;
                     into.push(missing.seq as u16);
@@ -95,18 +120,22 @@ impl NackList {
         let Ok(index) = self.missing.binary_search_by_key(&seq, |m| m.seq) else {
             return Arrival::InOrder;
         };
-        let round_trip = self
-            .missing
-            .remove(index)
-            .filter(|m| m.tries == 1)
-            .map(|m| now.saturating_sub(m.asked));
+        let closed = self.missing.remove(index);
+        let round_trip = closed.and_then(|missing| {
+            let since = now.saturating_sub(missing.first);
+            match missing.tries {
+                0 => None,
+                1 => Some(RoundTrip::Measured(since)),
+                _ => Some(RoundTrip::AtMost(since)),
+            }
+        });
         Arrival::Closes { round_trip }
     }
 }
 
-fn decide(missing: &Missing, now: u64, round_trip: Option<u64>, max_age: u64) -> Decision {
+fn decide(missing: &Missing, now: u64, round_trip: Option<u64>, patience: Patience) -> Decision {
     let age = now.saturating_sub(missing.since);
-    if age > max_age {
+    if age > patience.max_age {
         return Decision::GiveUp;
     }
     if missing.tries == 0 {
@@ -121,7 +150,7 @@ fn decide(missing: &Missing, now: u64, round_trip: Option<u64>, max_age: u64) ->
         .clamp(MIN_SPACING, MAX_SPACING);
     match now.saturating_sub(missing.asked) >= spacing {
         false => Decision::Wait,
-        true if missing.tries >= MAX_TRIES => Decision::GiveUp,
+        true if missing.tries >= patience.max_tries => Decision::GiveUp,
         true => Decision::Ask,
     }
 }
@@ -131,6 +160,10 @@ mod tests {
     use super::*;
 
     const MS: u64 = 1_000;
+    const USUAL: Patience = Patience {
+        max_age: 1_000 * MS,
+        max_tries: MAX_TRIES,
+    };
 
     #[test]
     fn decisions() {
@@ -156,10 +189,11 @@ mod tests {
             let missing = Missing {
                 seq: 1,
                 since: now - age * MS,
+                first: now - age * MS,
                 asked: now - since_asked * MS,
                 tries,
             };
-            let got = decide(&missing, now, round_trip.map(|r: u64| r * MS), 1_000 * MS);
+            let got = decide(&missing, now, round_trip.map(|r: u64| r * MS), USUAL);
             assert_eq!(
                 got, expected,
                 "{tries} tries, {age} ms old, asked {since_asked} ms ago, rtt {round_trip:?}"
@@ -174,20 +208,35 @@ mod tests {
             assert_eq!(list.on_packet(seq, 0), Arrival::InOrder);
         }
         let mut asked = Vec::new();
-        list.due(5 * MS, None, 1_000 * MS, &mut asked);
-        list.due(6 * MS, None, 1_000 * MS, &mut asked);
+        list.due(5 * MS, None, USUAL, &mut asked);
+        list.due(6 * MS, None, USUAL, &mut asked);
         assert_eq!(asked, [102, 103, 105]);
         assert_eq!(
             list.on_packet(103, 35 * MS),
             Arrival::Closes {
-                round_trip: Some(30 * MS)
+                round_trip: Some(RoundTrip::Measured(30 * MS))
             }
         );
         assert_eq!(list.on_packet(103, 36 * MS), Arrival::InOrder);
         asked.clear();
-        list.due(45 * MS, None, 1_000 * MS, &mut asked);
+        list.due(45 * MS, None, USUAL, &mut asked);
         assert_eq!(asked, [102, 105]);
-        assert_eq!(list.on_packet(102, 60 * MS), Arrival::Closes { round_trip: None });
+        // The answer may be one to the first request.
+        let round_trip = Some(RoundTrip::AtMost(55 * MS));
+        assert_eq!(list.on_packet(102, 60 * MS), Arrival::Closes { round_trip });
+    }
+
+    #[test]
+    fn what_may_be_parity_is_given_up_sooner() {
+        for (max_tries, expected) in [(MAX_TRIES, 10), (MAX_TRIES_BESIDE_PARITY, 4)] {
+            let mut list = NackList::default();
+            list.on_packet(1, 0);
+            list.on_packet(3, 0);
+            let mut asked = Vec::new();
+            let patience = Patience { max_tries, ..USUAL };
+            (0..900).for_each(|now| list.due(now * MS, Some(20 * MS), patience, &mut asked));
+            assert_eq!((asked.len(), list.is_empty()), (expected, true));
+        }
     }
 
     #[test]
@@ -197,7 +246,7 @@ mod tests {
             list.on_packet(seq, now);
         }
         let mut asked = Vec::new();
-        list.due(100 * MS, None, 1_000 * MS, &mut asked);
+        list.due(100 * MS, None, USUAL, &mut asked);
         assert!(asked.is_empty() && list.is_empty());
     }
 

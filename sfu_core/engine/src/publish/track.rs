@@ -9,6 +9,7 @@ use super::layer::Layer;
 use super::liveness::{Liveness, MAX_MEMBERS};
 use super::rates::{MAX_SPATIAL, MAX_TEMPORAL};
 use super::speaker::Speaker;
+use super::voids::Frames;
 use super::wishes::Wishes;
 use crate::command::{Codec, FecFormats, MediaKind, Publish, PublishedCodec, Sound};
 use crate::crossing::{About, Cname, Formats};
@@ -79,6 +80,8 @@ pub struct Track {
     pub(crate) codecs: Vec<PublishedCodec>,
     /// Formats of parity beside them. A mirror knows none.
     pub(crate) fec: FecFormats,
+    /// Of all its layers, where ULPFEC may come among them.
+    pub(crate) frames: Frames,
     /// Workers that mirror this track.
     pub(crate) mirrors: Vec<WorkerId>,
     /// Keys of the subscriptions of this worker.
@@ -127,6 +130,7 @@ impl Track {
             origin,
             codecs: Vec::new(),
             fec: FecFormats::default(),
+            frames: Frames::default(),
             mirrors: Vec::new(),
             subscribers: Vec::new(),
             cname: Cname::new(),
@@ -272,6 +276,11 @@ impl Track {
     }
 
     /// Published by a peer of this worker.
+    /// ULPFEC may come among its media, in RED. FlexFEC goes first.
+    pub(crate) fn takes_ulpfec(&self) -> bool {
+        self.fec.ulpfec.is_some() && self.fec.flexfec.is_none()
+    }
+
     pub(crate) fn is_home(&self) -> bool {
         matches!(self.origin, Origin::Peer { .. })
     }

@@ -161,6 +161,14 @@ impl Call {
         self.world.stats(0).layers[index]
     }
 
+    /// How many empty packets Bob got.
+    fn filled(&self) -> u64 {
+        let packets = self.world.people[self.bob].rtp.iter();
+        packets
+            .filter(|packet| packet.ssrc == VIDEO && packet.payload.is_empty())
+            .count() as u64
+    }
+
     /// What Bob has, in the order of its numbers, and how many numbers are missing.
     fn shown(&self) -> (Vec<Vec<u8>>, u64) {
         let packets = self.world.people[self.bob].rtp.iter();
@@ -213,6 +221,55 @@ fn what_is_made_anew_leaves_no_gap() {
         assert!(call.world.stats(0).layers.is_empty());
         assert_eq!(counted(&call), before, "{fec:?}");
     }
+}
+
+#[test]
+fn parity_that_is_lost_is_waited_for_by_nobody() {
+    let mut call = Call::new(ULPFEC_IN_RED, &[]);
+    let mut count = 0;
+    call.run(201, |_, media| {
+        count += usize::from(!media);
+        !media && count % 3 == 0
+    });
+    let (shown, missing) = call.shown();
+    assert!(shown == call.sent);
+    // Before other parity it is seen as a loss until the next picture begins; behind it, it is no loss at all.
+    let layer = call.layer(0);
+    assert_eq!(missing, call.filled());
+    assert!(missing < layer.packets_lost as u64, "{missing} of {layer:?}");
+    // The publisher is asked for it about once.
+    assert!(layer.nacks_sent <= missing * 11 / 10, "{missing} of {layer:?}");
+}
+
+/// The end of a picture comes late, and parity behind it never: numbers that were set aside for it are filled.
+#[test]
+fn parity_that_is_lost_behind_a_late_packet_is_filled() {
+    let mut call = Call::new(ULPFEC_IN_RED, &[]);
+    call.run(20, |_, _| false);
+    for _ in 0..10 {
+        let mut late = None;
+        for last in [true, false] {
+            for mut packet in call.source.frame(false, 4) {
+                packet.seq = call.parity_sequence;
+                call.parity_sequence = call.parity_sequence.wrapping_add(1);
+                call.sent.push(packet.payload[VP8_HEADER..].to_vec());
+                let ends = packet.marker;
+                let packet = call.in_red(packet);
+                match last && ends {
+                    true => late = Some(packet),
+                    false => call.world.send(call.alice, packet),
+                }
+            }
+            call.parity_sequence = call.parity_sequence.wrapping_add(u16::from(last));
+            call.world.run_for(2 * MS);
+        }
+        call.world.send(call.alice, late.unwrap());
+        call.world.run_for(30 * MS);
+    }
+    let (shown, missing) = call.shown();
+    assert!(shown == call.sent);
+    assert_eq!((missing, call.filled()), (10, 10));
+    assert_eq!(call.layer(0).nacks_sent, 0);
 }
 
 fn random(seed: &mut u64) -> u64 {
