@@ -54,7 +54,7 @@ endef
 .PHONY: test-programs openssl bench-programs
 # Browsers and what else the tests drive.
 test-programs:
-	$(call debian,command -v chromium && command -v firefox-esr && command -v ip && command -v valgrind,chromium firefox-esr iproute2 valgrind)
+	$(call debian,command -v chromium && command -v firefox-esr && command -v ip && command -v nats-server && command -v valgrind,chromium firefox-esr iproute2 nats-server valgrind)
 
 # The load engine's DTLS.
 openssl:

@@ -1,0 +1,1 @@
+"""One room across nodes: shared state, placement, links between nodes."""
