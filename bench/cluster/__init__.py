@@ -1,0 +1,1 @@
+"""The cluster measured: placement simulated, links, failover."""
