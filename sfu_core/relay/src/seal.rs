@@ -1,0 +1,274 @@
+//! Sealing of datagrams: AES-128-GCM with a key per direction and phase.
+//!
+//! ```text
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |1 1|ver|pha|kin|                 link id                       |
+//! +-+-+-+-+-+-+-+-+                               +-+-+-+-+-+-+-+-+
+//! |               |          number, 48 bits                      |
+//! +-+-+-+-+-+-+-+-+               +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                               | ciphertext, tag of 16 octets  |
+//! ```
+//!
+//! The first octet lies above those of STUN, DTLS and RTP (RFC 7983), so that links share the port of clients. The header is
+//! authenticated. Each kind counts for itself, and is part of the nonce.
+
+use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+
+const MARK: u8 = 0b1100_0000;
+const VERSION: u8 = 0;
+const TAG: usize = 16;
+/// First octet, link id, number.
+pub const HEADER: usize = 11;
+/// Octets that a datagram is longer than what it carries.
+pub const OVERHEAD: usize = HEADER + TAG;
+/// A packet of a client, with what a link adds and room for parity. It fits an Ethernet frame beside IPv6 and UDP.
+pub const MAX_DATAGRAM: usize = 1_452;
+/// Numbers have 48 bits. A link ends long before its keys wear out; they are changed by the hour.
+const MAX_NUMBER: u64 = (1 << 48) - 1;
+const PHASES: usize = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Media = 0,
+    Parity = 1,
+    Control = 2,
+}
+
+/// Why a datagram was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("not a datagram of a link of this version")]
+    Malformed,
+    #[error("sealed with a key that is not known")]
+    Phase,
+    #[error("not authentic")]
+    Forged,
+    #[error("has been here before, or is too old to tell")]
+    Replayed,
+}
+
+/// Of one direction and phase.
+#[derive(Clone)]
+pub struct Keys {
+    pub key: [u8; 16],
+    pub salt: [u8; NONCE_LEN],
+}
+
+/// The link that a datagram is for; `None` when it is none of a link of this version.
+pub fn link_id(datagram: &[u8]) -> Option<u32> {
+    let [first, a, b, c, d, ..] = *datagram else {
+        return None;
+    };
+    (first & 0b1111_0000 == MARK | VERSION << 4 && datagram.len() >= OVERHEAD)
+        .then_some(u32::from_be_bytes([a, b, c, d]))
+}
+
+struct Sealed {
+    key: LessSafeKey,
+    salt: [u8; NONCE_LEN],
+}
+
+impl Sealed {
+    fn new(keys: &Keys) -> Option<Self> {
+        let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &keys.key).ok()?);
+        Some(Self { key, salt: keys.salt })
+    }
+
+    fn nonce(&self, kind: Kind, number: u64) -> Nonce {
+        let mut nonce = self.salt;
+        nonce[0] ^= kind as u8;
+        for (octet, number) in nonce[NONCE_LEN - 6..].iter_mut().zip(&number.to_be_bytes()[2..]) {
+            *octet ^= number;
+        }
+        Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+/// Seals what is sent.
+pub(crate) struct Sealer {
+    sealed: Sealed,
+    phase: u8,
+    link: u32,
+    next: [u64; 3],
+}
+
+impl Sealer {
+    /// `None` when the key is refused by the cipher. `link`: the id that the receiver gave.
+    pub(crate) fn new(link: u32, keys: &Keys) -> Option<Self> {
+        Some(Self {
+            sealed: Sealed::new(keys)?,
+            phase: 0,
+            link,
+            next: [0; 3],
+        })
+    }
+
+    /// Numbers go on; from now on the next phase is used. False when the key is refused.
+    pub(crate) fn rotate(&mut self, keys: &Keys) -> bool {
+        let Some(sealed) = Sealed::new(keys) else {
+            return false;
+        };
+        self.sealed = sealed;
+        self.phase = (self.phase + 1) % PHASES as u8;
+        true
+    }
+
+    /// The number that the next datagram of the kind gets.
+    pub(crate) fn next(&self, kind: Kind) -> u64 {
+        self.next[kind as usize]
+    }
+
+    /// Writes the datagram into `out` and returns its number and length; `None` when it does not fit or numbers have run out.
+    pub(crate) fn seal(&mut self, kind: Kind, parts: [&[u8]; 2], out: &mut [u8]) -> Option<(u64, usize)> {
+        let number = self.next(kind);
+        if number > MAX_NUMBER {
+            return None;
+        }
+        let body = parts[0].len() + parts[1].len();
+        let (header, rest) = out.get_mut(..OVERHEAD + body)?.split_at_mut_checked(HEADER)?;
+        header[0] = MARK | VERSION << 4 | self.phase << 2 | kind as u8;
+        header[1..5].copy_from_slice(&self.link.to_be_bytes());
+        header[5..].copy_from_slice(&number.to_be_bytes()[2..]);
+        let (payload, tag) = rest.split_at_mut_checked(body)?;
+        let (first, second) = payload.split_at_mut_checked(parts[0].len())?;
+        first.copy_from_slice(parts[0]);
+        second.copy_from_slice(parts[1]);
+        let sealed = self
+            .sealed
+            .key
+            .seal_in_place_separate_tag(self.sealed.nonce(kind, number), Aad::from(&*header), payload)
+            .ok()?;
+        tag.copy_from_slice(sealed.as_ref());
+        self.next[kind as usize] = number + 1;
+        Some((number, OVERHEAD + body))
+    }
+}
+
+/// Opens what arrives. The key before the current one is kept, for what was under way.
+pub(crate) struct Opener {
+    phases: [Option<Sealed>; PHASES],
+    newest: u8,
+}
+
+impl Opener {
+    pub(crate) fn new(keys: &Keys) -> Option<Self> {
+        let mut phases = [const { None }; PHASES];
+        phases[0] = Some(Sealed::new(keys)?);
+        Some(Self { phases, newest: 0 })
+    }
+
+    /// Takes the key of the next phase, before the sender uses it. False when it is refused by the cipher.
+    pub(crate) fn rotate(&mut self, keys: &Keys) -> bool {
+        let Some(sealed) = Sealed::new(keys) else {
+            return false;
+        };
+        self.newest = (self.newest + 1) % PHASES as u8;
+        self.phases[usize::from(self.newest)] = Some(sealed);
+        self.phases[usize::from(self.newest + 2) % PHASES] = None;
+        true
+    }
+
+    /// Kind, number and what it carries, decrypted in place. Nothing is believed of what is refused.
+    pub(crate) fn open<'a>(&self, datagram: &'a mut [u8]) -> Result<(Kind, u64, &'a mut [u8]), Refused> {
+        let (kind, number) = numbered(datagram).ok_or(Refused::Malformed)?;
+        let phase = datagram[0] >> 2 & 0b11;
+        let sealed = self.phases[usize::from(phase)].as_ref().ok_or(Refused::Phase)?;
+        let (header, rest) = datagram.split_at_mut_checked(HEADER).ok_or(Refused::Malformed)?;
+        let body = sealed
+            .key
+            .open_in_place(sealed.nonce(kind, number), Aad::from(&*header), rest)
+            .map_err(|_| Refused::Forged)?;
+        Ok((kind, number, body))
+    }
+}
+
+/// Kind and number as the header tells them, which anybody may have written.
+pub(crate) fn numbered(datagram: &[u8]) -> Option<(Kind, u64)> {
+    link_id(datagram)?;
+    let kind = match datagram.first()? & 0b11 {
+        0 => Kind::Media,
+        1 => Kind::Parity,
+        2 => Kind::Control,
+        _ => return None,
+    };
+    let mut number = [0; 8];
+    number[2..].copy_from_slice(datagram.get(5..HEADER)?);
+    Some((kind, u64::from_be_bytes(number)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(seed: u8) -> Keys {
+        Keys {
+            key: [seed; 16],
+            salt: [seed ^ 0xff; 12],
+        }
+    }
+
+    fn sealed(sealer: &mut Sealer, kind: Kind, text: &[u8]) -> Vec<u8> {
+        let mut out = [0; MAX_DATAGRAM];
+        let (front, back) = text.split_at(text.len() / 2);
+        let (_, len) = sealer.seal(kind, [front, back], &mut out).unwrap();
+        out[..len].to_vec()
+    }
+
+    #[test]
+    fn what_is_sealed_opens_with_kind_and_number() {
+        let (mut sealer, opener) = (Sealer::new(7, &keys(1)).unwrap(), Opener::new(&keys(1)).unwrap());
+        for number in 0..3 {
+            for kind in [Kind::Media, Kind::Parity, Kind::Control] {
+                let mut datagram = sealed(&mut sealer, kind, b"some octets");
+                assert_eq!(link_id(&datagram), Some(7));
+                assert!(datagram[0] >= 192, "{:#x}", datagram[0]);
+                let opened = opener.open(&mut datagram).unwrap();
+                assert_eq!(
+                    (opened.0, opened.1, &*opened.2),
+                    (kind, number, b"some octets".as_slice())
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_changed_bit_is_refused() {
+        let (mut sealer, opener) = (Sealer::new(7, &keys(1)).unwrap(), Opener::new(&keys(1)).unwrap());
+        let good = sealed(&mut sealer, Kind::Media, b"some octets");
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(opener.open(&mut bad).is_err(), "bit {bit}");
+        }
+        for len in 0..good.len() {
+            assert!(opener.open(&mut good[..len].to_vec()).is_err(), "{len} octets");
+        }
+        let other = Opener::new(&keys(2)).unwrap();
+        assert_eq!(other.open(&mut good.clone()).unwrap_err(), Refused::Forged);
+    }
+
+    #[test]
+    fn keys_rotate_while_datagrams_are_under_way() {
+        let (mut sealer, mut opener) = (Sealer::new(7, &keys(0)).unwrap(), Opener::new(&keys(0)).unwrap());
+        let mut former: Option<Vec<u8>> = None;
+        for phase in 1..10 {
+            let mut late = sealed(&mut sealer, Kind::Media, b"late");
+            assert!(opener.rotate(&keys(phase)));
+            assert!(sealer.rotate(&keys(phase)));
+            assert!(opener.open(&mut late.clone()).is_ok());
+            assert!(opener.open(&mut sealed(&mut sealer, Kind::Media, b"new")).is_ok());
+            if let Some(mut former) = former.replace(std::mem::take(&mut late)) {
+                assert!(opener.open(&mut former).is_err(), "two phases back");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_numbered() {
+        let mut sealer = Sealer::new(7, &keys(0)).unwrap();
+        assert_eq!(sealer.seal(Kind::Media, [b"four", b""], &mut [0; OVERHEAD + 3]), None);
+        assert_eq!(sealer.next(Kind::Media), 0);
+    }
+}
