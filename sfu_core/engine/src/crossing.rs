@@ -3,6 +3,8 @@
 //! A worker that is not the track's home keeps a mirror of the track. It attaches to the home when its first
 //! subscription comes and detaches when its last one leaves.
 
+mod wire;
+
 use std::sync::Arc;
 
 use arrayvec::ArrayString;
@@ -12,7 +14,7 @@ use crate::command::{Codec, Description, Sound};
 use crate::ids::TrackId;
 use crate::packet::Packet;
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Crossing {
     /// To home: send me this track.
     Attach { track: TrackId },

@@ -139,6 +139,16 @@ pub struct Dependency {
     pub active: u32,
 }
 
+impl std::fmt::Debug for Packet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packet")
+            .field("layer", &self.layer)
+            .field("seq", &self.seq)
+            .field("timestamp", &self.timestamp)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Default for Packet {
     fn default() -> Self {
         Self {

@@ -1,0 +1,524 @@
+//! Crossings as octets, for links to other nodes: packets as datagrams of media, all else as messages.
+//!
+//! ```text
+//! packet:   track (8) | flags (1) | layer (1) | payload type (1) | stream (2) | number (6) | time (6)
+//!           extensions: mask (1), then those that it names | length of the dependency descriptor (1), descriptor | payload
+//! message:  kind (1) | track (8) | what the kind needs
+//! ```
+//! Tracks are named as their home names them. What a packet's payload says is read again where it arrives.
+
+use arrayvec::ArrayVec;
+
+use super::{About, Cname, Crossing, Formats, SourceClock};
+use crate::allocate::LayerId;
+use crate::command::{Codec, Description, MAX_LAYERS, Sound, Source};
+use crate::ids::{PayloadType, TrackId};
+use crate::packet::{AbsCaptureTime, Carried, Packet};
+
+/// Octets in front of a packet's payload and dependency descriptor, at most.
+pub(crate) const MAX_HEAD: usize = 25 + 1 + 1 + 16 + 1 + 3 + 1;
+
+const MARKER: u8 = 1;
+const RECOVERED: u8 = 2;
+const FADES: u8 = 4;
+const KEPT: u8 = 8;
+const EXTENDED: u8 = 16;
+const DEPENDENT: u8 = 32;
+
+const LEVEL: u8 = 1;
+const CAPTURE: u8 = 2;
+const CAPTURE_OFFSET: u8 = 4;
+const ORIENTATION: u8 = 8;
+const PLAYOUT: u8 = 16;
+
+/// Of a packet, all but what its payload says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrived<'a> {
+    pub(crate) track: TrackId,
+    pub(crate) layer: u8,
+    pub(crate) payload_type: PayloadType,
+    pub(crate) stream: u32,
+    pub(crate) seq: u64,
+    pub(crate) time: u64,
+    pub(crate) marker: bool,
+    pub(crate) recovered: bool,
+    pub(crate) fades: bool,
+    /// Of those that came before this mirror was made.
+    pub(crate) kept: bool,
+    pub(crate) extensions: Carried,
+    pub(crate) dependency: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> Arrived<'a> {
+    /// Writes all but descriptor and payload, which follow in this order, into `out`; `None` when it does not fit.
+    pub(crate) fn write_head(
+        track: TrackId,
+        packet: &Packet,
+        fades: bool,
+        kept: bool,
+        out: &mut [u8; MAX_HEAD],
+    ) -> Option<usize> {
+        let mut writer = Writer { out, len: 0 };
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let dependency = packet.dependency();
+        let extended = packet.extensions != Carried::default();
+        writer.put(&track.0.to_be_bytes())?;
+        writer.put(&[
+            flag(packet.marker, MARKER)
+                | flag(packet.recovered, RECOVERED)
+                | flag(fades, FADES)
+                | flag(kept, KEPT)
+                | flag(extended, EXTENDED)
+                | flag(!dependency.is_empty(), DEPENDENT),
+            packet.layer,
+            packet.payload_type.0,
+        ])?;
+        writer.put(&(packet.stream as u16).to_be_bytes())?;
+        writer.put(&packet.seq.to_be_bytes()[2..])?;
+        writer.put(&packet.time.to_be_bytes()[2..])?;
+        if extended {
+            write_extensions(&packet.extensions, &mut writer)?;
+        }
+        if !dependency.is_empty() {
+            writer.put(&[u8::try_from(dependency.len()).ok()?])?;
+        }
+        Some(writer.len)
+    }
+
+    /// `None` when it is cut short.
+    pub(crate) fn read(datagram: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader(datagram);
+        let track = TrackId(reader.u64()?);
+        let [flags, layer, payload_type] = reader.array()?;
+        let stream = u32::from(u16::from_be_bytes(reader.array()?));
+        let (seq, time) = (reader.u48()?, reader.u48()?);
+        let extensions = match flags & EXTENDED {
+            0 => Carried::default(),
+            _ => read_extensions(&mut reader)?,
+        };
+        let dependency = match flags & DEPENDENT {
+            0 => &[],
+            _ => {
+                let len = reader.u8()?;
+                reader.take(len.into())?
+            }
+        };
+        Some(Self {
+            track,
+            layer,
+            payload_type: PayloadType(payload_type),
+            stream,
+            seq,
+            time,
+            marker: flags & MARKER != 0,
+            recovered: flags & RECOVERED != 0,
+            fades: flags & FADES != 0,
+            kept: flags & KEPT != 0,
+            extensions,
+            dependency,
+            payload: reader.0,
+        })
+    }
+}
+
+fn write_extensions(extensions: &Carried, writer: &mut Writer<'_>) -> Option<()> {
+    let capture = extensions.abs_capture_time.as_ref().map(AbsCaptureTime::bytes);
+    let mut mask = 0;
+    let mut name = |set: bool, bit: u8| mask |= if set { bit } else { 0 };
+    name(extensions.audio_level.is_some(), LEVEL);
+    name(capture.is_some(), CAPTURE);
+    name(capture.is_some_and(|bytes| bytes.len() == 16), CAPTURE_OFFSET);
+    name(extensions.video_orientation.is_some(), ORIENTATION);
+    name(extensions.playout_delay.is_some(), PLAYOUT);
+    writer.put(&[mask])?;
+    writer.put(extensions.audio_level.as_slice())?;
+    writer.put(capture.unwrap_or_default())?;
+    writer.put(extensions.video_orientation.as_slice())?;
+    writer.put(extensions.playout_delay.as_ref().map_or(&[][..], |delay| delay))
+}
+
+fn read_extensions(reader: &mut Reader<'_>) -> Option<Carried> {
+    let mask = reader.u8()?;
+    let mut extensions = Carried::default();
+    if mask & LEVEL != 0 {
+        extensions.audio_level = Some(reader.u8()?);
+    }
+    if mask & CAPTURE != 0 {
+        let len = if mask & CAPTURE_OFFSET == 0 { 8 } else { 16 };
+        extensions.abs_capture_time = AbsCaptureTime::new(reader.take(len)?);
+    }
+    if mask & ORIENTATION != 0 {
+        extensions.video_orientation = Some(reader.u8()?);
+    }
+    if mask & PLAYOUT != 0 {
+        extensions.playout_delay = Some(reader.array()?);
+    }
+    Some(extensions)
+}
+
+const ATTACH: u8 = 1;
+const DETACH: u8 = 2;
+const LAYERS_WANTED: u8 = 3;
+const REQUEST_KEYFRAME: u8 = 4;
+const FORMATS: u8 = 5;
+const ABOUT: u8 = 6;
+const LAYER_ACTIVE: u8 = 7;
+const SENDER_REPORT: u8 = 8;
+const REMOVED: u8 = 9;
+
+/// Formats of a track that are told at most; browsers offer a dozen.
+const MAX_CODECS: usize = 24;
+const ENCRYPTED: u8 = 1;
+const SCREEN: u8 = 1;
+const RANKED: u8 = 2;
+
+/// A crossing other than of packets as a message of at most [`MAX_MESSAGE`] octets; `None` for packets. Which microphones belong
+/// together each node knows by itself.
+pub(crate) fn write_message(crossing: &Crossing) -> Option<ArrayVec<u8, MAX_MESSAGE>> {
+    let mut out = ArrayVec::new();
+    let (kind, track) = match crossing {
+        Crossing::Attach { track } => (ATTACH, track),
+        Crossing::Detach { track } => (DETACH, track),
+        Crossing::LayersWanted { track, .. } => (LAYERS_WANTED, track),
+        Crossing::RequestKeyframe { track, .. } => (REQUEST_KEYFRAME, track),
+        Crossing::Formats { track, .. } => (FORMATS, track),
+        Crossing::About { track, .. } => (ABOUT, track),
+        Crossing::LayerActive { track, .. } => (LAYER_ACTIVE, track),
+        Crossing::SenderReport { track, .. } => (SENDER_REPORT, track),
+        Crossing::Removed { track } => (REMOVED, track),
+        Crossing::Packet { .. } | Crossing::Kept { .. } => return None,
+    };
+    out.push(kind);
+    put(&mut out, &track.0.to_be_bytes())?;
+    match crossing {
+        Crossing::LayersWanted {
+            highest: Some(highest), ..
+        } => put(&mut out, &[highest.spatial, highest.temporal])?,
+        Crossing::RequestKeyframe { layer, .. } => put(&mut out, &[*layer])?,
+        Crossing::Formats { formats, .. } => {
+            put(
+                &mut out,
+                &[formats.layers, u8::from(formats.sound.encrypted) * ENCRYPTED],
+            )?;
+            put(&mut out, &[formats.cname.len() as u8])?;
+            put(&mut out, formats.cname.as_bytes())?;
+            for (payload_type, codec, clock_rate) in formats.codecs.iter().take(MAX_CODECS) {
+                put(&mut out, &[payload_type.0, codec_number(*codec)])?;
+                put(&mut out, &clock_rate.to_be_bytes())?;
+            }
+        }
+        Crossing::About { about, .. } => {
+            let screen = about.description.source == Source::Screen;
+            let flags = u8::from(screen) * SCREEN | u8::from(about.rank.is_some()) * RANKED;
+            put(&mut out, &[flags, about.rank.unwrap_or(0)])?;
+            for (width, height) in &about.description.sizes {
+                put(&mut out, &width.to_be_bytes())?;
+                put(&mut out, &height.to_be_bytes())?;
+            }
+        }
+        Crossing::LayerActive { layer, active, .. } => put(&mut out, &[*layer, u8::from(*active)])?,
+        Crossing::SenderReport { layer, report, .. } => {
+            put(&mut out, &[*layer])?;
+            put(&mut out, &report.ntp.to_be_bytes())?;
+            put(&mut out, &report.rtp.to_be_bytes())?;
+        }
+        _ => (),
+    }
+    Some(out)
+}
+
+/// Of a message at the end of the relay crate's limit.
+pub(crate) const MAX_MESSAGE: usize = 256;
+
+/// `None` when it is cut short or of a kind that is not known. `at`: microseconds since the engines' epoch.
+pub(crate) fn read_message(message: &[u8], at: u64) -> Option<Crossing> {
+    let mut reader = Reader(message);
+    let kind = reader.u8()?;
+    let track = TrackId(reader.u64()?);
+    Some(match kind {
+        ATTACH => Crossing::Attach { track },
+        DETACH => Crossing::Detach { track },
+        LAYERS_WANTED => Crossing::LayersWanted {
+            track,
+            highest: match reader.0 {
+                [] => None,
+                _ => {
+                    let [spatial, temporal] = reader.array()?;
+                    Some(LayerId { spatial, temporal })
+                }
+            },
+        },
+        REQUEST_KEYFRAME => Crossing::RequestKeyframe {
+            track,
+            layer: reader.u8()?,
+        },
+        FORMATS => Crossing::Formats {
+            track,
+            formats: read_formats(&mut reader)?.into(),
+        },
+        ABOUT => Crossing::About {
+            track,
+            about: read_about(&mut reader)?.into(),
+        },
+        LAYER_ACTIVE => {
+            let [layer, active] = reader.array()?;
+            Crossing::LayerActive {
+                track,
+                layer,
+                active: active != 0,
+            }
+        }
+        SENDER_REPORT => Crossing::SenderReport {
+            track,
+            layer: reader.u8()?,
+            report: SourceClock {
+                ntp: reader.u64()?,
+                rtp: u32::from_be_bytes(reader.array()?),
+                arrival: at,
+            },
+        },
+        REMOVED => Crossing::Removed { track },
+        _ => return None,
+    })
+}
+
+fn read_formats(reader: &mut Reader<'_>) -> Option<Formats> {
+    let [layers, flags, cname_len] = reader.array()?;
+    let cname = std::str::from_utf8(reader.take(cname_len.into())?).ok()?;
+    let cname = Cname::from(cname).ok()?;
+    let mut codecs = Vec::new();
+    while !reader.0.is_empty() && codecs.len() < MAX_CODECS {
+        let [payload_type, codec] = reader.array()?;
+        let clock_rate = u32::from_be_bytes(reader.array()?);
+        // What a newer node sends in a format of its own is not forwarded.
+        if let Some(codec) = codec_of(codec) {
+            codecs.push((PayloadType(payload_type & 0x7f), codec, clock_rate));
+        }
+    }
+    Some(Formats {
+        codecs,
+        layers,
+        sound: Sound {
+            group: None,
+            encrypted: flags & ENCRYPTED != 0,
+        },
+        cname,
+    })
+}
+
+fn read_about(reader: &mut Reader<'_>) -> Option<About> {
+    let [flags, rank] = reader.array()?;
+    let mut sizes = ArrayVec::<_, MAX_LAYERS>::new();
+    while !reader.0.is_empty() && !sizes.is_full() {
+        sizes.push((u16::from_be_bytes(reader.array()?), u16::from_be_bytes(reader.array()?)));
+    }
+    let source = if flags & SCREEN == 0 {
+        Source::Camera
+    } else {
+        Source::Screen
+    };
+    Some(About {
+        description: Description { source, sizes },
+        rank: (flags & RANKED != 0).then_some(rank),
+    })
+}
+
+fn codec_number(codec: Codec) -> u8 {
+    match codec {
+        Codec::Opus => 1,
+        Codec::Red => 2,
+        Codec::Vp8 => 3,
+        Codec::Vp9 => 4,
+        Codec::H264 => 5,
+        Codec::Av1 => 6,
+    }
+}
+
+fn codec_of(number: u8) -> Option<Codec> {
+    [Codec::Opus, Codec::Red, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1]
+        .into_iter()
+        .find(|codec| codec_number(*codec) == number)
+}
+
+fn put(out: &mut ArrayVec<u8, MAX_MESSAGE>, octets: &[u8]) -> Option<()> {
+    out.try_extend_from_slice(octets).ok()
+}
+
+struct Writer<'a> {
+    out: &'a mut [u8; MAX_HEAD],
+    len: usize,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, octets: &[u8]) -> Option<()> {
+        self.out
+            .get_mut(self.len..self.len + octets.len())?
+            .copy_from_slice(octets);
+        self.len += octets.len();
+        Some(())
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(|[octet]| octet)
+    }
+
+    fn u48(&mut self) -> Option<u64> {
+        let [a, b, c, d, e, f] = self.array()?;
+        Some(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACK: TrackId = TrackId(0x0102_0304_0506);
+
+    #[test]
+    fn packets_arrive_as_they_were() {
+        let capture = |len: usize| AbsCaptureTime::new(&vec![7; len]);
+        for (audio_level, abs_capture_time, video_orientation, playout_delay, dependency) in [
+            (None, None, None, None, &[][..]),
+            (Some(0x85), None, None, None, &[]),
+            (None, capture(8), Some(3), None, &[1, 2, 3]),
+            (Some(1), capture(16), Some(2), Some([1, 2, 3]), &[9; 200]),
+        ] {
+            let mut packet = Packet::default();
+            packet.layer = 2;
+            packet.seq = 1 << 40 | 5;
+            packet.time = 3 << 32 | 77;
+            packet.stream = 3;
+            packet.marker = true;
+            packet.recovered = audio_level.is_some();
+            packet.payload_type = PayloadType(96);
+            packet.extensions = Carried {
+                audio_level,
+                abs_capture_time,
+                video_orientation,
+                playout_delay,
+            };
+            assert!(packet.set_content(b"a payload", dependency));
+            let mut head = [0; MAX_HEAD];
+            let len = Arrived::write_head(TRACK, &packet, true, false, &mut head).unwrap();
+            let datagram = [&head[..len], dependency, b"a payload"].concat();
+            let expected = Arrived {
+                track: TRACK,
+                layer: 2,
+                payload_type: PayloadType(96),
+                stream: 3,
+                seq: packet.seq,
+                time: packet.time,
+                marker: true,
+                recovered: packet.recovered,
+                fades: true,
+                kept: false,
+                extensions: packet.extensions,
+                dependency,
+                payload: b"a payload",
+            };
+            assert_eq!(Arrived::read(&datagram), Some(expected));
+            for cut in 0..len + dependency.len() {
+                assert_eq!(Arrived::read(&datagram[..cut]), None, "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn messages_arrive_as_they_were() {
+        let formats = Formats {
+            codecs: (0..MAX_CODECS as u8)
+                .map(|index| {
+                    (
+                        PayloadType(96 + index),
+                        codec_of(index % 6 + 1).unwrap(),
+                        90_000 + u32::from(index),
+                    )
+                })
+                .collect(),
+            layers: 3,
+            sound: Sound {
+                group: None,
+                encrypted: true,
+            },
+            cname: Cname::from("12345678901234567890").unwrap(),
+        };
+        let about = About {
+            description: Description {
+                source: Source::Screen,
+                sizes: [(1, 2), (300, 400), (u16::MAX, 5)].into_iter().collect(),
+            },
+            rank: Some(2),
+        };
+        let report = SourceClock {
+            ntp: u64::MAX - 5,
+            rtp: 9,
+            arrival: 42,
+        };
+        let highest = Some(LayerId {
+            spatial: 2,
+            temporal: 1,
+        });
+        for crossing in [
+            Crossing::Attach { track: TRACK },
+            Crossing::Detach { track: TRACK },
+            Crossing::LayersWanted { track: TRACK, highest },
+            Crossing::LayersWanted {
+                track: TRACK,
+                highest: None,
+            },
+            Crossing::RequestKeyframe { track: TRACK, layer: 1 },
+            Crossing::Formats {
+                track: TRACK,
+                formats: formats.into(),
+            },
+            Crossing::About {
+                track: TRACK,
+                about: about.into(),
+            },
+            Crossing::About {
+                track: TRACK,
+                about: About::default().into(),
+            },
+            Crossing::LayerActive {
+                track: TRACK,
+                layer: 2,
+                active: true,
+            },
+            Crossing::SenderReport {
+                track: TRACK,
+                layer: 0,
+                report,
+            },
+            Crossing::Removed { track: TRACK },
+        ] {
+            let message = write_message(&crossing).unwrap();
+            let read = read_message(&message, 42).unwrap();
+            assert_eq!(format!("{read:?}"), format!("{crossing:?}"));
+            for cut in 0..9 {
+                assert!(read_message(&message[..cut], 42).is_none());
+            }
+        }
+        assert!(read_message(&[99; 20], 0).is_none());
+    }
+}
