@@ -1,11 +1,12 @@
 //! What the control plane asks of an engine.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
 pub use crate::allocate::Source;
-use crate::ids::{GroupId, Mid, PayloadType, PeerId, Rid, Ssrc, SubscriptionId, TrackId, WorkerId};
+use crate::ids::{GroupId, LinkId, Mid, PayloadType, PeerId, Rid, SocketId, Ssrc, SubscriptionId, TrackId, WorkerId};
 
 /// A user fragment and password (RFC 8839 section 5.4).
 #[derive(Clone, PartialEq, Eq)]
@@ -179,6 +180,31 @@ pub struct Subscribe {
     pub wanted: Wanted,
 }
 
+/// A link to a worker of another node.
+#[derive(Clone, Debug)]
+pub struct AddLink {
+    pub link: LinkId,
+    /// The id that the other end gave it.
+    pub theirs: u32,
+    pub send: relay::Keys,
+    pub receive: relay::Keys,
+    pub socket: SocketId,
+    /// Where the other end listens; without it the first authentic datagram tells.
+    pub remote: Option<SocketAddr>,
+}
+
+/// A track that comes over a link of this worker, once somebody wants it.
+#[derive(Clone, Copy, Debug)]
+pub struct Mirror {
+    pub track: TrackId,
+    pub link: LinkId,
+    /// What the other end calls it.
+    pub theirs: TrackId,
+    pub kind: MediaKind,
+    /// As in [`Sound`].
+    pub group: Option<GroupId>,
+}
+
 #[derive(Clone, Debug)]
 pub struct OpenDataChannel {
     pub peer: PeerId,
@@ -271,4 +297,20 @@ pub enum Command {
     },
     OpenDataChannel(OpenDataChannel),
     SendData(SendData),
+    AddLink(AddLink),
+    /// The next keys of one direction or both. What we receive must be told before the other end sends with it.
+    RotateLink {
+        link: LinkId,
+        send: Option<relay::Keys>,
+        receive: Option<relay::Keys>,
+    },
+    /// With the tracks that come over it.
+    RemoveLink {
+        link: LinkId,
+    },
+    Mirror(Mirror),
+    /// With its subscriptions.
+    RemoveMirror {
+        track: TrackId,
+    },
 }

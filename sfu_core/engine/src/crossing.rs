@@ -1,9 +1,9 @@
-//! What workers tell each other: a track with subscribers on another worker crosses once per worker.
+//! What workers tell each other: a track with subscribers on another worker, of this node or another, crosses once per worker.
 //!
 //! A worker that is not the track's home keeps a mirror of the track. It attaches to the home when its first
 //! subscription comes and detaches when its last one leaves.
 
-mod wire;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 
@@ -11,8 +11,17 @@ use arrayvec::ArrayString;
 
 use crate::allocate::LayerId;
 use crate::command::{Codec, Description, Sound};
-use crate::ids::TrackId;
+use crate::ids::{LinkId, TrackId, WorkerId};
 use crate::packet::Packet;
+
+/// Whom tracks cross to and from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Neighbour {
+    /// Another worker of this node.
+    Worker(WorkerId),
+    /// A worker of another node.
+    Link(LinkId),
+}
 
 #[derive(Clone, Debug)]
 pub enum Crossing {

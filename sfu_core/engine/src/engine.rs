@@ -7,6 +7,7 @@ mod downlinks;
 mod feedback;
 mod flush;
 mod ingest;
+mod links;
 mod mend;
 mod paced;
 mod protect;
@@ -31,7 +32,7 @@ use wire::rtcp::report::ReportBlock;
 
 use crate::config::Config;
 use crate::counters::Dropped;
-use crate::crossing::Crossing;
+use crate::crossing::{Crossing, Neighbour};
 use crate::dtls::DtlsIdentity;
 use crate::event::{DisconnectReason, Event};
 use crate::fec;
@@ -44,6 +45,7 @@ use crate::peer::{Peer, PeerState};
 use crate::publish::track::Track;
 use crate::stats::WorkerRow;
 use crate::transport::TransportEvent;
+use crossings::Outgoing;
 use subscriptions::Subscriber;
 
 /// Packets held at most, about 1.6 KB each. More serve more publishers within the retransmission window.
@@ -61,6 +63,7 @@ pub struct Engine {
     tracks: Slab<Track>,
     subscribers: Slab<Subscriber>,
     groups: Slab<Group>,
+    links: links::Links,
     peer_keys: FxHashMap<PeerId, usize>,
     track_keys: FxHashMap<TrackId, usize>,
     subscription_keys: FxHashMap<SubscriptionId, usize>,
@@ -68,13 +71,13 @@ pub struct Engine {
     /// Peers by the addresses from which authentic connectivity checks came, and by local user fragment.
     addresses: FxHashMap<(SocketId, SocketAddr), usize>,
     ufrags: FxHashMap<String, usize>,
-    /// Workers that asked for tracks that are not published here yet, and until when they wait, microseconds.
-    early: Vec<(TrackId, WorkerId, u64)>,
+    /// Who asked for tracks that are not published here yet, and until when they wait, microseconds.
+    early: Vec<(TrackId, Neighbour, u64)>,
     pool: PacketPool,
     /// For parity to subscribers.
     parities: fec::Pool,
     events: VecDeque<Event>,
-    crossings: VecDeque<(WorkerId, Crossing)>,
+    crossings: Outgoing,
     outbox: Outbox,
     /// Last words of peers that are gone, and what did not fit the arena.
     datagrams: VecDeque<Datagram>,
@@ -109,6 +112,7 @@ impl Engine {
             tracks: Slab::new(),
             subscribers: Slab::new(),
             groups: Slab::new(),
+            links: links::Links::default(),
             group_keys: FxHashMap::default(),
             peer_keys: FxHashMap::default(),
             track_keys: FxHashMap::default(),
@@ -119,7 +123,7 @@ impl Engine {
             pool: PacketPool::new(MAX_POOLED),
             parities: fec::Pool::default(),
             events: VecDeque::new(),
-            crossings: VecDeque::new(),
+            crossings: Outgoing::default(),
             outbox: Outbox::default(),
             datagrams: VecDeque::new(),
             queued: VecDeque::new(),
@@ -154,7 +158,7 @@ impl Engine {
                 self.peers[key].transport.handle_dtls(now, socket, from, datagram);
                 self.drain_transport(now, key);
             }),
-            None => Err(Dropped::UnknownProtocol),
+            None => self.handle_link(now, socket, from, datagram),
         };
         if let Err(dropped) = handled {
             dropped.count(&mut self.counters);
@@ -163,12 +167,16 @@ impl Engine {
 
     pub fn next_timeout(&self) -> Option<Instant> {
         // The pool shrinks by timer, too.
-        let idle = self.peers.is_empty() && self.tracks.is_empty() && self.early.is_empty() && self.pool.is_empty();
+        let idle = self.peers.is_empty()
+            && self.tracks.is_empty()
+            && self.early.is_empty()
+            && self.pool.is_empty()
+            && self.links.is_empty();
         (!idle).then(|| self.epoch + Duration::from_micros(self.schedule.next()))
     }
 
     pub fn poll_crossing(&mut self) -> Option<(WorkerId, Crossing)> {
-        self.crossings.pop_front()
+        self.crossings.workers.pop_front()
     }
 
     pub fn poll_event(&mut self) -> Option<Event> {

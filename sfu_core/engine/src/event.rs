@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::command::Codec;
-use crate::ids::{PeerId, SubscriptionId, TrackId};
+use crate::ids::{LinkId, PeerId, SubscriptionId, TrackId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SrtpProfile {
@@ -90,6 +90,15 @@ pub enum Event {
         binary: bool,
         payload: Vec<u8>,
     },
+    /// Whether anything authentic comes over a link. At first it is thought alive.
+    LinkAlive {
+        link: LinkId,
+        alive: bool,
+    },
+    /// The other end has no such track, or no longer.
+    MirrorEnded {
+        track: TrackId,
+    },
     /// A command named something that does not exist or broke a limit.
     CommandFailed {
         peer: Option<PeerId>,
@@ -114,6 +123,10 @@ pub enum CommandError {
     UnknownSubscription,
     #[error("no open data channel with label {0:?}")]
     UnknownDataChannel(String),
+    #[error("no such link")]
+    UnknownLink,
+    #[error("a key was refused")]
+    Key,
     #[error("limit reached: {0}")]
     Limit(Limit),
 }
@@ -130,4 +143,6 @@ pub enum Limit {
     DataChannels,
     #[error("size of a data message")]
     DataMessage,
+    #[error("links per worker")]
+    Links,
 }

@@ -31,6 +31,10 @@ id!(
     WorkerId(u8)
 );
 id!(
+    /// A link to a worker of another node. Every datagram that comes over it begins with this number, which is this node's to choose.
+    LinkId(u32)
+);
+id!(
     /// Index of a socket within its worker, from 0.
     SocketId(u8)
 );

@@ -87,9 +87,9 @@ pub struct Link {
     repeats: VecDeque<u64>,
     /// The first of them is the second copy of what was sent just now.
     second: Option<u64>,
-    messages: VecDeque<Vec<u8>>,
+    /// Those that were not acknowledged, the first with this number, and when each is to be sent again.
+    messages: VecDeque<(u64, Vec<u8>)>,
     first_message: u32,
-    message_at: u64,
     heard_messages: u32,
     media: Window,
     parity: Window,
@@ -131,7 +131,6 @@ impl Link {
             second: None,
             messages: VecDeque::new(),
             first_message: 0,
-            message_at: 0,
             heard_messages: 0,
             media: Window::default(),
             parity: Window::default(),
@@ -153,8 +152,8 @@ impl Link {
         })
     }
 
-    /// Seals a packet in two parts into `out`, which is then to be sent. Returns its length; `None` when it does not fit.
-    pub fn send(&mut self, now: u64, packet: [&[u8]; 2], out: &mut [u8]) -> Option<usize> {
+    /// Seals a packet in three parts into `out`, which is then to be sent. Returns its length; `None` when it does not fit.
+    pub fn send(&mut self, now: u64, packet: [&[u8]; 3], out: &mut [u8]) -> Option<usize> {
         let room = out.len().min(MAX_DATAGRAM);
         let (number, len) = self.sealer.seal(Kind::Media, packet, &mut out[..room])?;
         let datagram = out.get(..len)?;
@@ -171,17 +170,16 @@ impl Link {
         if message.len() > MAX_MESSAGE || self.messages.len() >= MAX_MESSAGES {
             return false;
         }
-        self.messages.push_back(message.to_vec());
-        if self.messages.len() == 1 {
-            self.message_at = 0;
-        }
+        self.messages.push_back((0, message.to_vec()));
         true
     }
 
     /// Parity, what the other side asked for, and control, until `None`.
     pub fn poll_transmit(&mut self, now: u64, out: &mut [u8]) -> Option<usize> {
         if std::mem::take(&mut self.parity_due) {
-            let (_, len) = self.sealer.seal(Kind::Parity, [self.encoder.payload(), &[]], out)?;
+            let (_, len) = self
+                .sealer
+                .seal(Kind::Parity, [self.encoder.payload(), &[], &[]], out)?;
             self.stats.parity_sent += 1;
             return Some(self.count_redundant(len));
         }
@@ -210,17 +208,13 @@ impl Link {
             return None;
         }
         self.write_control(now);
-        let (_, len) = self.sealer.seal(Kind::Control, [&self.payload, &[]], out)?;
+        let (_, len) = self.sealer.seal(Kind::Control, [&self.payload, &[], &[]], out)?;
         Some(self.count_redundant(len))
     }
 
     /// When to call `poll_transmit`, if nothing else happens.
     pub fn next_timeout(&self) -> u64 {
-        let message = if self.messages.is_empty() {
-            u64::MAX
-        } else {
-            self.message_at
-        };
+        let message = self.messages.iter().map(|(at, _)| *at).min().unwrap_or(u64::MAX);
         let missing = self.missing.next().unwrap_or(u64::MAX);
         self.report_at.min(message).min(missing).min(self.last_sent + KEEPALIVE)
     }
@@ -294,12 +288,13 @@ impl Link {
             runs: self.missing.runs() as u32,
             messages: self.heard_messages,
         };
-        let message = self.messages.front().filter(|_| self.message_at <= now);
-        if message.is_some() {
-            self.message_at = now + self.rtt() + self.rtt() / 2;
+        report.write(&self.asked, &mut self.payload);
+        let again = now + self.rtt() + self.rtt() / 2;
+        for (number, (at, octets)) in (self.first_message..).zip(&mut self.messages) {
+            if *at <= now && Report::add_message(number, octets, &mut self.payload) {
+                *at = again;
+            }
         }
-        let message = message.map(|message| (self.first_message, message.as_slice()));
-        report.write(&self.asked, message, &mut self.payload);
         self.report_at = u64::MAX;
         self.last_sent = now;
     }
@@ -450,7 +445,6 @@ impl Link {
         while !self.messages.is_empty() && self.first_message.wrapping_sub(report.messages) as i32 <= -1 {
             self.messages.pop_front();
             self.first_message = self.first_message.wrapping_add(1);
-            self.message_at = 0;
         }
         self.judge(now, &report);
         Some(())
@@ -507,8 +501,14 @@ mod tests {
         };
         let mut link = Link::new(0, &config).unwrap();
         let mut out = [0; 2_000];
-        assert!(link.send(0, [&[0; MAX_DATAGRAM - OVERHEAD], &[]], &mut out).is_some());
-        assert!(link.send(0, [&[0; MAX_DATAGRAM - OVERHEAD], &[0]], &mut out).is_none());
+        assert!(
+            link.send(0, [&[0; MAX_DATAGRAM - OVERHEAD], &[], &[]], &mut out)
+                .is_some()
+        );
+        assert!(
+            link.send(0, [&[0; MAX_DATAGRAM - OVERHEAD], &[], &[0]], &mut out)
+                .is_none()
+        );
         assert_eq!(link.stats().media_sent, 1);
     }
 }

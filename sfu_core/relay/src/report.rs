@@ -6,6 +6,8 @@
 //! messages: number (4) | length (2) | octets, until the end
 //! ```
 
+use crate::seal::{MAX_DATAGRAM, OVERHEAD};
+
 pub(crate) const MAX_ASKED: usize = 60;
 /// Of a message of the user, in octets.
 pub(crate) const MAX_MESSAGE: usize = 256;
@@ -30,8 +32,8 @@ pub(crate) struct Report {
 const FIXED: usize = 40;
 
 impl Report {
-    /// Writes report, what is asked for (rising) and one message. Returns octets and how many of `asked` found room.
-    pub(crate) fn write(&self, asked: &[u64], message: Option<(u32, &[u8])>, out: &mut Vec<u8>) -> usize {
+    /// Writes the report and what is asked for (rising). Returns how many of `asked` found room.
+    pub(crate) fn write(&self, asked: &[u64], out: &mut Vec<u8>) -> usize {
         out.clear();
         out.extend_from_slice(&self.time.to_be_bytes()[2..]);
         out.extend_from_slice(&self.echo.to_be_bytes()[2..]);
@@ -59,12 +61,18 @@ impl Report {
             out.extend_from_slice(&bits.to_be_bytes());
             out[count_at] += 1;
         }
-        if let Some((number, octets)) = message {
+        taken
+    }
+
+    /// Adds a message; false when there is no room.
+    pub(crate) fn add_message(number: u32, octets: &[u8], out: &mut Vec<u8>) -> bool {
+        let fits = out.len() + 6 + octets.len() <= MAX_DATAGRAM - OVERHEAD;
+        if fits {
             out.extend_from_slice(&number.to_be_bytes());
             out.extend_from_slice(&(octets.len() as u16).to_be_bytes());
             out.extend_from_slice(octets);
         }
-        taken
+        fits
     }
 
     /// The report; what it asks for goes to `ask`, a message with its number to `hear`. `None` when it is cut short.
@@ -131,7 +139,8 @@ mod tests {
         };
         let asked = [3, 4, 67, 68, 100, 1_000_000];
         let mut out = Vec::new();
-        assert_eq!(report.write(&asked, Some((9, b"message")), &mut out), asked.len());
+        assert_eq!(report.write(&asked, &mut out), asked.len());
+        assert!(Report::add_message(9, b"message", &mut out));
         let (mut numbers, mut messages) = (Vec::new(), Vec::new());
         let read = Report::read(
             &out,
@@ -153,6 +162,9 @@ mod tests {
     fn what_finds_no_room_is_told() {
         let asked: Vec<u64> = (0..100).map(|index| index * 1_000).collect();
         let mut out = Vec::new();
-        assert_eq!(Report::default().write(&asked, None, &mut out), MAX_ASKED);
+        assert_eq!(Report::default().write(&asked, &mut out), MAX_ASKED);
+        let messages = (0..).take_while(|number| Report::add_message(*number, &[0; MAX_MESSAGE], &mut out));
+        assert!(messages.count() >= 1);
+        assert!(out.len() <= MAX_DATAGRAM - OVERHEAD);
     }
 }

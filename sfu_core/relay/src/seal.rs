@@ -56,6 +56,12 @@ pub struct Keys {
     pub salt: [u8; NONCE_LEN],
 }
 
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
 /// The link that a datagram is for; `None` when it is none of a link of this version.
 pub fn link_id(datagram: &[u8]) -> Option<u32> {
     let [first, a, b, c, d, ..] = *datagram else {
@@ -121,20 +127,22 @@ impl Sealer {
     }
 
     /// Writes the datagram into `out` and returns its number and length; `None` when it does not fit or numbers have run out.
-    pub(crate) fn seal(&mut self, kind: Kind, parts: [&[u8]; 2], out: &mut [u8]) -> Option<(u64, usize)> {
+    pub(crate) fn seal(&mut self, kind: Kind, parts: [&[u8]; 3], out: &mut [u8]) -> Option<(u64, usize)> {
         let number = self.next(kind);
         if number > MAX_NUMBER {
             return None;
         }
-        let body = parts[0].len() + parts[1].len();
+        let body = parts.iter().map(|part| part.len()).sum::<usize>();
         let (header, rest) = out.get_mut(..OVERHEAD + body)?.split_at_mut_checked(HEADER)?;
         header[0] = MARK | VERSION << 4 | self.phase << 2 | kind as u8;
         header[1..5].copy_from_slice(&self.link.to_be_bytes());
         header[5..].copy_from_slice(&number.to_be_bytes()[2..]);
         let (payload, tag) = rest.split_at_mut_checked(body)?;
-        let (first, second) = payload.split_at_mut_checked(parts[0].len())?;
-        first.copy_from_slice(parts[0]);
-        second.copy_from_slice(parts[1]);
+        let mut at = 0;
+        for part in parts {
+            payload.get_mut(at..at + part.len())?.copy_from_slice(part);
+            at += part.len();
+        }
         let sealed = self
             .sealed
             .key
@@ -212,7 +220,7 @@ mod tests {
     fn sealed(sealer: &mut Sealer, kind: Kind, text: &[u8]) -> Vec<u8> {
         let mut out = [0; MAX_DATAGRAM];
         let (front, back) = text.split_at(text.len() / 2);
-        let (_, len) = sealer.seal(kind, [front, back], &mut out).unwrap();
+        let (_, len) = sealer.seal(kind, [front, back, &[]], &mut out).unwrap();
         out[..len].to_vec()
     }
 
@@ -268,7 +276,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_not_numbered() {
         let mut sealer = Sealer::new(7, &keys(0)).unwrap();
-        assert_eq!(sealer.seal(Kind::Media, [b"four", b""], &mut [0; OVERHEAD + 3]), None);
+        assert_eq!(
+            sealer.seal(Kind::Media, [b"four", b"", b""], &mut [0; OVERHEAD + 3]),
+            None
+        );
         assert_eq!(sealer.next(Kind::Media), 0);
     }
 }

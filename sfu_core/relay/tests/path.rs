@@ -83,7 +83,7 @@ impl Pair {
         let body = vec![number as u8; len];
         let len = sender
             .link
-            .send(self.now, [&number.to_be_bytes(), body.as_slice()], &mut out)
+            .send(self.now, [&number.to_be_bytes(), body.as_slice(), &[]], &mut out)
             .unwrap();
         sender.way.push(at(self.now), len, out[..len].to_vec());
         self.sent_at.push(self.now);
@@ -287,7 +287,7 @@ fn forged_and_replayed_datagrams_are_dropped_and_counted() {
             .link
             .send(
                 pair.now,
-                [&number.to_be_bytes(), [number as u8; 100].as_slice()],
+                [&number.to_be_bytes(), [number as u8; 100].as_slice(), &[]],
                 &mut out,
             )
             .unwrap();

@@ -210,7 +210,7 @@ pub(crate) fn write_message(crossing: &Crossing) -> Option<ArrayVec<u8, MAX_MESS
         }
         Crossing::About { about, .. } => {
             let screen = about.description.source == Source::Screen;
-            let flags = u8::from(screen) * SCREEN | u8::from(about.rank.is_some()) * RANKED;
+            let flags = (u8::from(screen) * SCREEN) | (u8::from(about.rank.is_some()) * RANKED);
             put(&mut out, &[flags, about.rank.unwrap_or(0)])?;
             for (width, height) in &about.description.sizes {
                 put(&mut out, &width.to_be_bytes())?;

@@ -79,6 +79,17 @@ impl Engine {
             }
             Command::OpenDataChannel(open) => return self.open_data_channel(now, &open),
             Command::SendData(send) => return self.send_data(now, &send),
+            Command::AddLink(add) => return self.add_link(now, &add),
+            Command::RotateLink { link, send, receive } => {
+                return self.rotate_link(link, send.as_ref(), receive.as_ref());
+            }
+            Command::RemoveLink { link } => self.remove_link(now, link),
+            Command::Mirror(mirror) => return self.mirror_over_link(&mirror),
+            Command::RemoveMirror { track } => {
+                if let Some(&key) = self.track_keys.get(&track) {
+                    self.remove_track(now, key);
+                }
+            }
         }
         Ok(())
     }
@@ -153,7 +164,7 @@ impl Engine {
             formats: track.formats().into(),
         };
         self.crossings
-            .extend(track.mirrors.iter().map(|&worker| (worker, crossing.clone())));
+            .extend(track.mirrors.iter().map(|&mirror| (mirror, crossing.clone())));
         self.on_layer_activity(now, key);
         Ok(())
     }
@@ -229,6 +240,11 @@ fn subject(command: &Command) -> Option<PeerId> {
         Command::Publish(publish) | Command::UpdatePublish(publish) => Some(publish.peer),
         Command::Subscribe(subscribe) => Some(subscribe.peer),
         Command::OpenDataChannel(open) => Some(open.peer),
-        Command::SendData(_) => None,
+        Command::SendData(_)
+        | Command::AddLink(_)
+        | Command::RotateLink { .. }
+        | Command::RemoveLink { .. }
+        | Command::Mirror(_)
+        | Command::RemoveMirror { .. } => None,
     }
 }

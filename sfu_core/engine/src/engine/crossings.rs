@@ -1,13 +1,15 @@
 //! Tracks that cross between workers: as their home, and as a mirror.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Engine;
 use crate::command::MediaKind;
-use crate::crossing::Crossing;
+use crate::crossing::{Crossing, Neighbour};
+use crate::event::Event;
 use crate::forward::MAX_CATCH_UP;
-use crate::ids::{TrackId, WorkerId};
+use crate::ids::{LinkId, TrackId, WorkerId};
 use crate::packet::Packet;
 use crate::publish::track::{Origin, Track};
 
@@ -16,17 +18,48 @@ const EARLY: u64 = 5_000_000;
 /// Attaches waiting at most.
 const MAX_EARLY: usize = 4_096;
 
+/// What waits to be taken to neighbours.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    pub(super) workers: VecDeque<(WorkerId, Crossing)>,
+    pub(super) links: VecDeque<(LinkId, Crossing)>,
+}
+
+impl Outgoing {
+    pub(super) fn push(&mut self, to: Neighbour, crossing: Crossing) {
+        match to {
+            Neighbour::Worker(worker) => self.workers.push_back((worker, crossing)),
+            Neighbour::Link(link) => self.links.push_back((link, crossing)),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.workers.len() + self.links.len()
+    }
+}
+
+impl Extend<(Neighbour, Crossing)> for Outgoing {
+    fn extend<T: IntoIterator<Item = (Neighbour, Crossing)>>(&mut self, crossings: T) {
+        crossings.into_iter().for_each(|(to, crossing)| self.push(to, crossing));
+    }
+}
+
 impl Engine {
     pub fn handle_crossing(&mut self, now: Instant, from: WorkerId, crossing: Crossing) {
         self.counters.crossings_in += 1;
+        self.cross(now, Neighbour::Worker(from), crossing);
+    }
+
+    pub(super) fn cross(&mut self, now: Instant, from: Neighbour, crossing: Crossing) {
         match crossing {
             Crossing::Attach { track } => self.attach(now, track, from),
             Crossing::Detach { track } => {
                 self.early
-                    .retain(|&(waiting, worker, _)| (waiting, worker) != (track, from));
+                    .retain(|&(waiting, asked, _)| (waiting, asked) != (track, from));
                 if let Some(&key) = self.track_keys.get(&track) {
-                    self.tracks[key].mirrors.retain(|&worker| worker != from);
+                    self.tracks[key].mirrors.retain(|&mirror| mirror != from);
                     self.tracks[key].wishes.forget_elsewhere(from);
+                    self.attend(key);
                 }
             }
             Crossing::RequestKeyframe { track, layer } => {
@@ -48,7 +81,19 @@ impl Engine {
             }
             Crossing::Formats { track, formats } => {
                 if let Some(key) = self.mirror_key(track, from) {
-                    self.tracks[key].set_formats(&formats);
+                    let track = &mut self.tracks[key];
+                    track.set_formats(&formats);
+                    let mirrors = track.mirrors.iter();
+                    let crossing = |&mirror| {
+                        (
+                            mirror,
+                            Crossing::Formats {
+                                track: track.id,
+                                formats: Arc::clone(&formats),
+                            },
+                        )
+                    };
+                    self.crossings.extend(mirrors.map(crossing));
                     self.join_group(key);
                     self.on_layer_activity(now, key);
                 }
@@ -71,7 +116,7 @@ impl Engine {
                     && let Some(slot) = self.tracks[key].layers.get_mut(usize::from(layer))
                 {
                     slot.active = active;
-                    self.on_layer_activity(now, key);
+                    self.tell_layer(now, key, layer, active);
                 }
             }
             Crossing::SenderReport { track, layer, report } => {
@@ -79,10 +124,16 @@ impl Engine {
                     && let Some(slot) = self.tracks[key].layers.get_mut(usize::from(layer))
                 {
                     slot.clock = Some(report);
+                    let crossing = Crossing::SenderReport { track, layer, report };
+                    let mirrors = self.tracks[key].mirrors.iter();
+                    self.crossings.extend(mirrors.map(|&mirror| (mirror, crossing.clone())));
                 }
             }
             Crossing::Removed { track } => {
                 if let Some(key) = self.mirror_key(track, from) {
+                    if matches!(from, Neighbour::Link(_)) {
+                        self.events.push_back(Event::MirrorEnded { track });
+                    }
                     self.remove_track(now, key);
                 }
             }
@@ -96,7 +147,7 @@ impl Engine {
         }
         let key = self.tracks.insert(Track::mirror(track, kind, home));
         self.track_keys.insert(track, key);
-        self.crossings.push_back((home, Crossing::Attach { track }));
+        self.crossings.push(Neighbour::Worker(home), Crossing::Attach { track });
         key
     }
 
@@ -104,7 +155,7 @@ impl Engine {
     pub(super) fn relay_keyframe_wishes(&mut self, key: usize, at: u64) {
         let interval = self.config.keyframe_interval.as_micros() as u64;
         let track = &mut self.tracks[key];
-        let Origin::Worker(home) = track.origin else {
+        let Some(home) = track.origin.neighbour() else {
             return;
         };
         for (index, layer) in track.layers.iter_mut().enumerate() {
@@ -113,7 +164,7 @@ impl Engine {
                     track: track.id,
                     layer: index as u8,
                 };
-                self.crossings.push_back((home, crossing));
+                self.crossings.push(home, crossing);
             }
         }
     }
@@ -121,10 +172,10 @@ impl Engine {
     /// A track was published: workers that asked before are attached.
     pub(super) fn attach_early(&mut self, track: TrackId, key: usize) {
         let mut index = 0;
-        while let Some(&(waiting, worker, _)) = self.early.get(index) {
+        while let Some(&(waiting, from, _)) = self.early.get(index) {
             if waiting == track {
                 self.early.swap_remove(index);
-                self.add_mirror(key, worker);
+                self.add_mirror(key, from);
             } else {
                 index += 1;
             }
@@ -133,71 +184,68 @@ impl Engine {
 
     pub(super) fn expire_early(&mut self, at: u64) {
         let crossings = &mut self.crossings;
-        self.early.retain(|&(track, worker, until)| {
+        self.early.retain(|&(track, from, until)| {
             if at >= until {
-                crossings.push_back((worker, Crossing::Removed { track }));
+                crossings.push(from, Crossing::Removed { track });
             }
             at < until
         });
     }
 
-    fn attach(&mut self, now: Instant, track: TrackId, from: WorkerId) {
+    fn attach(&mut self, now: Instant, track: TrackId, from: Neighbour) {
         if let Some(&key) = self.track_keys.get(&track) {
             self.add_mirror(key, from);
         } else if self.early.len() < MAX_EARLY {
             let until = self.micros(now) + EARLY;
             self.early.push((track, from, until));
         } else {
-            self.crossings.push_back((from, Crossing::Removed { track }));
+            self.crossings.push(from, Crossing::Removed { track });
         }
     }
 
-    fn add_mirror(&mut self, key: usize, worker: WorkerId) {
+    fn add_mirror(&mut self, key: usize, mirror: Neighbour) {
         let track = &mut self.tracks[key];
-        if !track.is_home() {
+        // Whoever mirrors is told of its home by the control plane.
+        if matches!(track.origin, Origin::Worker(_)) {
             return;
         }
-        let is_new = !track.mirrors.contains(&worker);
+        let is_new = !track.mirrors.contains(&mirror);
         if is_new {
-            track.mirrors.push(worker);
+            track.mirrors.push(mirror);
         }
+        self.attend(key);
+        let track = &self.tracks[key];
         let id = track.id;
-        self.crossings.push_back((
-            worker,
-            Crossing::Formats {
-                track: id,
-                formats: Arc::new(track.formats()),
-            },
-        ));
+        let formats = Arc::new(track.formats());
+        self.crossings.push(mirror, Crossing::Formats { track: id, formats });
         let about = Arc::clone(&track.about);
-        self.crossings.push_back((worker, Crossing::About { track: id, about }));
+        self.crossings.push(mirror, Crossing::About { track: id, about });
         let packets = track.since_keyframes(MAX_CATCH_UP);
         if is_new && !packets.is_empty() {
             let packets = packets.into();
-            self.crossings
-                .push_back((worker, Crossing::Kept { track: id, packets }));
+            self.crossings.push(mirror, Crossing::Kept { track: id, packets });
         }
-        for (index, layer) in track.layers.iter().enumerate() {
-            let index = index as u8;
-            if layer.active {
-                self.crossings.push_back((
-                    worker,
+        for (layer, state) in (0..).zip(&track.layers) {
+            if state.active {
+                let active = true;
+                self.crossings.push(
+                    mirror,
                     Crossing::LayerActive {
                         track: id,
-                        layer: index,
-                        active: true,
+                        layer,
+                        active,
                     },
-                ));
+                );
             }
-            if let Some(report) = layer.clock {
-                self.crossings.push_back((
-                    worker,
+            if let Some(report) = state.clock {
+                self.crossings.push(
+                    mirror,
                     Crossing::SenderReport {
                         track: id,
-                        layer: index,
+                        layer,
                         report,
                     },
-                ));
+                );
             }
         }
     }
@@ -215,9 +263,9 @@ impl Engine {
         self.on_layer_activity(now, key);
     }
 
-    /// Of a track whose home is the worker that speaks of it.
-    fn mirror_key(&self, track: TrackId, from: WorkerId) -> Option<usize> {
+    /// Of a track whose home is the neighbour that speaks of it.
+    fn mirror_key(&self, track: TrackId, from: Neighbour) -> Option<usize> {
         let key = *self.track_keys.get(&track)?;
-        (self.tracks[key].origin == Origin::Worker(from)).then_some(key)
+        (self.tracks[key].origin.neighbour() == Some(from)).then_some(key)
     }
 }

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::Engine;
 use crate::command::{Description, MediaKind, View};
-use crate::crossing::{About, Crossing};
+use crate::crossing::{About, Crossing, Neighbour};
 use crate::event::{CommandError, Event};
-use crate::ids::{SubscriptionId, TrackId, WorkerId};
+use crate::ids::{SubscriptionId, TrackId};
 use crate::publish::track::Origin;
 
 impl Engine {
@@ -43,9 +43,9 @@ impl Engine {
         let resized = track.about.description.sizes != about.description.sizes;
         track.about = Arc::clone(&about);
         let id = track.id;
-        self.crossings.extend(track.mirrors.iter().map(|&worker| {
+        self.crossings.extend(track.mirrors.iter().map(|&mirror| {
             let about = Arc::clone(&about);
-            (worker, Crossing::About { track: id, about })
+            (mirror, Crossing::About { track: id, about })
         }));
         if resized {
             self.on_layer_activity(now, key);
@@ -86,16 +86,16 @@ impl Engine {
         }
     }
 
-    /// A worker that mirrors the track says what its subscribers can use.
+    /// Who mirrors the track says what its subscribers can use.
     pub(super) fn on_wishes_elsewhere(
         &mut self,
         now: Instant,
         key: usize,
-        worker: WorkerId,
+        from: Neighbour,
         highest: Option<crate::allocate::LayerId>,
     ) {
-        if self.tracks[key].mirrors.contains(&worker) {
-            self.tracks[key].wishes.set_elsewhere(worker, highest);
+        if self.tracks[key].mirrors.contains(&from) {
+            self.tracks[key].wishes.set_elsewhere(from, highest);
             self.tell_wishes(now, key);
         }
     }
@@ -130,7 +130,13 @@ impl Engine {
             Origin::Worker(home) => {
                 if let Some(highest) = track.wishes.poll_home() {
                     self.crossings
-                        .push_back((home, Crossing::LayersWanted { track: id, highest }));
+                        .push(Neighbour::Worker(home), Crossing::LayersWanted { track: id, highest });
+                }
+            }
+            Origin::Link(link) => {
+                if let Some(highest) = track.wishes.poll_publisher(at) {
+                    self.crossings
+                        .push(Neighbour::Link(link), Crossing::LayersWanted { track: id, highest });
                 }
             }
         }

@@ -29,6 +29,7 @@ impl Engine {
         }
         self.flush_rtcp(arena)?;
         let at = self.micros(now);
+        self.flush_links(at, arena)?;
         while let Some(&key) = self.queued.front() {
             let before = arena.volume();
             let flushed = self.flush_peer(now, at, key, arena);

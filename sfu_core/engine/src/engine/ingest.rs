@@ -187,19 +187,19 @@ impl Engine {
     pub(super) fn share(&mut self, key: usize, packet: Arc<Packet>, fades: bool) {
         let track = &mut self.tracks[key];
         let id = track.id;
-        for &worker in &track.mirrors {
+        for &mirror in &track.mirrors {
             if self.crossings.len() >= MAX_CROSSINGS {
                 self.counters.dropped_crossing += 1;
                 continue;
             }
-            self.crossings.push_back((
-                worker,
+            self.crossings.push(
+                mirror,
                 Crossing::Packet {
                     track: id,
                     packet: Arc::clone(&packet),
                     fades,
                 },
-            ));
+            );
         }
         if track.subscribers.is_empty() {
             return;
@@ -236,7 +236,7 @@ impl Engine {
             active,
         };
         self.crossings
-            .extend(track.mirrors.iter().map(|&worker| (worker, crossing.clone())));
+            .extend(track.mirrors.iter().map(|&mirror| (mirror, crossing.clone())));
         // A mirror's home tells the control plane.
         if track.is_home() {
             self.events.push_back(Event::LayerActive {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Engine;
-use crate::crossing::Crossing;
+use crate::crossing::{Crossing, Neighbour};
 use crate::publish::track::Origin;
 
 impl Engine {
@@ -58,8 +58,11 @@ impl Engine {
             track
                 .mirrors
                 .iter()
-                .map(|&worker| (worker, Crossing::Removed { track: id })),
+                .map(|&mirror| (mirror, Crossing::Removed { track: id })),
         );
+        if let Origin::Link(link) = track.origin {
+            self.links.forget(link, id);
+        }
         if let Origin::Peer { key: peer, .. } = track.origin
             && let Some(peer) = self.peers.get_mut(peer)
         {
@@ -77,10 +80,13 @@ impl Engine {
         };
         track.subscribers.retain(|&subscriber| subscriber != key);
         track.wishes.forget();
+        self.attend(track_key);
+        let track = &self.tracks[track_key];
         if let Origin::Worker(home) = track.origin
             && track.subscribers.is_empty()
         {
-            self.crossings.push_back((home, Crossing::Detach { track: track.id }));
+            let detach = Crossing::Detach { track: track.id };
+            self.crossings.push(Neighbour::Worker(home), detach);
             self.remove_track(now, track_key);
         }
     }

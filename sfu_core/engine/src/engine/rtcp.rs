@@ -74,7 +74,7 @@ impl Engine {
             report: clock,
         };
         self.crossings
-            .extend(track.mirrors.iter().map(|&worker| (worker, crossing.clone())));
+            .extend(track.mirrors.iter().map(|&mirror| (mirror, crossing.clone())));
     }
 
     /// A report block of a subscriber about what we send.
@@ -126,7 +126,7 @@ impl Engine {
                 self.send_keyframe_requests(key, at);
                 self.watch(key);
             }
-            Origin::Worker(_) => self.relay_keyframe_wishes(track, at),
+            Origin::Worker(_) | Origin::Link(_) => self.relay_keyframe_wishes(track, at),
         }
     }
 }

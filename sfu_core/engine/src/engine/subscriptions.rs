@@ -70,6 +70,7 @@ impl Engine {
             asked: Vec::new(),
         });
         track.subscribers.push(key);
+        self.attend(track_key);
         self.subscription_keys.insert(subscribe.subscription, key);
         let peer = &mut self.peers[peer_key];
         peer.subscriptions.push(key);

@@ -77,6 +77,7 @@ impl Engine {
             self.tell_audio_levels(at);
         }
         self.expire_early(at);
+        self.tend_links(at);
         self.pool.trim(at.saturating_sub(UNUSED));
         if at >= self.schedule.trim {
             self.schedule.trim = at + UNUSED;

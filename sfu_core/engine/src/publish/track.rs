@@ -12,8 +12,8 @@ use super::speaker::Speaker;
 use super::voids::Frames;
 use super::wishes::Wishes;
 use crate::command::{Codec, FecFormats, MediaKind, Publish, PublishedCodec, Sound};
-use crate::crossing::{About, Cname, Formats};
-use crate::ids::{PayloadType, PeerId, TrackId, WorkerId};
+use crate::crossing::{About, Cname, Formats, Neighbour};
+use crate::ids::{LinkId, PayloadType, PeerId, TrackId, WorkerId};
 use crate::loudest::Voice;
 use crate::packet::Packet;
 
@@ -29,6 +29,19 @@ pub(crate) enum Origin {
     Peer { key: usize, id: PeerId },
     /// Mirrored from its home.
     Worker(WorkerId),
+    /// Comes from another node, over a link of this worker.
+    Link(LinkId),
+}
+
+impl Origin {
+    /// Where it is mirrored from.
+    pub(crate) fn neighbour(self) -> Option<Neighbour> {
+        match self {
+            Self::Peer { .. } => None,
+            Self::Worker(worker) => Some(Neighbour::Worker(worker)),
+            Self::Link(link) => Some(Neighbour::Link(link)),
+        }
+    }
 }
 
 /// What forwarding one layer of a track takes, as measured over the last second.
@@ -82,8 +95,8 @@ pub struct Track {
     pub(crate) fec: FecFormats,
     /// Of all its layers, where ULPFEC may come among them.
     pub(crate) frames: Frames,
-    /// Workers that mirror this track.
-    pub(crate) mirrors: Vec<WorkerId>,
+    /// Who mirrors this track.
+    pub(crate) mirrors: Vec<Neighbour>,
     /// Keys of the subscriptions of this worker.
     pub(crate) subscribers: Vec<usize>,
     /// Of the publisher, the same for all its tracks: tells receivers what to keep in sync.
@@ -98,6 +111,8 @@ pub struct Track {
     pub(crate) sound: Sound,
     pub(crate) member: Option<Member>,
     pub(crate) stretch: Stretch,
+    /// Of one that comes over a link: the other end was asked for it.
+    pub(crate) attached: bool,
     /// The subscribers know that packets wait.
     pub(crate) announced: bool,
     pending: Vec<Arc<Packet>>,
@@ -120,6 +135,11 @@ impl Track {
 
     pub(crate) fn mirror(id: TrackId, kind: MediaKind, home: WorkerId) -> Self {
         Self::new(id, kind, Origin::Worker(home))
+    }
+
+    /// It comes over a link.
+    pub(crate) fn relayed(id: TrackId, kind: MediaKind, link: LinkId) -> Self {
+        Self::new(id, kind, Origin::Link(link))
     }
 
     fn new(id: TrackId, kind: MediaKind, origin: Origin) -> Self {
@@ -147,6 +167,7 @@ impl Track {
                 first: 0,
                 fades: u64::MAX,
             },
+            attached: false,
             announced: false,
             pending: Vec::new(),
             taken: 0,

@@ -13,6 +13,7 @@ mod fec;
 mod hostile;
 mod layers;
 mod lifecycle;
+mod links;
 mod listener;
 mod loss;
 mod lossy_publisher;

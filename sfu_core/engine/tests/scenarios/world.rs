@@ -36,7 +36,21 @@ pub(crate) struct World {
     pub(crate) arena: TransmitArena,
     /// Simulated time goes on in steps of this.
     pub(crate) tick: Duration,
+    /// Between engines that are different nodes.
+    pub(crate) cables: Vec<Cable>,
     next_id: u64,
+}
+
+/// One way from an engine to another.
+pub(crate) struct Cable {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) way: netem::Link<Vec<u8>>,
+}
+
+/// Where an engine is reached by other nodes.
+pub(crate) fn engine_address(engine: usize) -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, engine as u8], 7_000))
 }
 
 /// What lies between an engine and a client.
@@ -121,6 +135,7 @@ impl World {
             events: Vec::new(),
             arena: TransmitArena::new(256 * 1_024, 256),
             tick: STEP,
+            cables: Vec::new(),
             next_id: 1,
         }
     }
@@ -370,6 +385,7 @@ impl World {
         for who in 0..self.people.len() {
             self.travel(who);
         }
+        self.travel_cables();
         for worker in 0..self.engines.len() {
             if self.engines[worker].next_timeout().is_some_and(|at| at <= self.now) {
                 self.engines[worker].handle_timeout(self.now);
@@ -379,6 +395,16 @@ impl World {
         for _ in 0..3 {
             for worker in 0..self.engines.len() {
                 self.drain(worker);
+            }
+        }
+    }
+
+    fn travel_cables(&mut self) {
+        let at = self.now - self.start;
+        for index in 0..self.cables.len() {
+            while let Some((_, mut datagram)) = self.cables[index].way.pop(at) {
+                let Cable { from, to, .. } = self.cables[index];
+                self.engines[to].handle_datagram(self.now, SOCKET, engine_address(from), &mut datagram);
             }
         }
     }
@@ -416,7 +442,14 @@ impl World {
             for message in self.arena.messages() {
                 let (start, end) = (message.start as usize, (message.start + message.len) as usize);
                 for datagram in self.arena.bytes()[start..end].chunks(message.segment.into()) {
-                    if let Some(person) = self.people.iter_mut().find(|p| p.address == message.to) {
+                    let at = self.now - self.start;
+                    let cable = self
+                        .cables
+                        .iter_mut()
+                        .find(|cable| cable.from == worker && engine_address(cable.to) == message.to);
+                    if let Some(cable) = cable {
+                        cable.way.push(at, datagram.len(), datagram.to_vec());
+                    } else if let Some(person) = self.people.iter_mut().find(|p| p.address == message.to) {
                         match &mut person.path {
                             Some(path) => path.send(self.now, datagram),
                             None => drop(person.receive(self.now, datagram)),
