@@ -99,10 +99,10 @@ fn loss_without_congestion() {
 
 #[test]
 fn one_room() {
-    // Goals: a utility of 95 %, 2 % that another's loss changes, 250 ms until a vanished layer is replaced.
+    // Goals: 2 % that another's loss changes, 250 ms until a vanished layer is replaced.
     let room = [
-        ("utility", Least(75.0)),
-        ("healthy_change", Most(30.0)),
+        ("utility", Least(95.0)),
+        ("healthy_change", Most(12.0)),
         ("switch_down", Most(300.0)),
         ("switch_up", Most(1_000.0)),
         ("vanished_layer", Most(1_000.0)),

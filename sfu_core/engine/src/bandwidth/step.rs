@@ -10,12 +10,18 @@ const GROUPS: u32 = 5;
 const LASTING: u64 = 120_000;
 /// After a jump that was none the next ones are none either for so long, microseconds.
 const DISTRUST: u64 = 600_000;
+/// So large a jump so soon after the first sample is the queue that our first packets filled, microseconds: nobody knows yet what the
+/// path carries. A larger jump leaves short queues to be seen later, a longer beginning takes changes of path for queues.
+const FLOOD: i64 = 100_000;
+const BEGINNING: u64 = 400_000;
 /// Groups further apart than this were sent with nothing between them to tell a jump from a ramp, microseconds.
 const LONGEST_GAP: u64 = 250_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Steps {
     last: Option<Sample>,
+    /// When the first sample was sent.
+    begun: Option<u64>,
     /// Sum of all steps.
     shift: i64,
     suspect: Option<Suspect>,
@@ -63,7 +69,9 @@ impl Steps {
         } else if let Some(last) = self.last {
             let jump = sample.delay - last.delay;
             let gap = sample.sent.saturating_sub(last.sent);
-            if jump >= LEAST && gap <= LONGEST_GAP && sample.sent >= self.distrusted_until {
+            let begun = *self.begun.get_or_insert(last.sent);
+            let floods = jump >= FLOOD && sample.sent.saturating_sub(begun) < BEGINNING;
+            if jump >= LEAST && !floods && gap <= LONGEST_GAP && sample.sent >= self.distrusted_until {
                 self.shift += jump;
                 self.stepped = Some(sample.sent);
                 self.suspect = Some(Suspect {
@@ -123,6 +131,9 @@ mod tests {
         assert_eq!(after((0..40).map(|index| 20 + (index - 20).max(0) * 15)), (305, 1));
         // A spike is no step.
         assert_eq!(after(delays(&[&[20; 20], &[70; 3], &[20; 20]])), (20, 1));
+        // Nor is what the first packets filled.
+        let flood = |early: usize| after((0..60).map(|index| if index < early { 20 } else { 320 }));
+        assert_eq!((flood(2), flood(39), flood(41)), ((320, 0), (320, 0), (20, 0)));
         // Neither is what is small, or comes after a pause.
         assert_eq!(after(delays(&[&[20; 20], &[30; 20]])), (30, 0));
     }
