@@ -53,6 +53,12 @@ const STALE: u64 = 1_000_000;
 const SHORT_SILENCE: u64 = 1_500_000;
 /// The target taken up again, as a share of the one before.
 const AFTER_SILENCE: f64 = 0.85;
+/// On a path that loses more than these could mend: with less, pictures that lack a packet gather, and none is shown. Higher serves
+/// worse paths, and lets a client that lies of its losses have more repeated, within its own rate.
+const MOST_RTX_OF_LOSSY: f64 = 0.3;
+/// Retransmissions per packet that is lost of those that must be there. Higher leaves room for those that are asked for twice,
+/// lower for the picture.
+const REPEATED: f64 = 1.1;
 /// What REMB allows is taken up at most this many times per second, as a claim that nothing proves.
 const REMB_GROWTH: f64 = 2.0;
 /// Retransmissions never take more of the target than this share away from media.
@@ -106,6 +112,11 @@ pub struct Bandwidth {
     before_silence: Option<(u64, f64)>,
     refused: u64,
     scratch: Vec<(u64, Option<i64>)>,
+}
+
+/// Retransmissions per packet of media that a path with so much loss of its own needs: it loses them, too.
+fn repeated(loss: f64) -> f64 {
+    REPEATED * loss / (1.0 - loss)
 }
 
 /// What one feedback brought.
@@ -289,7 +300,8 @@ impl Bandwidth {
         Estimate {
             target,
             rtx: self.limited.rtx_rate(),
-            media: target - self.limited.rtx_rate().min(target * MOST_RTX),
+            media: (target - self.limited.rtx_rate().min(target * self.rtx_share()))
+                .min(target / (1.0 + repeated(self.losses.lasting()))),
             state: self.rate.state,
             loss: self.losses.recent(),
             round_trip: self.round_trip.or(self.loop_delay.map(|delay| delay as u64)),
@@ -299,6 +311,12 @@ impl Bandwidth {
             is_contended: self.contention.is_contended(),
             resume: self.rate.resume().or(self.losses.trial().map(|_| self.rate.target())),
         }
+    }
+
+    /// Share of the target that retransmissions may take: what the path's own loss needs, if that is more than usual.
+    pub(crate) fn rtx_share(&self) -> f64 {
+        let repeated = repeated(self.losses.lasting());
+        (repeated / (1.0 + repeated)).clamp(MOST_RTX, MOST_RTX_OF_LOSSY)
     }
 
     /// What holds the estimate where it is.

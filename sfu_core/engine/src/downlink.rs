@@ -179,9 +179,16 @@ pub struct SentLog<'a> {
 impl SentLog<'_> {
     /// Whether the path has so many bytes left for retransmissions; they are taken.
     pub(crate) fn takes_rtx(&mut self, now: u64, bytes: usize) -> bool {
-        let target = self.bandwidth.target();
+        let rate = self.bandwidth.target() * self.bandwidth.rtx_share();
         let budget = self.rtx.as_deref_mut();
-        budget.is_none_or(|budget| budget.take_of_path(now, target, bytes))
+        budget.is_none_or(|budget| budget.take_of_path(now, rate, bytes))
+    }
+
+    /// Bytes that the path has left for retransmissions; infinite where it is not known.
+    pub(crate) fn rtx_left(&mut self, now: u64) -> f64 {
+        let rate = self.bandwidth.target() * self.bandwidth.rtx_share();
+        let budget = self.rtx.as_deref_mut();
+        budget.map_or(f64::INFINITY, |budget| budget.left_of_path(now, rate))
     }
 
     /// A datagram of `bytes` left with these numbers. `now` in microseconds.

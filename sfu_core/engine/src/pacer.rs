@@ -335,6 +335,11 @@ impl<T> Pacer<T> {
         self.video.holds(flow)
     }
 
+    /// Whether a keyframe of this subscription waits.
+    pub fn holds_keyframe(&self, flow: u32) -> bool {
+        self.video.holds_keyframe(&self.slab, flow)
+    }
+
     /// Packets that wait.
     pub fn len(&self) -> usize {
         self.slab.used()

@@ -2,12 +2,16 @@
 //! is ours. A likelihood over the last observations tells them apart, as in loss-based estimation of libwebrtc's second
 //! version, with the queue as further evidence.
 
+use arrayvec::ArrayVec;
+
 /// An observation lasts at least so long and has so many packets.
 const LASTS: u64 = 250_000;
 const PACKETS: u32 = 20;
 const OBSERVATIONS: usize = 20;
 /// How much less each older observation counts. Nearer 1 is surer, and later to see that the path changed.
 const FADING: f64 = 0.9;
+/// Observations before losses are thought to last.
+const LASTING: usize = 8;
 /// Loss below this share is nobody's concern: queues that overflow once in a while.
 const NEGLIGIBLE: f64 = 0.015;
 /// A path's own loss is not more than this; what exceeds it is congestion whatever else speaks against it.
@@ -49,6 +53,8 @@ pub(super) struct Losses {
     newest: usize,
     open: Open,
     inherent: f64,
+    /// The median of observations.
+    lasting: f64,
     limit: Option<f64>,
     is_overwhelming: bool,
     recent: f64,
@@ -76,6 +82,7 @@ impl Losses {
             newest: 0,
             open: Open::default(),
             inherent: 0.0,
+            lasting: 0.0,
             limit: None,
             is_overwhelming: false,
             recent: 0.0,
@@ -124,6 +131,7 @@ impl Losses {
         self.observations[self.newest] = observation;
         let share = observation.lost / observation.packets;
         self.recent += 0.3 * (share - self.recent);
+        self.lasting = self.median();
         self.since_trial = self.since_trial.saturating_add(1);
         self.decide(observation, target);
     }
@@ -148,9 +156,26 @@ impl Losses {
         self.inherent
     }
 
+    /// Share of packets that the path loses by itself, and has lost in most observations: what an outage or a burst took says nothing of
+    /// what will be lost.
+    pub(super) fn lasting(&self) -> f64 {
+        self.lasting.min(self.inherent)
+    }
+
     /// Share of packets lost of late.
     pub(super) fn recent(&self) -> f64 {
         self.recent
+    }
+
+    /// Of what single observations lost, but for those of an outage; 0 before there are enough.
+    fn median(&self) -> f64 {
+        let shares = self
+            .weighted()
+            .map(|(_, observation)| observation.lost / observation.packets);
+        let mut shares: ArrayVec<f64, OBSERVATIONS> = shares.filter(|share| *share < MOST_INHERENT).collect();
+        shares.sort_unstable_by(f64::total_cmp);
+        let median = shares.get(shares.len() / 2).filter(|_| shares.len() >= LASTING);
+        median.copied().unwrap_or(0.0)
     }
 
     fn decide(&mut self, last: Observation, target: f64) {
@@ -287,9 +312,22 @@ mod tests {
             let (losses, mean) = run(60, 3.0, |_| share);
             assert!(mean > 0.93 * 2e6, "{share}: {mean}");
             assert!(
-                (losses.inherent() - share).abs() < 0.03 && (losses.recent() - share).abs() < 0.08,
+                (losses.inherent() - share).abs() < 0.03
+                    && (losses.lasting() - share).abs() < 0.04
+                    && (losses.recent() - share).abs() < 0.08,
                 "{share}"
             );
+        }
+    }
+
+    #[test]
+    fn what_an_outage_takes_does_not_last() {
+        let mut losses = Losses::new();
+        for packet in 0..3_000_u64 {
+            let now = packet * 5_000;
+            losses.push(now, 1_250, (1_000..1_200).contains(&packet) || packet % 50 == 0);
+            losses.update(3.0, 2e6);
+            assert!(losses.lasting() < 0.05, "{packet}: {}", losses.lasting());
         }
     }
 

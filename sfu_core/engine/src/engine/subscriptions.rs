@@ -1,5 +1,6 @@
 //! The subscriptions of this worker: what they wait for, and what their clients say.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use wire::rtcp::nack::Nack;
@@ -36,7 +37,7 @@ pub(super) struct Subscriber {
     /// It is in its peer's list of those with something to send.
     pub(super) ready: bool,
     /// Numbers asked again.
-    pub(super) asked: Vec<u16>,
+    pub(super) asked: VecDeque<u16>,
 }
 
 impl Engine {
@@ -67,7 +68,7 @@ impl Engine {
             state,
             cursor: track.end(),
             ready: false,
-            asked: Vec::new(),
+            asked: VecDeque::new(),
         });
         track.subscribers.push(key);
         self.subscription_keys.insert(subscribe.subscription, key);
@@ -154,7 +155,7 @@ impl Engine {
         let room = MAX_ASKED - subscriber.asked.len();
         for sequence in nack.sequences().take(room) {
             subscriber.state.on_asked(at, sequence, track);
-            subscriber.asked.push(sequence);
+            subscriber.asked.push_back(sequence);
         }
         self.ready(key);
     }
@@ -293,7 +294,7 @@ impl Engine {
         };
         // One may be among what waits.
         let downlink = self.peers[subscriber.peer].downlink.as_deref();
-        if downlink.is_some_and(|downlink| downlink.pacer.holds(key as u32)) {
+        if downlink.is_some_and(|downlink| downlink.pacer.holds_keyframe(key as u32)) {
             return;
         }
         // A client that cannot decode anything yet would not use it.

@@ -15,6 +15,7 @@ mod header;
 mod layers;
 mod numbering;
 mod pictures;
+mod repair;
 mod reports;
 mod sent;
 mod shield;
@@ -44,8 +45,9 @@ use freezes::Freezes;
 use header::HeaderTemplate;
 use numbering::{Numbering, Skipped};
 use pictures::{PicturePatch, Pictures};
+use repair::kept_packet;
 use reports::Reports;
-use sent::{Kept, Sent, SentRing, Told};
+use sent::{Sent, SentRing, Told};
 use shield::{Fec, Shield};
 use sound::Sound;
 use timestamp::{Beginning, Timestamps};
@@ -53,9 +55,6 @@ use timestamp::{Beginning, Timestamps};
 /// Packets that can be sent again: about two seconds of a 2 Mb/s video, and of audio.
 const SENT_VIDEO: usize = 512;
 const SENT_AUDIO: usize = 64;
-/// A packet is sent again at most once per round trip, and never more often than this, milliseconds.
-const MIN_RESEND: u16 = 10;
-
 /// The stream that is forwarded: a layer between two restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Source {
@@ -111,6 +110,8 @@ pub struct Subscription {
     meter: Meter,
     /// The subscriber cannot decode what it has.
     wants_keyframe: bool,
+    /// Number of the first packet of the newest keyframe sent.
+    keyframe: Option<u16>,
     packets: u64,
     bytes: u64,
     retransmitted: u64,
@@ -169,6 +170,7 @@ impl Subscription {
             freezes: Freezes::default(),
             meter: Meter::default(),
             wants_keyframe: false,
+            keyframe: None,
             packets: 0,
             bytes: 0,
             retransmitted: 0,
@@ -260,97 +262,6 @@ impl Subscription {
             }
             None => false,
         }
-    }
-
-    /// Sends a packet again that a NACK asks for, if the budget allows: whether it was. Without RTX nothing is sent: the same
-    /// SRTP index with fresh header extensions would repeat a nonce (RFC 7714 section 8.1).
-    pub fn repair(&mut self, now: u64, sequence: u16, track: &Track, egress: &mut Egress<'_>) -> bool {
-        self.nacks += 1;
-        let Some(rtx_ssrc) = self.rtx_ssrc.filter(|_| egress.has_room()) else {
-            return false;
-        };
-        let spacing = MIN_RESEND.max(self.reports.reception.rtt_ms as u16);
-        let Some(sent) = self.sent.again(sequence, now / 1_000, spacing) else {
-            return false;
-        };
-        let Some(packet) = kept_packet(&sent, track) else {
-            return false;
-        };
-        let again = self.send_within_budget(now, sequence, &sent, packet, rtx_ssrc, egress);
-        if again && let Some(shield) = &mut self.shield {
-            shield.on_sent_again(now, sequence);
-        }
-        again
-    }
-
-    /// Sends a retransmission for the second time, if the budget allows: whether it was. Needs room in `egress`.
-    pub(crate) fn send_copy(&mut self, now: u64, sequence: u16, track: &Track, egress: &mut Egress<'_>) -> bool {
-        let (Some(rtx_ssrc), Some(sent)) = (self.rtx_ssrc, self.sent.get(sequence)) else {
-            return false;
-        };
-        let packet = kept_packet(&sent, track);
-        packet.is_some_and(|packet| self.send_within_budget(now, sequence, &sent, packet, rtx_ssrc, egress))
-    }
-
-    fn send_within_budget(
-        &mut self,
-        now: u64,
-        sequence: u16,
-        sent: &Kept,
-        packet: &Packet,
-        rtx_ssrc: u32,
-        egress: &mut Egress<'_>,
-    ) -> bool {
-        let len = if sent.is_filler() { 0 } else { packet.payload().len() };
-        let rate = self.meter.bits_per_second(now);
-        if !self.budget.take(now, rate, len) || !egress.takes_rtx(len) {
-            return false;
-        }
-        let Some(bytes) = self.send_again(sequence, sent, packet, rtx_ssrc, egress) else {
-            return false;
-        };
-        self.repair_bytes += bytes as u64;
-        self.rtx_meter.add(bytes, now);
-        egress.mark((self.ssrc, sequence));
-        true
-    }
-
-    /// In RTX format; bytes sent.
-    fn send_again(
-        &mut self,
-        sequence: u16,
-        sent: &Kept,
-        packet: &Packet,
-        rtx_ssrc: u32,
-        egress: &mut Egress<'_>,
-    ) -> Option<usize> {
-        let mut maps = self.payloads.iter();
-        let payload_type = maps.find(|map| map.to.0 == sent.payload_type())?.rtx?;
-        let head = Head {
-            marker: sent.marker(),
-            payload_type: payload_type.0,
-            sequence: self.rtx_sequence,
-            timestamp: sent.timestamp,
-            ssrc: rtx_ssrc,
-            mid: &self.mid,
-            dependency: &[],
-        };
-        let body = Body {
-            original: Some(sequence),
-            red: None,
-            payload: if sent.is_filler() { &[] } else { packet.payload() },
-            pictures: packet.facts.ids.as_ref().map(|ids| (ids, sent.pictures())),
-            padding: false,
-        };
-        let written = match self.sent.told(sent).filter(|_| egress.takes_dependencies()) {
-            Some(told) => write_described(head, &mut self.rtx_header, packet, told, body, egress),
-            None => egress.write(head, &mut self.rtx_header, packet, body),
-        };
-        let len = written.ok()?;
-        self.rtx_sequence += 1;
-        self.retransmitted += 1;
-        self.bytes += len as u64;
-        Some(len)
     }
 
     /// PLI or FIR of the subscriber.
@@ -471,6 +382,7 @@ impl Subscription {
         };
         if packet.facts.keyframe {
             self.wants_keyframe = false;
+            self.keyframe = Some(output as u16);
             self.freezes.on_keyframe();
         }
         Some(Sent {
@@ -565,12 +477,6 @@ impl Subscription {
             MediaKind::Video => 90_000,
         })
     }
-}
-
-/// The packet that was sent, while its layer holds it.
-fn kept_packet<'t>(sent: &Kept, track: &'t Track) -> Option<&'t Packet> {
-    let ring = &track.layers.get(sent.layer())?.ring;
-    ring.get(sent.source(ring.end())).map(|packet| &**packet)
 }
 
 fn source_of(packet: &Packet) -> Source {
