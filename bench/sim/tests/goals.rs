@@ -95,6 +95,15 @@ fn loss_without_congestion() {
     // Goals: 85 % and, at a loss of 20 %, 60 %.
     check("q3-5pct-150ms", &[("use", Least(60.0))]);
     check("q3-20pct-150ms", &[("use", Least(60.0))]);
+    // What is lost is repaired also where so much is lost.
+    check("q3-20pct-50ms", &[("use", Least(60.0)), ("frame_loss", Most(15.0))]);
+}
+
+#[test]
+fn bursts_of_loss() {
+    // Of the time, with parity and without: retransmission alone brings a picture back, at the latest by a keyframe.
+    let frozen = [("freeze_share", Most(16.0)), ("freeze_share_rtx", Most(20.0))];
+    check("q4-video-10pct-20-150ms", &frozen);
 }
 
 #[test]

@@ -7,11 +7,11 @@
 //! Order, and why:
 //! 1. Audio leaves at once even when the bucket is full, and is charged to it: video makes room. Only when audio alone
 //!    is [`AUDIO_DEBT`] ahead does it wait, first in line.
-//! 2. [`Class::Urgent`]: retransmissions without which nothing that follows can be decoded (of keyframes).
+//! 2. [`Class::Urgent`]: retransmissions. A viewer waits for them, and their budget bounds how long they delay the rest.
 //! 3. Video, by deficit round robin over subscriptions (Shreedhar and Varghese 1995): a keyframe of one does not hold up
 //!    the frames of the others, as it would by age.
-//! 4. Repair (RTX, FEC), by age. While it waits it is owed [`REPAIR_SHARE`] of what video sends, so it does not starve; the
-//!    budget of retransmissions is smaller than that, so it does not pile up either.
+//! 4. Repair (FEC), by age. While it waits it is owed [`REPAIR_SHARE`] of what video sends, so it does not starve; no more is
+//!    made than that as a rule, so it does not pile up either.
 //! 5. Padding, only for probes.
 //!
 //! Video that waited [`MAX_AGE`] is stale: the subscription's queue is dropped up to its newest keyframe, or altogether. In the

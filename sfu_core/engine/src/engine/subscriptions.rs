@@ -292,9 +292,16 @@ impl Engine {
         let Some(layer) = subscriber.state.keyframe_wanted() else {
             return;
         };
-        // One may be among what waits.
-        let downlink = self.peers[subscriber.peer].downlink.as_deref();
-        if downlink.is_some_and(|downlink| downlink.pacer.holds_keyframe(key as u32)) {
+        // One may be among what waits. Another layer can wait until the queue is empty, who cannot decode anything cannot.
+        let pacer = self.peers[subscriber.peer]
+            .downlink
+            .as_deref()
+            .map(|downlink| &downlink.pacer);
+        let waits = pacer.is_some_and(|pacer| match subscriber.state.is_stuck() {
+            true => pacer.holds_keyframe(key as u32),
+            false => pacer.holds(key as u32),
+        });
+        if waits {
             return;
         }
         // A client that cannot decode anything yet would not use it.

@@ -288,6 +288,11 @@ impl Subscription {
         }
     }
 
+    /// What is forwarded cannot be decoded.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.wants_keyframe && self.source.is_some()
+    }
+
     /// A sender report, when one is due and the publisher's clock is known.
     pub fn sender_report(&mut self, now: u64, track: &Track) -> Option<SenderInfo> {
         if !self.reports.is_due(now) {

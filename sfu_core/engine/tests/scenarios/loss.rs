@@ -127,7 +127,8 @@ fn what_is_asked_for_first_is_sent_first() {
 fn what_can_no_longer_be_repeated_takes_a_keyframe() {
     let (mut world, alice, bob, mut source) = call();
     let mut forgotten = None;
-    for _ in 0..60 {
+    // Longer than what a newcomer begins with is kept.
+    for _ in 0..120 {
         for packet in source.frame(false, 2) {
             world.send(alice, packet);
         }
