@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -11,6 +10,7 @@ import structlog
 from control_plane import data, demand, ids
 from control_plane.client_offers import ClientOffers
 from control_plane.demand import EVERYTHING
+from control_plane.encodings import Encoding, added_backup, announce
 from control_plane.errors import (
     ControlError,
     FailedPreconditionError,
@@ -24,8 +24,9 @@ from control_plane.media import MediaPeer
 from control_plane.negotiation.model import USUAL_FEC, FecPolicy, IceCredentials, Negotiated
 from control_plane.negotiation.write import candidate_lines
 from control_plane.outbox import Outbox
-from control_plane.rooms import Participant, Track, check_may_publish, new_track, update_info
+from control_plane.rooms import Participant, Track, check_announced, check_may_publish, new_track, update_info
 from control_plane.server_offers import ServerOffers
+from control_plane.serving import Place, Subscription, is_decodable
 from control_plane.status import request_failed
 from control_plane.subscriptions import (
     AllowedSubscriber,
@@ -58,17 +59,6 @@ RELEASE_DELAY: Final = 0.5
 OFFER_PATIENCE: Final = 5.0
 
 
-@dataclass(eq=False, slots=True)
-class Subscription:
-    """A track that this session receives. `handle` is the core's, None until a section carries it."""
-
-    track: Track
-    wanted: Wanted
-    handle: int | None = None
-    paused: bool = False
-    """The path does not carry it."""
-
-
 class Session:
     """State of one session. Every method runs on the event loop and returns at once."""
 
@@ -81,11 +71,13 @@ class Session:
         self.split = join.layout == signaling_pb2.Join.LAYOUT_SPLIT
         self.choices = Choices(join.auto_subscribe, join.subscribe_identity)
         self.subscriptions: dict[str, Subscription] = {}
-        self.pending_tracks: dict[str, Track] = {}
+        self.pending: dict[str, Encoding] = {}
+        """What waits for its section, by the client's id."""
         self.sdp_session_id = secrets.randbits(62)
         self.participant: Participant
         self.outbox = Outbox()
         self.ended = False
+        self._undecodable: set[str] = set()
         self._settings: dict[str, signaling_pb2.UpdateTrackSettings] = {}
         self._requests = TokenBucket(REQUEST_RATE, REQUEST_BURST)
         self._data = TokenBucket(DATA_RATE, DATA_BURST)
@@ -124,7 +116,7 @@ class Session:
         if paused:
             self.emit(_stream_states(paused))
         for track in self.participant.tracks.values():
-            if track.wanted != EVERYTHING:
+            if track.first.demand != EVERYTHING or len(track.encodings) > 1:
                 self.layers_wanted(track)
         if self.subscriber is not None:
             self.subscriber.restart()
@@ -220,16 +212,25 @@ class Session:
         refusal = check_may_publish(self.participant.permission, request.source)
         if refusal is not None:
             raise PermissionDeniedError(refusal)
-        known = self.participant.tracks.get(request.track_id) or self.pending_tracks.get(request.cid)
-        if known is None and len(self.pending_tracks) >= MAX_PENDING_TRACKS:
+        track = self.participant.tracks.get(request.track_id)
+        waiting = self.pending.get(request.cid)
+        encoding = None if track is None else added_backup(track, request)
+        is_new = waiting is None and (track is None or encoding is not None)
+        if is_new and len(self.pending) >= MAX_PENDING_TRACKS:
             raise LimitExceededError(f"more than {MAX_PENDING_TRACKS} tracks wait for their section")
-        track = known or new_track(request, self.participant)
-        if known is None and self.room.track(track.id) is not None:
-            track.info.id = ids.track_id()
+        if track is None:
+            track = waiting.track if waiting is not None else new_track(request, self.participant)
+            if waiting is None and self.room.track(track.id) is not None:
+                track.info.id = ids.track_id()
+        elif encoding is not None and is_new:
+            check_announced(request)
+            self.pending = {cid: other for cid, other in self.pending.items() if other is not encoding}
+            announce(encoding, request.cid, request.layers)
         published = signaling_pb2.TrackPublished(cid=request.cid, track=track.info)
         self.emit(SessionResponse(request_id=request_id, track_published=published))
-        if known is None and not self.publisher.claim_late(track):
-            self.pending_tracks[track.cid] = track
+        encoding = encoding or track.first
+        if is_new and not self.publisher.claim_late(encoding):
+            self.pending[encoding.cid] = encoding
 
     def _on_unpublish(self, request: signaling_pb2.Unpublish, _: int) -> None:
         self.unpublish(self._own_track(request.track_id))
@@ -311,25 +312,31 @@ class Session:
 
     # Publishing.
 
-    def published(self, track: Track, handle: int) -> None:
-        """A track has its section: from now on others may know it."""
-        track.handle = handle
-        self.pending_tracks.pop(track.cid, None)
+    def published(self, encoding: Encoding, handle: int) -> None:
+        """It has its section: from now on others may know it."""
+        track = encoding.track
+        encoding.handle, encoding.wanted = handle, EVERYTHING
+        self.pending.pop(encoding.cid, None)
         if track.automatic:
-            published = signaling_pb2.TrackPublished(cid=track.cid, track=track.info)
+            published = signaling_pb2.TrackPublished(cid=encoding.cid, track=track.info)
             self.emit(SessionResponse(track_published=published))
         self.participant.tracks[track.id] = track
-        self.room.published(track)
+        self.room.published(encoding)
 
-    def renegotiated(self, track: Track, negotiated: Negotiated) -> None:
-        """A published track's section was negotiated again."""
-        self.room.renegotiated(track, negotiated)
+    def renegotiated(self, encoding: Encoding, negotiated: Negotiated) -> None:
+        """Its section was negotiated again."""
+        self.room.renegotiated(encoding, negotiated)
+
+    def encoding_ended(self, encoding: Encoding) -> None:
+        """Its section carries it no more. With its first encoding a track ends."""
+        if encoding.is_first:
+            self.unpublish(encoding.track)
+        elif encoding.handle is not None:
+            self.room.withdrawn(encoding)
 
     def unpublish(self, track: Track, *, tell_owner: bool = True) -> None:
         self.publisher.unpublished(track)
-        pending = self.pending_tracks.get(track.cid)
-        if pending is track:
-            del self.pending_tracks[track.cid]
+        self.pending = {cid: encoding for cid, encoding in self.pending.items() if encoding.track is not track}
         if self.participant.tracks.pop(track.id, None) is not None:
             self.room.unpublished(track)
         if tell_owner:
@@ -337,7 +344,9 @@ class Session:
 
     def layers_wanted(self, track: Track) -> None:
         """Tells the client which layers of its track anybody can use."""
-        self.emit(SessionResponse(layers_wanted=demand.layers_wanted(track.info, track.wanted)))
+        backups = [(encoding.told, encoding.demand) for encoding in track.encodings[1:]]
+        wanted = demand.layers_wanted(track.info, track.first.demand, backups)
+        self.emit(SessionResponse(layers_wanted=wanted))
 
     def mute(self, track: Track, muted: bool, *, by_server: bool = False) -> None:
         """A client stops sending by itself; what the server has muted is dropped until it is unmuted."""
@@ -357,6 +366,7 @@ class Session:
     def choose(self, track: Track, subscribe: bool) -> None:
         """An explicit choice for one track."""
         self.choices.explicit[track.id] = subscribe
+        self._undecodable.discard(track.id)
         self.consider(track)
         if subscribe and track.id not in self.subscriptions and track.owner is not self.participant:
             self._fail(track.id, signaling_pb2.SubscriptionFailed.REASON_NOT_ALLOWED)
@@ -366,7 +376,7 @@ class Session:
         owner = track.owner
         if owner is self.participant or owner.hidden:
             return
-        wanted = self.choices.wants(track.id, owner.identity)
+        wanted = self.choices.wants(track.id, owner.identity) and track.id not in self._undecodable
         allowed = self.participant.permission.can_subscribe and owner.rules.allows(
             self.participant.identity, self.participant.id, track.id
         )
@@ -391,6 +401,7 @@ class Session:
         track.subscribers -= 1
         if subscription.handle is not None:
             self.room.unsubscribe(subscription, self)
+        self.room.serving.changed(track)
         self.publisher.released(track)
         if self.subscriber is not None:
             self.subscriber.released(track)
@@ -401,23 +412,39 @@ class Session:
             self.drop_subscription(track)
             self.settle(RELEASE_DELAY)
         self.choices.explicit.pop(track.id, None)
+        self._undecodable.discard(track.id)
         self._settings.pop(track.id, None)
 
     def fail_subscription(self, track: Track) -> None:
-        """The client has no codec for it. It is not tried again until the client asks."""
+        """The client has no codec for it. Not tried again until the client asks or it comes as something else."""
         self.drop_subscription(track)
-        self.choices.explicit[track.id] = False
+        self._undecodable.add(track.id)
         self._fail(track.id, signaling_pb2.SubscriptionFailed.REASON_NO_COMMON_CODEC)
 
-    def subscribed(self, subscription: Subscription, mid: str, transport: "signaling_pb2.Transport.ValueType") -> None:
+    def retry(self, track: Track) -> None:
+        """It comes as something else than was negotiated."""
+        self._undecodable.discard(track.id)
+        subscription = self.subscriptions.get(track.id)
+        if subscription is not None and subscription.place is not None:
+            if is_decodable(track, subscription.place.codecs):
+                return
+            self.drop_subscription(track)
+        self.consider(track)
+
+    def placed(self, subscription: Subscription, place: Place) -> None:
+        """A section was negotiated for it."""
+        subscription.place = place
+        self.room.serving.placed(subscription, self)
+
+    def subscribed(self, subscription: Subscription, place: Place) -> None:
         """The core forwards it now."""
         track = subscription.track
         self.room.subscribed(subscription, self)
         message = signaling_pb2.TrackSubscribed(
             track_id=track.id,
             participant_id=track.owner.id,
-            mid=mid,
-            transport=transport,
+            mid=place.mid,
+            transport=place.transport,
         )
         self.emit(SessionResponse(track_subscribed=message))
 
@@ -533,7 +560,7 @@ class Session:
         return [self.publisher] if self.subscriber is None else [self.publisher, self.subscriber]
 
     def _own_track(self, track_id: str) -> Track:
-        pending = next((track for track in self.pending_tracks.values() if track.id == track_id), None)
+        pending = next((encoding.track for encoding in self.pending.values() if encoding.track.id == track_id), None)
         return pending or self.participant.track(track_id)
 
     def _fail(self, track_id: str, reason: "signaling_pb2.SubscriptionFailed.Reason.ValueType") -> None:

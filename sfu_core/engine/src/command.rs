@@ -179,6 +179,17 @@ pub struct Subscribe {
     pub wanted: Wanted,
 }
 
+/// A subscription that goes on with another track of the same kind: the same picture in another format.
+#[derive(Clone, Debug)]
+pub struct Redirect {
+    pub subscription: SubscriptionId,
+    pub peer: PeerId,
+    pub track: TrackId,
+    /// The worker on which the track's publisher lives.
+    pub home: WorkerId,
+    pub payloads: Vec<PayloadMap>,
+}
+
 #[derive(Clone, Debug)]
 pub struct OpenDataChannel {
     pub peer: PeerId,
@@ -255,6 +266,7 @@ pub enum Command {
         rank: Option<u8>,
     },
     Subscribe(Subscribe),
+    Redirect(Redirect),
     SetView {
         peer: PeerId,
         subscription: SubscriptionId,

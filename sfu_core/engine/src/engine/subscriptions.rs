@@ -10,11 +10,11 @@ use wire::rtcp::{report, sdes};
 use super::Engine;
 use super::flush::Full;
 use super::paced::{Outlet, Paced};
-use crate::command::{Subscribe, Wanted};
+use crate::command::{MediaKind, Redirect, Subscribe, Wanted};
 use crate::downlink::Downlink;
 use crate::event::{CommandError, Event, Limit};
 use crate::forward::{Egress, Subscription};
-use crate::ids::{SubscriptionId, WorkerId};
+use crate::ids::{SubscriptionId, TrackId, WorkerId};
 use crate::peer::Peer;
 use crate::stats::SubscriptionRow;
 use crate::transmit::TransmitArena;
@@ -49,11 +49,7 @@ impl Engine {
         if self.subscription_keys.contains_key(&subscribe.subscription) {
             return Ok(());
         }
-        let track_key = match self.track_keys.get(&subscribe.track) {
-            Some(&key) => key,
-            None if subscribe.home == self.config.worker => return Err(CommandError::UnknownTrack),
-            None => self.mirror(subscribe.track, subscribe.kind, WorkerId(subscribe.home.0)),
-        };
+        let track_key = self.source(subscribe.track, subscribe.kind, subscribe.home)?;
         let at = self.micros(now);
         let track = &mut self.tracks[track_key];
         let mut state = Subscription::new(at, subscribe, seed());
@@ -82,6 +78,39 @@ impl Engine {
         self.on_wishes(now, key);
         self.steer(now, key);
         Ok(())
+    }
+
+    /// The subscription goes on with another track, under its own numbers. What waits of the former one is not sent any more.
+    pub(super) fn redirect(&mut self, now: Instant, redirect: &Redirect) -> Result<(), CommandError> {
+        let key = self.subscription_key(redirect.subscription)?;
+        let track_key = self.source(redirect.track, self.subscribers[key].state.kind, redirect.home)?;
+        let subscriber = &mut self.subscribers[key];
+        let former = std::mem::replace(&mut subscriber.track, track_key);
+        if former == track_key {
+            return Ok(());
+        }
+        let track = &mut self.tracks[track_key];
+        subscriber.state.redirect(redirect, track);
+        subscriber.cursor = track.end();
+        subscriber.asked.clear();
+        track.subscribers.push(key);
+        if let Some(downlink) = self.peers[subscriber.peer].downlink.as_deref_mut() {
+            downlink.pacer.remove(key as u32);
+        }
+        self.leave_track(now, key, former);
+        self.decide_soon(now, key);
+        self.on_wishes(now, key);
+        self.steer(now, key);
+        Ok(())
+    }
+
+    /// A track of this worker, or the mirror of one.
+    fn source(&mut self, track: TrackId, kind: MediaKind, home: WorkerId) -> Result<usize, CommandError> {
+        match self.track_keys.get(&track) {
+            Some(&key) => Ok(key),
+            None if home == self.config.worker => Err(CommandError::UnknownTrack),
+            None => Ok(self.mirror(track, kind, home)),
+        }
     }
 
     pub(super) fn set_wanted(

@@ -31,7 +31,7 @@ pub use egress::Egress;
 
 use wire::rtcp::report::{ReportBlock, SenderInfo};
 
-use crate::command::{MediaKind, PayloadMap, Subscribe, Wanted};
+use crate::command::{MediaKind, PayloadMap, Redirect, Subscribe, Wanted};
 use crate::ids::{Mid, PayloadType, PeerId, SubscriptionId, TrackId};
 use crate::meter::Meter;
 use crate::packet::Packet;
@@ -88,6 +88,8 @@ pub struct Subscription {
     catch_up: Option<(u8, u64)>,
     /// The last packet that was dropped because its stream had not begun.
     passed_by: Option<(Source, u64)>,
+    /// It has another track than before, of which nothing was sent yet.
+    redirected: bool,
     /// Last layer told to the control plane.
     announced: Option<u8>,
     /// The control plane was told that the path does not carry it.
@@ -149,6 +151,7 @@ impl Subscription {
             source: None,
             catch_up: None,
             passed_by: None,
+            redirected: false,
             announced: None,
             told_paused: false,
             sequence: Numbering::new(first),
@@ -189,6 +192,21 @@ impl Subscription {
         if let Some(shield) = &mut self.shield {
             shield.forget_header();
         }
+    }
+
+    /// Goes on with another track from its next keyframe on, or from the last one that it keeps. The numbers go on: a second
+    /// stream under one SSRC would repeat nonces (RFC 7714 section 8.1).
+    pub fn redirect(&mut self, redirect: &Redirect, track: &Track) {
+        self.track = redirect.track;
+        self.payloads = redirect.payloads.as_slice().into();
+        self.payload = None;
+        self.source = None;
+        self.catch_up = None;
+        self.passed_by = None;
+        self.redirected = true;
+        self.filter = Filter::new();
+        self.sent.clear();
+        self.update_target(track);
     }
 
     pub fn set_wanted(&mut self, wanted: Wanted, track: &Track) {
@@ -357,6 +375,7 @@ impl Subscription {
             self.catch_up = Some((packet.layer, packet.seq));
         }
         self.wants_keyframe = false;
+        self.redirected = false;
         self.sound.begin(track);
         self.sequence.begin(packet.seq);
         self.timestamps.begin(Beginning {

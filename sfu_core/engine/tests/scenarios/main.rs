@@ -19,6 +19,7 @@ mod lossy_publisher;
 mod media;
 mod meeting;
 mod path;
+mod redirect;
 mod reports;
 mod spectator;
 mod statistics;
