@@ -83,7 +83,11 @@ impl Engine {
     /// The subscription goes on with another track, under its own numbers. What waits of the former one is not sent any more.
     pub(super) fn redirect(&mut self, now: Instant, redirect: &Redirect) -> Result<(), CommandError> {
         let key = self.subscription_key(redirect.subscription)?;
-        let track_key = self.source(redirect.track, self.subscribers[key].state.kind, redirect.home)?;
+        let kind = self.subscribers[key].state.kind;
+        let track_key = self.source(redirect.track, kind, redirect.home)?;
+        if self.tracks[track_key].kind != kind {
+            return Err(CommandError::UnknownTrack);
+        }
         let subscriber = &mut self.subscribers[key];
         let former = std::mem::replace(&mut subscriber.track, track_key);
         if former == track_key {
