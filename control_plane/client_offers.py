@@ -138,7 +138,7 @@ class ClientOffers:
 
     def _claim(self, offer: Description) -> dict[str, Encoding]:
         """MID → encoding that the client sends there, without changing anything."""
-        pending = dict(self._session.pending)
+        pending = dict(self._session.publications.pending)
         sending = [section for section in offer.sections if section.is_media and section.sends]
         claims: dict[str, Encoding] = {}
         for section in sending:
@@ -223,14 +223,14 @@ class ClientOffers:
         for mid, encoding in list(self._published.items()):
             if claims.get(mid) is not encoding:
                 self._published.pop(mid, None)
-                self._session.encoding_ended(encoding)
+                self._session.publications.end(encoding)
         for mid, encoding in claims.items():
             if mid not in agreement.sections:
                 continue
             if mid not in self._published:
                 self._publish_one(mid, encoding, agreement)
             else:
-                self._session.renegotiated(encoding, agreement.sections[mid])
+                self._session.publications.renegotiate(encoding, agreement.sections[mid])
 
     def _publish_one(self, mid: str, encoding: Encoding, agreement: Agreement) -> None:
         if self.peer is None:
@@ -244,7 +244,7 @@ class ClientOffers:
             encrypted=bool(track.info.encryption),
         )
         self._published[mid] = encoding
-        self._session.published(encoding, handle)
+        self._session.publications.publish(encoding, handle)
 
     def _place(self, mid: str, track_id: str, sending: Sending) -> None:
         if self._agreement is None or self.peer is None:

@@ -126,10 +126,10 @@ class LiveRoom:
     def permission_changed(self, participant: Participant) -> None:
         """What this participant itself may do."""
         session = participant.session
-        pending = [encoding.track for encoding in session.pending.values()]
+        pending = [encoding.track for encoding in session.publications.pending.values()]
         for track in dict.fromkeys([*participant.tracks.values(), *pending]):
             if not participant.permission.can_publish:
-                session.unpublish(track)
+                session.publications.remove(track)
         for track in list(self._tracks.values()):
             session.consider(track)
         self.changed(participant)
@@ -297,7 +297,7 @@ class LiveRoom:
     def layers_wanted(self, encoding: Encoding, highest: Highest | None) -> None:
         """Subscribers on all workers together can use this much of it."""
         encoding.wanted = highest
-        encoding.track.owner.session.layers_wanted(encoding.track)
+        encoding.track.owner.session.publications.tell_wanted(encoding.track)
 
     # Transports and data.
 

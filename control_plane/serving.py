@@ -98,7 +98,7 @@ class Serving:
         for index, encoding in enumerate(track.encodings):
             encoding.awaited = index in awaited
         if [encoding.demand for encoding in track.encodings] != before:
-            track.owner.session.layers_wanted(track)
+            track.owner.session.publications.tell_wanted(track)
 
     def forget(self, track: Track) -> None:
         """It is not published any more."""

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from control_plane import data, demand, ids
+from control_plane import data, ids
 from control_plane.client_offers import ClientOffers
 from control_plane.demand import EVERYTHING
-from control_plane.encodings import Encoding, added_backup, announce
 from control_plane.errors import (
     ControlError,
     FailedPreconditionError,
@@ -21,10 +20,11 @@ from control_plane.errors import (
 )
 from control_plane.limits import TokenBucket
 from control_plane.media import MediaPeer
-from control_plane.negotiation.model import USUAL_FEC, FecPolicy, IceCredentials, Negotiated
+from control_plane.negotiation.model import USUAL_FEC, FecPolicy, IceCredentials
 from control_plane.negotiation.write import candidate_lines
 from control_plane.outbox import Outbox
-from control_plane.rooms import Participant, Track, check_announced, check_may_publish, new_track, update_info
+from control_plane.publications import Publications
+from control_plane.rooms import Participant, Track, update_info
 from control_plane.server_offers import ServerOffers
 from control_plane.serving import Place, Subscription, is_decodable
 from control_plane.status import request_failed
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MAX_PENDING_TRACKS: Final = 64
 MAX_DATA_CHANNELS: Final = 16
 MAX_LISTED: Final = 4_096
 # Offers cost most; nobody needs many requests per second for long. Data has a budget of its own.
@@ -71,10 +70,9 @@ class Session:
         self.split = join.layout == signaling_pb2.Join.LAYOUT_SPLIT
         self.choices = Choices(join.auto_subscribe, join.subscribe_identity)
         self.subscriptions: dict[str, Subscription] = {}
-        self.pending: dict[str, Encoding] = {}
-        """What waits for its section, by the client's id."""
         self.sdp_session_id = secrets.randbits(62)
         self.participant: Participant
+        self.publications = Publications(self)
         self.outbox = Outbox()
         self.ended = False
         self._undecodable: set[str] = set()
@@ -117,7 +115,7 @@ class Session:
             self.emit(_stream_states(paused))
         for track in self.participant.tracks.values():
             if track.first.demand != EVERYTHING or len(track.encodings) > 1:
-                self.layers_wanted(track)
+                self.publications.tell_wanted(track)
         if self.subscriber is not None:
             self.subscriber.restart()
         self.settle()
@@ -154,7 +152,7 @@ class Session:
         if self._settle is not None:
             self._settle.cancel()
         for track in list(self.participant.tracks.values()):
-            self.unpublish(track, tell_owner=False)
+            self.publications.remove(track, tell_owner=False)
         for offers in self.transports():
             if offers.peer is not None:
                 self.close_peer(offers.peer)
@@ -209,35 +207,14 @@ class Session:
         self.emit(SessionResponse(request_id=request_id, ice_restarted=restarted))
 
     def _on_add_track(self, request: signaling_pb2.AddTrack, request_id: int) -> None:
-        refusal = check_may_publish(self.participant.permission, request.source)
-        if refusal is not None:
-            raise PermissionDeniedError(refusal)
-        track = self.participant.tracks.get(request.track_id)
-        waiting = self.pending.get(request.cid)
-        encoding = None if track is None else added_backup(track, request)
-        is_new = waiting is None and (track is None or encoding is not None)
-        if is_new and len(self.pending) >= MAX_PENDING_TRACKS:
-            raise LimitExceededError(f"more than {MAX_PENDING_TRACKS} tracks wait for their section")
-        if track is None:
-            track = waiting.track if waiting is not None else new_track(request, self.participant)
-            if waiting is None and self.room.track(track.id) is not None:
-                track.info.id = ids.track_id()
-        elif encoding is not None and is_new:
-            check_announced(request)
-            self.pending = {cid: other for cid, other in self.pending.items() if other is not encoding}
-            announce(encoding, request.cid, request.layers)
-        published = signaling_pb2.TrackPublished(cid=request.cid, track=track.info)
-        self.emit(SessionResponse(request_id=request_id, track_published=published))
-        encoding = encoding or track.first
-        if is_new and not self.publisher.claim_late(encoding):
-            self.pending[encoding.cid] = encoding
+        self.publications.add(request, request_id)
 
     def _on_unpublish(self, request: signaling_pb2.Unpublish, _: int) -> None:
-        self.unpublish(self._own_track(request.track_id))
+        self.publications.remove(self.publications.find(request.track_id))
 
     def _on_mute(self, request: signaling_pb2.Mute, _: int) -> None:
-        track = self._own_track(request.track_id)
-        self.mute(track, request.muted)
+        track = self.publications.find(request.track_id)
+        self.publications.mute(track, request.muted)
 
     def _on_update_subscription(self, request: signaling_pb2.UpdateSubscription, _: int) -> None:
         for track_id in _bounded(request.track_ids):
@@ -309,57 +286,6 @@ class Session:
         "update_participant": _on_update_participant,
         "leave": _on_leave,
     }
-
-    # Publishing.
-
-    def published(self, encoding: Encoding, handle: int) -> None:
-        """It has its section: from now on others may know it."""
-        track = encoding.track
-        encoding.handle, encoding.wanted = handle, EVERYTHING
-        self.pending.pop(encoding.cid, None)
-        if track.automatic:
-            published = signaling_pb2.TrackPublished(cid=encoding.cid, track=track.info)
-            self.emit(SessionResponse(track_published=published))
-        self.participant.tracks[track.id] = track
-        self.room.published(encoding)
-
-    def renegotiated(self, encoding: Encoding, negotiated: Negotiated) -> None:
-        """Its section was negotiated again."""
-        self.room.renegotiated(encoding, negotiated)
-
-    def encoding_ended(self, encoding: Encoding) -> None:
-        """Its section carries it no more. With its first encoding a track ends."""
-        if encoding.is_first:
-            self.unpublish(encoding.track)
-        elif encoding.handle is not None:
-            self.room.withdrawn(encoding)
-
-    def unpublish(self, track: Track, *, tell_owner: bool = True) -> None:
-        self.publisher.unpublished(track)
-        self.pending = {cid: encoding for cid, encoding in self.pending.items() if encoding.track is not track}
-        if self.participant.tracks.pop(track.id, None) is not None:
-            self.room.unpublished(track)
-        if tell_owner:
-            self.emit(SessionResponse(track_unpublished=signaling_pb2.TrackUnpublished(track_id=track.id)))
-
-    def layers_wanted(self, track: Track) -> None:
-        """Tells the client which layers of its track anybody can use."""
-        backups = [(encoding.told, encoding.demand) for encoding in track.encodings[1:]]
-        wanted = demand.layers_wanted(track.info, track.first.demand, backups)
-        self.emit(SessionResponse(layers_wanted=wanted))
-
-    def mute(self, track: Track, muted: bool, *, by_server: bool = False) -> None:
-        """A client stops sending by itself; what the server has muted is dropped until it is unmuted."""
-        if by_server or (track.muted_by_server and not muted):
-            track.muted_by_server = muted
-            self.room.set_muted(track, muted)
-        if by_server:
-            changed = signaling_pb2.MuteChanged(track_id=track.id, muted=muted)
-            self.emit(SessionResponse(mute_changed=changed))
-        if track.info.muted != muted:
-            track.info.muted = muted
-            if track.announced:
-                self.room.changed(self.participant)
 
     # Subscribing.
 
@@ -558,10 +484,6 @@ class Session:
 
     def transports(self) -> "list[ClientOffers | ServerOffers]":
         return [self.publisher] if self.subscriber is None else [self.publisher, self.subscriber]
-
-    def _own_track(self, track_id: str) -> Track:
-        pending = next((encoding.track for encoding in self.pending.values() if encoding.track.id == track_id), None)
-        return pending or self.participant.track(track_id)
 
     def _fail(self, track_id: str, reason: "signaling_pb2.SubscriptionFailed.Reason.ValueType") -> None:
         failed = signaling_pb2.SubscriptionFailed(track_id=track_id[:64], reason=reason)
