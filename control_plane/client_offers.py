@@ -9,6 +9,7 @@ from control_plane.errors import LimitExceededError
 from control_plane.media import MediaPeer
 from control_plane.negotiation.answer import Answer, answer
 from control_plane.negotiation.assign import Assignment, assign
+from control_plane.negotiation.codecs import MIME_TYPES
 from control_plane.negotiation.model import Agreement, Description, ReceiveOptions, Section, SectionPlan, Sending
 from control_plane.negotiation.parse import parse
 from control_plane.rooms import Track, automatic_track, check_may_publish
@@ -263,7 +264,7 @@ class ClientOffers:
 def _receive_options(encoding: Encoding) -> ReceiveOptions:
     info = encoding.track.info
     return ReceiveOptions(
-        preferred_codec=encoding.told.mime_type,
+        preferred_codec=MIME_TYPES.get(encoding.preferred, ""),
         stereo=info.stereo,
         dtx=not info.disable_dtx,
         # What is encrypted end to end cannot be taken apart.

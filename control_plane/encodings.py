@@ -25,8 +25,10 @@ class Encoding:
     """
 
     track: "Track"
+    preferred: str = ""
+    """The core's name of the codec that it is to come in, "vp9"; empty: the order of the offer."""
     codec: str = ""
-    """The core's name, "vp9"; empty: the first that is negotiated."""
+    """In which it comes, as far as is known."""
     told: models_pb2.TrackCodec = field(default_factory=models_pb2.TrackCodec)
     """What others are told of it. Its layers are those announced until some are negotiated."""
     handle: int | None = None
@@ -54,8 +56,10 @@ class Encoding:
 
     def negotiate(self, negotiated: Negotiated) -> None:
         """Takes what a negotiation settled."""
+        first, before = _first(negotiated), _first(self.negotiated)
         self.negotiated = negotiated
-        self.expect(next((codec.name for codec in negotiated.codecs if codec.name != "red"), ""))
+        if first != before:
+            self.expect(first)
         self.told.mid = negotiated.mid
         rids = ordered_rids(negotiated.rids, self.told.layers)
         if rids and not self.told.layers:
@@ -69,6 +73,7 @@ class Encoding:
     def withdraw(self) -> None:
         """It is not published any more, and may be again."""
         self.handle, self.negotiated, self.wanted = None, None, None
+        self.codec = self.preferred
         self.told = models_pb2.TrackCodec(mime_type=self.told.mime_type)
         self.active.clear()
 
@@ -80,6 +85,12 @@ class Encoding:
         if self.negotiated.kind == "video":
             sent = tuple(codec for codec in sent if codec.name == self.codec)
         return bool(payload_map(sent, receiver))
+
+
+def _first(negotiated: Negotiated | None) -> str:
+    """The codec that a sender takes."""
+    codecs = negotiated.codecs if negotiated is not None else ()
+    return next((codec.name for codec in codecs if codec.name != "red"), "")
 
 
 def declared(request: signaling_pb2.AddTrack) -> Iterator[str]:

@@ -182,7 +182,9 @@ class LiveRoom:
         before, track = encoding.negotiated, encoding.track
         if encoding.handle is None or before is None or _config(before) == _config(negotiated):
             return
-        encoding.negotiated = negotiated
+        came_in = encoding.codec
+        encoding.negotiate(negotiated)
+        track.describe()
         rids = ordered_rids(negotiated.rids, encoding.told.layers)
         self._core.update_publish(
             encoding.handle, mid=negotiated.mid, codecs=codec_rows(negotiated), rids=rids, ssrcs=ssrc_rows(negotiated)
@@ -197,17 +199,21 @@ class LiveRoom:
                 if subscription is not None and subscription.encoding in (None, encoding):
                     other.session.drop_subscription(track)
                     other.session.consider(track)
+        if encoding.codec != came_in:
+            self._codec_changed(track)
 
     def started(self, encoding: Encoding, codec: str) -> None:
         """The first packet has come: a client may send another format than the first that was negotiated."""
-        track = encoding.track
-        if track.kind != "video" or codec == encoding.codec:
-            return
-        encoding.expect(codec)
+        if encoding.track.kind == "video" and codec != encoding.codec:
+            encoding.expect(codec)
+            self._codec_changed(encoding.track)
+
+    def _codec_changed(self, track: Track) -> None:
         track.describe()
         self.changed(track.owner)
         for other in list(self.room.participants.values()):
             other.session.retry(track)
+        self.serving.changed(track)
 
     def layer_active(self, encoding: Encoding, layer: int, active: bool) -> None:
         """A layer begins or ceases to flow."""

@@ -54,6 +54,8 @@ class Track:
     muted_by_server: bool = False
     automatic: bool = False
     """No `add_track` announced it."""
+    version: int = 0
+    """Of what its encodings are."""
 
     @property
     def is_microphone(self) -> bool:
@@ -92,6 +94,7 @@ class Track:
 
     def describe(self) -> None:
         """Puts into what others are told how it is published now."""
+        self.version += 1
         info, first = self.info, self.first
         info.mid, info.mime_type = first.told.mid, first.told.mime_type
         info.simulcast = first.negotiated is not None and len(first.negotiated.rids) > 1
@@ -247,7 +250,7 @@ def new_track(request: signaling_pb2.AddTrack, owner: Participant) -> Track:
     info.audio_features.extend(request.audio_features[:16])
     track = Track(info, owner)
     for codec in (name_of(request.preferred_codec) or "", *declared(request)):
-        track.encodings.append(Encoding(track))
+        track.encodings.append(Encoding(track, preferred=codec))
         track.encodings[-1].expect(codec)
     announce(track.first, request.cid, request.layers)
     info.layers.extend(track.first.told.layers)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from control_plane.demand import EVERYTHING
 from control_plane.encodings import Encoding
@@ -18,6 +18,10 @@ from pysfu.v1 import models_pb2, signaling_pb2
 if TYPE_CHECKING:
     from control_plane.live_room import LiveRoom
     from control_plane.session import Session
+
+
+# Subscribers looked at per second for one track. More decides sooner in big rooms, and costs more while many join.
+VIEWERS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Subscription:
     place: Place | None = None
     encoding: Encoding | None = None
     handle: int | None = None
+    decodes: tuple[int, tuple[int, ...]] = (-1, ())
+    """Version of the track that it was found for, and which of its encodings the subscriber decodes."""
     paused: bool = False
     """The path does not carry it."""
 
@@ -69,7 +75,8 @@ class Serving:
     def changed(self, track: Track) -> None:
         """A subscriber came, left or paused, or an encoding began or ceased to flow."""
         if len(track.encodings) > 1 and track.announced and track not in self._changed:
-            self._changed[track] = self._loop.call_soon(self.decide, track)
+            delay = len(self._room.room.participants) / VIEWERS
+            self._changed[track] = self._loop.call_later(delay, self.decide, track)
 
     def decide(self, track: Track) -> None:
         """Everybody moves to what it is to have, and the publisher is told what is awaited."""
@@ -118,10 +125,13 @@ class Serving:
             if subscription is None or subscription.place is None:
                 continue
             codecs, current = subscription.place.codecs, subscription.encoding
+            if subscription.decodes[0] != track.version:
+                decodes = (index for index, one in enumerate(track.encodings) if one.is_decoded_by(codecs))
+                subscription.decodes = (track.version, tuple(decodes))
             viewers[participant.session] = (
                 subscription,
                 Viewer(
-                    tuple(index for index, one in enumerate(track.encodings) if one.is_decoded_by(codecs)),
+                    subscription.decodes[1],
                     track.encodings.index(current) if current is not None else None,
                     subscription.wanted.paused,
                 ),

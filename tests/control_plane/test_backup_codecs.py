@@ -284,6 +284,25 @@ async def test_who_can_decode_neither_is_told(room: Room) -> None:
     assert [codec.mime_type for codec in seen.tracks[0].codecs] == ["video/AV1"]
 
 
+async def test_order_of_the_offer_decides_where_nothing_is_preferred(connect: Any, media: RecordingMedia) -> None:
+    alice = await connect("alice")
+    await alice.send(add_track=signaling_pb2.AddTrack(cid=msid("chromium_simulcast", "video"), layers=LAYERS, **CAMERA))
+    await alice.offer("chromium_simulcast")
+    old = await connect("old")
+    await old.until_participant("alice", lambda one: one.tracks)
+    await old.offer(only(ALL, "VP9"))
+    assert [item.subscription_failed.reason for item in old.seen if item.HasField("subscription_failed")]
+    # The client changes its mind: VP9 (98) before VP8 (96).
+    offer = recorded("chromium_simulcast")
+    line = next(line for line in offer.splitlines() if line.startswith("m=video"))
+    words = [word for word in line.split() if word not in ("98", "99")]
+    answer = await alice.offer(offer.replace(line, " ".join([*words[:3], "98", "99", *words[3:]])))
+    assert next(line for line in answer.sdp.splitlines() if line.startswith("m=video")).split()[3] == "98"
+    await old.until_participant("alice", lambda one: one.tracks[0].mime_type == VP9)
+    await old.offer(only(ALL, "VP9"))
+    assert (await old.until("track_subscribed")).track_id
+
+
 async def test_split_layout_is_offered_both(room: Room) -> None:
     await room.publish(SIMULCAST)
     client = await room.connect("split", layout=signaling_pb2.Join.LAYOUT_SPLIT)
