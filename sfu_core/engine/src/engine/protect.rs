@@ -53,6 +53,7 @@ impl Engine {
                 ..*path
             };
             parity += rate * frames(false).map_or(0.0, |frames| protection(&free, &frames).share);
+            state.set_thin(delta.thin.then(|| top_temporal(&rates).saturating_sub(1)), track);
             let is_listed = peer.shielded.contains(&key);
             match state.protect_by(keyframe, delta) {
                 true if !is_listed => peer.shielded.push(key),

@@ -17,9 +17,15 @@ const MIN_LOSS: f32 = 0.003;
 /// Parity per loss: the budget must outlive the losses that fall together.
 const PER_LOSS: f32 = 16.0;
 /// Share of parity up to [`HEAVY_LOSS`]; beyond it grows to [`MAX_SHARE`]. Higher mends more and leaves less for the picture.
-const TYPICAL_SHARE: f32 = 0.095;
+const TYPICAL_SHARE: f32 = 0.1;
 const HEAVY_LOSS: f32 = 0.1;
 const MAX_SHARE: f32 = 0.5;
+/// Loss from which a stream with temporal layers gives the highest for parity. Half the frames that come are more than all of
+/// them frozen; lower gives them away where few would freeze.
+const THIN_LOSS: f32 = 0.03;
+/// Only where freezes are long, and bursts short enough that so much parity ends them.
+const THIN_RTT: f32 = 200.0;
+const THIN_BURST: f32 = 6.0;
 /// A keyframe mends everything, and asking for another takes a round trip and many packets.
 const KEYFRAME_GAIN: f32 = 1.5;
 /// Below this estimate a repair packet is a large part of what can be sent, bits per second.
@@ -69,6 +75,8 @@ pub struct Protection {
     /// From the end of a group to its first repair, and from one to the next, microseconds.
     pub delay: u64,
     pub spacing: u64,
+    /// The highest temporal layer should be left out: its octets pay for the parity.
+    pub thin: bool,
     /// Retransmissions are sent again after so long, microseconds: one that is lost costs another round trip.
     pub second_copy: Option<u64>,
     /// From the beginning of a group until it is ended, whatever came, microseconds.
@@ -83,6 +91,7 @@ impl Protection {
         essential_only: false,
         delay: 0,
         spacing: 0,
+        thin: false,
         second_copy: None,
         patience: IN_TIME,
     };
@@ -104,16 +113,16 @@ pub fn protection(path: &Path, frames: &Frames) -> Protection {
     // The time that a burst takes.
     let burst = (1e6 * path.loss.burst / per_second) as u64;
     let repairs = (share * per_second * IN_TIME as f32 / 1e6).max(1.0);
-    let second_copy = Some(burst.clamp(*COPY_DISTANCE.start(), *COPY_DISTANCE.end()));
     if mended(path.loss.burst, repairs) < MIN_MENDED {
+        let (&least, &most) = (COPY_DISTANCE.start(), COPY_DISTANCE.end());
         return Protection {
-            second_copy,
+            second_copy: Some(burst.clamp(least, most)),
             ..Protection::NONE
         };
     }
     let distance = burst.min(MAX_DISTANCE);
     // One frame where only every second or fourth is protected, for the others lie between.
-    let essential_only = frames.layered;
+    let essential_only = frames.layered && !is_thin(path, frames);
     let count = match essential_only || frames.keyframe {
         true => 1,
         false => ((IN_TIME - distance) as f32 * rate / 1e6).clamp(1.0, 8.0) as u8,
@@ -124,7 +133,8 @@ pub fn protection(path: &Path, frames: &Frames) -> Protection {
         essential_only,
         delay: distance,
         spacing: (distance / 2).min((IN_TIME - distance) / repairs.ceil() as u64),
-        second_copy,
+        thin: is_thin(path, frames),
+        second_copy: None,
         patience: IN_TIME,
     }
 }
@@ -134,12 +144,17 @@ fn mended(burst: f32, repairs: f32) -> f32 {
     1.0 - (1.0 - 1.0 / burst.max(1.0)).powf(repairs)
 }
 
+fn is_thin(path: &Path, frames: &Frames) -> bool {
+    frames.layered && path.loss.share >= THIN_LOSS && path.loss.burst <= THIN_BURST && path.rtt >= THIN_RTT
+}
+
 fn share(path: &Path, frames: &Frames) -> f32 {
     let loss = path.loss.share.max(0.0);
     if loss < MIN_LOSS || path.estimate < MIN_ESTIMATE {
         return 0.0;
     }
     let wanted = match loss <= HEAVY_LOSS {
+        _ if is_thin(path, frames) => MAX_SHARE,
         true => (PER_LOSS * loss).min(TYPICAL_SHARE),
         false => TYPICAL_SHARE + 2.0 * (loss - HEAVY_LOSS),
     };

@@ -22,6 +22,8 @@ pub(super) struct Allocation {
     pub(super) limit: Wanted,
     pub(super) current: Option<LayerId>,
     hysteresis: Hysteresis,
+    /// Temporal layers above it are left out: parity is worth more.
+    most_temporal: u8,
 }
 
 /// Packets that one order of padding takes at most.
@@ -49,6 +51,7 @@ impl Allocation {
             limit: UNLIMITED,
             current: None,
             hysteresis: Hysteresis::default(),
+            most_temporal: u8::MAX,
         }
     }
 
@@ -58,7 +61,7 @@ impl Allocation {
         Wanted {
             paused: asked.paused || limit.paused,
             max_spatial: asked.max_spatial.min(limit.max_spatial),
-            max_temporal: asked.max_temporal.min(limit.max_temporal),
+            max_temporal: asked.max_temporal.min(limit.max_temporal).min(self.most_temporal),
         }
     }
 
@@ -109,6 +112,7 @@ impl Subscription {
             view,
             current,
             hysteresis,
+            most_temporal,
             ..
         } = self.allocation;
         let asked = self.allocation.within_view();
@@ -118,7 +122,7 @@ impl Subscription {
             speaker_rank: track.about.rank,
             wanted: (view.width > 0 && view.height > 0).then_some((view.width, view.height)),
             max_spatial: asked.max_spatial,
-            max_temporal: asked.max_temporal,
+            max_temporal: asked.max_temporal.min(most_temporal),
             paused: asked.paused,
             // Without padding nobody would learn that the path has recovered.
             may_pause: self.rtx_ssrc.is_some(),
@@ -146,6 +150,14 @@ impl Subscription {
             self.follow_wishes(track);
         }
         changed
+    }
+
+    /// The highest temporal layer that is sent beside much parity; `None` without a limit.
+    pub(crate) fn set_thin(&mut self, most_temporal: Option<u8>, track: &Track) {
+        let most = most_temporal.unwrap_or(u8::MAX);
+        if std::mem::replace(&mut self.allocation.most_temporal, most) != most {
+            self.follow_wishes(track);
+        }
     }
 
     /// Share of packets lost by the last receiver report, 0 to 1.

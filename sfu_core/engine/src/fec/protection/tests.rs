@@ -24,10 +24,10 @@ fn how_much() {
         ("no loss", path(0.0, 1.0, 300.0), 8.0, 0.0),
         ("an accident", path(0.002, 1.0, 300.0), 8.0, 0.0),
         ("a short round trip", path(0.05, 1.0, 99.0), 8.0, 0.0),
-        ("half way", path(0.05, 1.0, 125.0), 8.0, 0.0475),
-        ("a long round trip", path(0.05, 1.0, 150.0), 8.0, 0.095),
+        ("half way", path(0.05, 1.0, 125.0), 8.0, 0.05),
+        ("a long round trip", path(0.05, 1.0, 150.0), 8.0, 0.1),
         ("little loss", path(0.004, 1.0, 300.0), 8.0, 0.064),
-        ("heavy loss", path(0.2, 1.0, 300.0), 8.0, 0.295),
+        ("heavy loss", path(0.2, 1.0, 300.0), 8.0, 0.3),
         ("all but gone", path(0.9, 1.0, 300.0), 8.0, 0.5),
         ("bursts that are too long", path(0.05, 20.0, 300.0), 8.0, 0.0),
         (
@@ -46,12 +46,12 @@ fn how_much() {
 #[test]
 fn only_what_the_estimate_leaves() {
     for (estimate, used, expected) in [
-        (5_000_000, 2_000_000, 0.095),
+        (5_000_000, 2_000_000, 0.1),
         (2_100_000, 2_000_000, 0.05),
         (2_000_000, 2_000_000, 0.0),
         (1_000_000, 2_000_000, 0.0),
         (90_000, 1_000, 0.0),
-        (5_000_000, 0, 0.095),
+        (5_000_000, 0, 0.1),
     ] {
         let path = Path {
             estimate,
@@ -95,16 +95,25 @@ fn repairs_come_in_time() {
 
 #[test]
 fn layers() {
-    for (what, layered, expected) in [
-        ("every frame counts", false, (false, 3)),
-        ("those that others need", true, (true, 1)),
+    for (what, path, layered, expected) in [
+        ("every frame counts", path(0.02, 2.0, 300.0), false, (false, false, 3)),
+        ("those that others need", path(0.02, 2.0, 300.0), true, (true, false, 1)),
+        (
+            "half the frames for parity",
+            path(0.05, 2.0, 300.0),
+            true,
+            (false, true, 3),
+        ),
+        ("freezes are short", path(0.05, 2.0, 150.0), true, (true, false, 1)),
+        ("bursts are long", path(0.05, 7.0, 300.0), true, (true, false, 1)),
     ] {
-        for (share, burst) in [(0.02, 2.0), (0.05, 2.0), (0.05, 7.0)] {
-            let plan = protection(&path(share, burst, 300.0), &frames(10.0, layered));
-            assert_eq!(plan.essential_only, expected.0, "{what}");
-            assert!(plan.frames <= expected.1 && plan.share <= 0.1, "{what}");
-        }
+        let plan = protection(&path, &frames(10.0, layered));
+        assert_eq!((plan.essential_only, plan.thin, plan.frames), expected, "{what}");
     }
+    assert_eq!(
+        protection(&path(0.05, 2.0, 300.0), &frames(10.0, true)).share,
+        MAX_SHARE
+    );
 }
 
 #[test]
@@ -114,9 +123,7 @@ fn keyframes_get_more_and_long_bursts_a_second_copy() {
         ..frames(10.0, false)
     };
     let plan = protection(&path(0.05, 2.0, 300.0), &key);
-    assert!((plan.share - 0.1425).abs() < 0.001 && plan.frames == 1);
-    // A lost retransmission costs another round trip.
-    assert_eq!(plan.second_copy, Some(20_000));
+    assert!((plan.share - 0.15).abs() < 0.001 && plan.frames == 1);
     let plan = protection(&path(0.05, 20.0, 300.0), &frames(8.0, false));
     assert_eq!(plan.second_copy, Some(60_000));
 }
