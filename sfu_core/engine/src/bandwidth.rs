@@ -6,6 +6,7 @@
 mod acknowledged;
 mod contention;
 mod feedback;
+mod fill;
 mod grouping;
 mod history;
 mod limited;
@@ -26,6 +27,7 @@ use wire::rtcp::{ccfb, twcc};
 use acknowledged::{Acknowledged, BRIEF, STEADY};
 use contention::Contention;
 use feedback::Verdict;
+use fill::Fill;
 use grouping::Grouping;
 use history::History;
 use limited::Limited;
@@ -68,6 +70,14 @@ const MOST_METRICS: usize = 4_096;
 
 /// Overwhelming losses so soon after the first feedback are a flood of ours, microseconds.
 const BEGINNING: u64 = 3_000_000;
+/// A share lost of what one feedback tells of that is an overflow: a step of delay comes without.
+const OVERFLOWN: f64 = 0.15;
+/// Media that are allocated less than this share of the target leave much of it.
+const LEAVES_MUCH: f64 = 0.75;
+/// A share lost beyond twice what the path itself loses: padding would only lose more.
+const LOSES_MORE: f64 = 0.02;
+/// Where delays vary by so many milliseconds a short cluster proves little: what it found is tried for longer.
+const NOISY: f64 = 6.0;
 /// A queue of so many milliseconds is small.
 const SMALL_QUEUE: f64 = 20.0;
 
@@ -88,6 +98,7 @@ pub struct Bandwidth {
     rate: Rate,
     limited: Limited,
     prober: Prober,
+    fill: Fill,
     /// Bytes sent since the last look.
     sent: u64,
     sent_rtx: u64,
@@ -125,6 +136,7 @@ struct Batch {
     /// When the newest packet told of was sent, and its number.
     newest: Option<(u64, u64)>,
     lost: u32,
+    packets: u32,
 }
 
 impl Bandwidth {
@@ -155,6 +167,7 @@ impl Bandwidth {
             rate: Rate::new(now, limits.start),
             limited: Limited::new(now),
             prober: Prober::new(now, limits.start),
+            fill: Fill::new(now),
             sent: 0,
             sent_rtx: 0,
             sent_at: now,
@@ -278,12 +291,17 @@ impl Bandwidth {
                 .then(|| self.prober.knock(now, self.target(), self.loop_delay()))
                 .flatten();
         }
+        self.consider_filling(now);
+        if self.fill.is_trying() {
+            return None;
+        }
         let is_stale = self.told_at.is_some_and(|told| now.saturating_sub(told) > STALE);
         let situation = Situation {
             target: self.target(),
             most: self.limits.max,
             demand: self.demand,
-            is_limited: self.limited.is_limited(),
+            // Padding hides from the sender's own account what media leave.
+            is_limited: self.limited.is_limited() || self.demand.allocated < LEAVES_MUCH * self.target(),
             is_near_capacity: self.rate.is_near_capacity(),
             calm_for: self.rate.calm_for(now),
             queue: if is_stale { 0.0 } else { self.trendline.queue() },
@@ -317,6 +335,20 @@ impl Bandwidth {
     pub(crate) fn rtx_share(&self) -> f64 {
         let repeated = repeated(self.losses.lasting());
         (repeated / (1.0 + repeated)).clamp(MOST_RTX, MOST_RTX_OF_LOSSY)
+    }
+
+    /// Bits per second up to which padding is to be sent beside the media.
+    pub fn fill(&self, now: u64) -> Option<f64> {
+        let is_silent = self
+            .unanswered_since
+            .is_some_and(|since| now.saturating_sub(since) > SILENCE);
+        let rate = self.fill.rate(now, self.target()).filter(|_| !is_silent);
+        rate.map(|rate| rate.min(self.limits.max))
+    }
+
+    /// The target is lower for a moment, to see whether losses depend on it.
+    pub(crate) fn tests_losses(&self) -> bool {
+        self.losses.trial().is_some()
     }
 
     /// What holds the estimate where it is.
@@ -366,6 +398,7 @@ impl Bandwidth {
     }
 
     fn on_status(&mut self, now: u64, sequence: u16, arrival: Option<i64>, batch: &mut Batch) {
+        batch.packets += 1;
         let Some(arrival) = arrival else {
             if let Some(sent) = self.history.missing(now, sequence) {
                 self.losses.push(sent.at, sent.bytes, true);
@@ -432,6 +465,9 @@ impl Bandwidth {
         );
         self.look_at_sent(now);
 
+        if f64::from(batch.lost) > f64::from(batch.packets) * (2.0 * self.losses.inherent()).max(OVERFLOWN) {
+            self.trendline.on_overflow();
+        }
         let is_contended = self.contention.is_contended();
         if !is_contended
             && let Some(acknowledged) = self.acknowledged.rate(BRIEF, true)
@@ -445,6 +481,7 @@ impl Bandwidth {
         {
             self.trendline.rebase();
         }
+        self.trendline.set_volatile(self.rate.is_volatile());
         let usage = self.trendline.usage(is_contended);
         let (queue, noise) = (self.trendline.queue(), self.trendline.noise());
         self.contention.update(now, queue, noise, self.rate.target());
@@ -453,15 +490,19 @@ impl Bandwidth {
         let lasting = self.rate.resume().unwrap_or(self.rate.target());
         self.losses.update(queue, lasting);
         let begun = *self.begun.get_or_insert(now);
-        if self.losses.is_overwhelming() && !self.is_purged && now.saturating_sub(begun) < BEGINNING {
+        if self.losses.is_heavy() && !self.is_purged && now.saturating_sub(begun) < BEGINNING {
             self.is_purged = true;
-            if let Some(carried) = self.losses.limit() {
+            if let Some(carried) = self.losses.limit().or(self.acknowledged_rate(SMALL_QUEUE)) {
                 self.prober.on_congestion();
                 self.rate.purge(now, carried);
             }
         }
         if matches!(usage, Usage::Over | Usage::Standing) {
             self.prober.on_congestion();
+            if !is_contended {
+                self.fill
+                    .on_congestion(now, self.acknowledged_rate(queue).unwrap_or(self.rate.target()));
+            }
         }
         let inherent = self.losses.inherent().min(0.5);
         let is_revoked = self.rate.update(
@@ -472,7 +513,12 @@ impl Bandwidth {
                 noise,
                 acknowledged: self.acknowledged_at(usage, queue).map(|rate| rate / (1.0 - inherent)),
                 sent,
+                inherent,
                 is_limited: self.limited.is_limited(),
+                media: self.demand.allocated,
+                is_idle: self.limited.is_idle(),
+                is_filled: self.fill.is_filling(),
+                is_used: self.fill.is_filling() || self.limited.is_used(),
                 is_contended: self.contention.is_contended(),
                 has_overflowed: batch.lost > 0 && queue > 30.0,
                 round_trip: self.loop_delay(),
@@ -482,6 +528,17 @@ impl Bandwidth {
             self.prober.on_revoked(now);
         }
         if let Some(proven) = self.prober.result(now, number) {
+            let is_doubtful = self.trendline.noise() > NOISY && !self.rate.is_volatile();
+            if self.rate.is_experienced() && is_doubtful && proven > self.target() {
+                self.fill.attempt(now, self.target(), proven);
+            } else {
+                self.rate.raise(now, proven, self.limited.is_lasting(now));
+            }
+        }
+        if let Some(tried) = self.fill.passed(now, self.loop_delay())
+            && let Some(acknowledged) = self.acknowledged.rate(BRIEF, false)
+        {
+            let proven = tried.min(acknowledged * 1.05);
             self.rate.raise(now, proven, self.limited.is_lasting(now));
         }
         self.rate.cap(self.limits.max);
@@ -495,6 +552,30 @@ impl Bandwidth {
         let bytes = self.history.give_up_before(number);
         let arrived = bytes as f64 * (1.0 - self.losses.recent());
         self.acknowledged.push_unreported(arrived as u64);
+    }
+
+    fn consider_filling(&mut self, now: u64) {
+        let situation = fill::Situation {
+            target: self.target(),
+            most: self.demand.most.min(self.limits.max),
+            queue: self.trendline.queue() - self.trendline.noise(),
+            calm_for: self.rate.calm_for(now),
+            is_volatile: self.rate.is_volatile(),
+            is_unsuited: !self.rate.is_experienced()
+                || self.rate.resume().is_some()
+                || self.contention.is_contended()
+                || self.losses.recent() > 2.0 * self.losses.inherent() + LOSES_MORE
+                || self
+                    .unanswered_since
+                    .is_some_and(|since| now.saturating_sub(since) > SILENCE),
+        };
+        if self.fill.update(now, situation)
+            && let Some(acknowledged) = self.acknowledged_rate(0.0)
+        {
+            self.fill.on_congestion(now, acknowledged);
+            self.prober.on_congestion();
+            self.rate.settle(now, acknowledged, self.demand.allocated);
+        }
     }
 
     fn look_at_sent(&mut self, now: u64) {

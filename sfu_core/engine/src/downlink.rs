@@ -31,6 +31,8 @@ pub(crate) const CONGESTED: f64 = 50.0;
 const FALL: f64 = 0.9;
 const AFTER_FALL: u64 = 1_000_000;
 const START: u64 = 1_500_000;
+/// Pace over what audio was sent with: it may be repeated more often at any time. Less delays it then, more lets it fill a thin path.
+const AUDIO_ROOM: f64 = 2.0;
 /// Bytes of UDP and IPv4.
 pub(crate) const UDP_IP: u32 = 28;
 
@@ -125,6 +127,20 @@ impl Downlink {
             self.decide_at = now + FIRST_DECISION;
             self.congested_until = now + START;
         }
+    }
+
+    /// Paces by the estimate, with room for repair. Audio cannot be made less: held back to a smaller pace it would only come late.
+    /// Neither is held back what stays allocated while the target is lower for a moment, to see whether losses fall with it.
+    pub(crate) fn set_pace(&mut self, now: u64) {
+        let (target, rtx) = (self.bandwidth.target(), self.bandwidth.estimate().rtx);
+        let repair = rtx.min(target * self.bandwidth.rtx_share());
+        let kept = if self.bandwidth.tests_losses() {
+            self.allocated + repair
+        } else {
+            0.0
+        };
+        let rate = (target + repair).max(kept).max(self.audio * AUDIO_ROOM);
+        self.pacer.set_rate(now, Some(rate as u64));
     }
 
     /// Keeps account of what the path loses, from the first loss on. `newest`: the transport-wide number sent last.

@@ -18,6 +18,9 @@ const NEGLIGIBLE: f64 = 0.015;
 const MOST_INHERENT: f64 = 0.35;
 /// A share lost of two observations on end that is congestion at once. More waits for better evidence, less takes bursts for it.
 const OVERWHELMING: f64 = 0.5;
+/// A share that few paths lose: at the start it is more likely a queue that was full from the first packet on. Less floods fewer
+/// paths for longer, and takes more that lose at random for flooded.
+const HEAVY: f64 = 0.15;
 /// By how many nats a limit must explain the observations better than none. Higher limits later, lower limits by chance.
 const DOUBT: f64 = 4.0;
 /// Doubt that an overfull queue takes away: losses while it is full are losses of congestion.
@@ -26,6 +29,8 @@ const DOUBT_BESIDE_QUEUE: f64 = 1.0;
 const DOUBT_LIMITED: f64 = 2.0;
 /// A queue of so many milliseconds is one that could overflow.
 const QUEUE: f64 = 30.0;
+/// So many packets beside no queue tell what is lost there.
+const ENOUGH: f64 = 40.0;
 /// Loss beyond this that is thought the path's own is put to the test: the rate falls to this share for so many
 /// observations, and if losses do not fall with it they are.
 const SUSPICIOUS: f64 = 0.04;
@@ -57,6 +62,7 @@ pub(super) struct Losses {
     lasting: f64,
     limit: Option<f64>,
     is_overwhelming: bool,
+    is_heavy: bool,
     recent: f64,
     /// Observations since the last test began.
     since_trial: u32,
@@ -85,6 +91,7 @@ impl Losses {
             lasting: 0.0,
             limit: None,
             is_overwhelming: false,
+            is_heavy: false,
             recent: 0.0,
             since_trial: BETWEEN_TRIALS,
             trial: 0.0,
@@ -141,9 +148,9 @@ impl Losses {
         self.limit
     }
 
-    /// Most packets are lost.
-    pub(super) fn is_overwhelming(&self) -> bool {
-        self.is_overwhelming
+    /// More is lost than most paths lose.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.is_heavy
     }
 
     /// A lower rate for a short test of whether losses depend on it.
@@ -186,7 +193,7 @@ impl Losses {
             beside_queue += weight * if observation.has_queue { observation.lost } else { 0.0 };
         }
         if lost < NEGLIGIBLE * packets {
-            self.is_overwhelming = false;
+            (self.is_overwhelming, self.is_heavy) = (false, false);
             self.inherent = lost / packets;
             self.limit = self.limit.map(|limit| limit * GROWTH).filter(|&limit| limit < target);
             return;
@@ -201,6 +208,11 @@ impl Losses {
         let delivered = last.rate * (1.0 - last.lost / last.packets) / (1.0 - self.inherent);
         let overwhelms = |(_, last): (f64, Observation)| last.lost > OVERWHELMING * last.packets;
         self.is_overwhelming = self.len > 1 && self.weighted().take(2).all(overwhelms);
+        self.is_heavy = self.len > 1
+            && self
+                .weighted()
+                .take(2)
+                .all(|(_, last)| last.lost > HEAVY * last.packets);
         if self.is_overwhelming {
             self.limit = Some(delivered.min(from));
             return;
@@ -218,7 +230,7 @@ impl Losses {
                 best = (likelihood, inherent, Some(candidate));
             }
         }
-        self.inherent = best.1;
+        self.inherent = best.1.min(self.beside_no_queue());
         // A limit that nothing supports any more is lifted step by step.
         self.limit = match (best.2, self.limit) {
             (None, Some(limit)) => Some(limit * GROWTH).filter(|&limit| limit < target),
@@ -233,6 +245,19 @@ impl Losses {
             self.since_trial = 0;
             self.trial = target.min(last.rate) * TRIAL;
         }
+    }
+
+    /// The most that can be the path's own, by two standard deviations: it loses as much while nothing waits. A queue that overflowed
+    /// once tells nothing of it.
+    fn beside_no_queue(&self) -> f64 {
+        let calm = self.weighted().filter(|(_, observation)| !observation.has_queue);
+        let (lost, packets) = calm.fold((0.0, 0.0), |(lost, packets), (weight, observation)| {
+            (lost + weight * observation.lost, packets + weight * observation.packets)
+        });
+        if packets < ENOUGH {
+            return 1.0;
+        }
+        (lost + 2.0 * lost.sqrt() + 1.0) / packets
     }
 
     /// Logarithm of the likelihood of all observations if what exceeds `limit` is lost, at the inherent loss that

@@ -14,6 +14,8 @@ const DISTRUST: u64 = 600_000;
 /// path carries. A larger jump leaves short queues to be seen later, a longer beginning takes changes of path for queues.
 const FLOOD: i64 = 100_000;
 const BEGINNING: u64 = 400_000;
+/// Packets lost so soon after a step say that a queue filled at once, microseconds.
+const DISPROVED: u64 = 1_000_000;
 /// Groups further apart than this were sent with nothing between them to tell a jump from a ramp, microseconds.
 const LONGEST_GAP: u64 = 250_000;
 
@@ -25,8 +27,9 @@ pub(super) struct Steps {
     /// Sum of all steps.
     shift: i64,
     suspect: Option<Suspect>,
-    /// When the last step that was not revoked began.
+    /// When the last step that was not revoked began, and by how much.
     stepped: Option<u64>,
+    amount: i64,
     distrusted_until: u64,
 }
 
@@ -74,6 +77,7 @@ impl Steps {
             if jump >= LEAST && !floods && gap <= LONGEST_GAP && sample.sent >= self.distrusted_until {
                 self.shift += jump;
                 self.stepped = Some(sample.sent);
+                self.amount = jump;
                 self.suspect = Some(Suspect {
                     amount: jump,
                     since: sample.sent,
@@ -84,6 +88,19 @@ impl Steps {
         }
         self.last = Some(sample);
         (sample.delay - self.shift, revoked)
+    }
+
+    /// Packets were lost: what jumped was a queue that overflowed.
+    pub(super) fn disprove(&mut self) -> Option<Revoked> {
+        let newest = self.last.map_or(0, |last| last.sent);
+        let since = self.stepped.take_if(|at| newest.saturating_sub(*at) < DISPROVED)?;
+        self.suspect = None;
+        self.shift -= self.amount;
+        self.distrusted_until = newest + DISTRUST;
+        Some(Revoked {
+            amount: self.amount,
+            since,
+        })
     }
 
     /// Whether there was a step, or what may be one, in the `span` before the newest sample.
@@ -136,6 +153,24 @@ mod tests {
         assert_eq!((flood(2), flood(39), flood(41)), ((320, 0), (320, 0), (20, 0)));
         // Neither is what is small, or comes after a pause.
         assert_eq!(after(delays(&[&[20; 20], &[30; 20]])), (30, 0));
+    }
+
+    #[test]
+    fn a_jump_with_losses_is_a_queue_that_filled_at_once() {
+        let mut steps = Steps::default();
+        let push = |steps: &mut Steps, index: u64, delay| {
+            let sent = index * 10_000;
+            steps.push(Sample { sent, delay }).0
+        };
+        (0..60).for_each(|index| _ = push(&mut steps, index, 20_000));
+        (60..100).for_each(|index| assert_eq!(push(&mut steps, index, 320_000), 20_000));
+        let revoked = steps.disprove().map(|revoked| revoked.amount);
+        assert_eq!((revoked, push(&mut steps, 100, 320_000)), (Some(300_000), 320_000));
+        // It can be disproved once, and not after a second.
+        assert_eq!(steps.disprove(), None);
+        (200..220).for_each(|index| _ = push(&mut steps, index, 340_000));
+        (220..400).for_each(|index| _ = push(&mut steps, index, 380_000));
+        assert_eq!(steps.disprove(), None);
     }
 
     #[test]

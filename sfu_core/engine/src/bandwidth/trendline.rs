@@ -5,7 +5,7 @@
 //! is a change of path and not a queue is taken out (see [`super::step`]).
 
 use super::grouping::Sample;
-use super::step::Steps;
+use super::step::{Revoked, Steps};
 
 /// Samples in the window: with the interval, its longest time.
 const WINDOW: usize = 48;
@@ -55,6 +55,8 @@ pub(super) struct Trendline {
     hold_base: bool,
     /// Slow mean of the deviation from the line, milliseconds.
     noise: f64,
+    /// The capacity keeps changing.
+    is_volatile: bool,
     rise: f64,
 }
 
@@ -69,6 +71,7 @@ impl Trendline {
             base_second: 0,
             hold_base: false,
             noise: 2.0,
+            is_volatile: false,
             rise: 0.0,
         }
     }
@@ -76,13 +79,7 @@ impl Trendline {
     pub(super) fn push(&mut self, sample: Sample) {
         let (delay, revoked) = self.steps.push(sample);
         if let Some(revoked) = revoked {
-            // What was thought a step was none: its samples are put back where they were.
-            for index in 0..self.len {
-                let sample = self.sample_mut(index);
-                if sample.0 >= revoked.since {
-                    sample.1 += revoked.amount;
-                }
-            }
+            self.revoke(revoked);
         }
         match self.newest() {
             Some((sent, _)) if sample.sent < sent => return,
@@ -102,6 +99,17 @@ impl Trendline {
         }
     }
 
+    /// More packets were lost at once than the path loses.
+    pub(super) fn on_overflow(&mut self) {
+        if let Some(revoked) = self.steps.disprove() {
+            self.revoke(revoked);
+        }
+    }
+
+    pub(super) fn set_volatile(&mut self, is_volatile: bool) {
+        self.is_volatile = is_volatile;
+    }
+
     /// Judges what was pushed. `tolerant`: others hold the queue, a standing one says nothing about us.
     pub(super) fn usage(&mut self, tolerant: bool) -> Usage {
         let Some(line) = self.line() else { return Usage::Normal };
@@ -112,12 +120,17 @@ impl Trendline {
         // Noise is learned where there is no trend, and slowly (draft-ietf-rmcat-gcc-02 section 5.4, K_d < K_u the other way
         // round: a path gets noisy at once).
         let weight = if line.deviation > self.noise { 0.05 } else { 0.01 };
-        self.noise += weight * (line.deviation.min(50.0) - self.noise);
+        if line.rise.abs() <= threshold && self.queue() <= self.standing() {
+            self.noise += weight * (line.deviation.min(50.0) - self.noise);
+        }
         if self.steps.is_suspicious() {
             return Usage::Normal;
         }
         let stands = self.queue() > self.standing() && line.rise > -LEAST_RISE;
-        let grows = line.rise > threshold && self.queue() > LEAST_RISE && line.is_rising_still;
+        // A capacity that keeps changing passes for noise, and there a queue must be seen soon.
+        let noise = if self.is_volatile { 0.0 } else { self.noise };
+        let is_queue = self.queue() > LEAST_RISE + NOISE_BEFORE * noise;
+        let grows = line.rise > threshold && is_queue && line.is_rising_still;
         if line.rise < -threshold {
             Usage::Under
         } else if grows {
@@ -177,6 +190,16 @@ impl Trendline {
             noise: self.noise,
             ..Self::new()
         };
+    }
+
+    /// What was thought a step was none: its samples are put back where they were.
+    fn revoke(&mut self, revoked: Revoked) {
+        for index in 0..self.len {
+            let sample = self.sample_mut(index);
+            if sample.0 >= revoked.since {
+                sample.1 += revoked.amount;
+            }
+        }
     }
 
     fn line(&self) -> Option<Line> {

@@ -236,7 +236,7 @@ impl Paced<'_> {
                     out.egress.set_probe(None);
                 }
                 Some(Poll::Padding { bytes, probe }) => {
-                    out.egress.set_probe(Some(probe));
+                    out.egress.set_probe(probe);
                     let padded = self.pad(bytes, out.egress);
                     out.egress.set_probe(None);
                     if let Some(pacer) = &mut out.pacer {
