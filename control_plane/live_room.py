@@ -261,9 +261,7 @@ class LiveRoom:
     # Subscriptions.
 
     def welcome(self, session: "Session") -> None:
-        """Tells a participant that joins who speaks, and subscribes it to what is there."""
-        if self._told_voices:
-            session.emit(_speakers_changed(self._told_voices))
+        """Subscribes a participant that joins to what is there."""
         for track in list(self._tracks.values()):
             session.consider(track)
 
@@ -336,6 +334,11 @@ class LiveRoom:
             self._core.send_data(peers, label=label, payload=payload, binary=binary)
 
     # Speakers.
+
+    def tell_speakers(self, session: "Session") -> None:
+        """Who speaks now, to one who hears from now on."""
+        if self._told_voices:
+            session.emit(_speakers_changed(self._told_voices))
 
     def voice(self, track: Track, dbov: int, active: bool) -> None:
         self._voices[track.id] = (track, dbov, active and not track.info.muted)

@@ -54,6 +54,9 @@ DATA_BURST: Final = 4_000.0
 SECTIONS_DELAY: Final = 0.01
 # A track that ended needs no hurry, its end was told already.
 RELEASE_DELAY: Final = 0.5
+# LiveKit's client drops what it hears of speakers before it is connected in its own eyes, later than its transport is.
+# One that speaks on alike would not be told again.
+SPEAKERS_DELAY: Final = 1.0
 # A client that was asked to offer and did not is asked again.
 OFFER_PATIENCE: Final = 5.0
 
@@ -110,6 +113,7 @@ class Session:
     def resumed(self) -> None:
         """Called after the present state was told. What went by while the stream was away is told again."""
         self._asked_at = None
+        self.room.tell_speakers(self)
         paused = [subscription for subscription in self.subscriptions.values() if subscription.paused]
         if paused:
             self.emit(_stream_states(paused))
@@ -452,6 +456,7 @@ class Session:
         if self.participant.info.state != models_pb2.Participant.STATE_ACTIVE:
             self.participant.info.state = models_pb2.Participant.STATE_ACTIVE
             self.room.changed(self.participant)
+            self._loop.call_later(SPEAKERS_DELAY, self.room.tell_speakers, self)
 
     def peer_lost(self, offers: "ClientOffers | ServerOffers", reason: str) -> None:
         """The core has given the transport up: the session ends, the client may join anew."""
