@@ -13,6 +13,7 @@ mod limited;
 mod loss;
 mod probe;
 mod rate;
+mod silence;
 mod standing;
 mod step;
 mod streams;
@@ -34,27 +35,14 @@ use limited::Limited;
 use loss::Losses;
 use probe::{Prober, Situation};
 use rate::{Rate, Signal};
+use silence::{Afterwards, Silence};
 use standing::Standing;
 use streams::Streams;
 use trendline::{Trendline, Usage};
 
-/// With packets unanswered for so many usual gaps between feedback and this long, the target falls, microseconds. Shorter
-/// gives way sooner when the path is dead, longer bears feedback lost or late.
-const SILENT_GAPS: f64 = 4.0;
-const SILENCE: u64 = 150_000;
-/// And falls again so often, to this share.
-const SILENCE_STEP: u64 = 100_000;
-const SILENCE_FACTOR: f64 = 0.8;
-/// When everything was paused because nothing is answered, nothing would ever be: after so long a few packets ask whether the
-/// path is back, microseconds. Shorter sees it sooner, longer leaves a dead path alone.
-const KNOCK: u64 = 500_000;
 /// What was learned of a queue so long ago tells nothing of it now, microseconds: when nothing is sent, nothing is learned. Longer
 /// spares paths that others fill, shorter finds sooner what a path carries on which everything is paused.
 const STALE: u64 = 1_000_000;
-/// After a silence shorter than this the path is taken to be what it was, microseconds.
-const SHORT_SILENCE: u64 = 1_500_000;
-/// The target taken up again, as a share of the one before.
-const AFTER_SILENCE: f64 = 0.85;
 /// On a path that loses more than these could mend: with less, pictures that lack a packet gather, and none is shown. Higher serves
 /// worse paths, and lets a client that lies of its losses have more repeated, within its own rate.
 const MOST_RTX_OF_LOSSY: f64 = 0.3;
@@ -102,25 +90,16 @@ pub struct Bandwidth {
     /// Bytes sent since the last look.
     sent: u64,
     sent_rtx: u64,
-    /// When something was sent last, as far as was looked.
-    sent_at: u64,
     /// When REMB last came.
     remb_at: Option<u64>,
     round_trip: Option<u64>,
     /// Microseconds from sending to feedback, smoothed.
     loop_delay: Option<f64>,
-    told_at: Option<u64>,
+    silence: Silence,
     /// When feedback came first.
     begun: Option<u64>,
     /// A flood at the beginning was met.
     is_purged: bool,
-    unanswered_since: Option<u64>,
-    /// Nothing was under way when that began.
-    is_resumed: bool,
-    /// Microseconds between feedback, smoothed.
-    gap: f64,
-    /// Target before a silence, and when it began.
-    before_silence: Option<(u64, f64)>,
     refused: u64,
     scratch: Vec<(u64, Option<i64>)>,
 }
@@ -170,17 +149,12 @@ impl Bandwidth {
             fill: Fill::new(now),
             sent: 0,
             sent_rtx: 0,
-            sent_at: now,
             remb_at: None,
             round_trip: None,
             loop_delay: None,
-            told_at: None,
+            silence: Silence::new(now),
             begun: None,
             is_purged: false,
-            unanswered_since: None,
-            is_resumed: true,
-            gap: 100_000.0,
-            before_silence: None,
             refused: 0,
             scratch: Vec::new(),
         }
@@ -254,7 +228,7 @@ impl Bandwidth {
 
     /// What the receiver estimates itself: the only word of those without feedback on packets, and not heard from others.
     pub fn on_remb(&mut self, now: u64, bits_per_second: u64) {
-        if self.told_at.is_some() {
+        if self.silence.told_at().is_some() {
             return;
         }
         let claimed = (bits_per_second as f64).clamp(self.limits.min, self.limits.max);
@@ -263,7 +237,7 @@ impl Bandwidth {
         let reachable = self.rate.target() * REMB_GROWTH.powf(passed);
         self.rate.cap(claimed);
         self.rate.restore(claimed.min(reachable));
-        self.unanswered_since = None;
+        self.silence.on_word();
     }
 
     pub fn on_round_trip(&mut self, _now: u64, round_trip: u64) {
@@ -280,13 +254,12 @@ impl Bandwidth {
 
     /// Moves time on; the cluster to send now, if one is due.
     pub fn poll(&mut self, now: u64) -> Option<Probe> {
-        self.watch_silence(now);
+        if let Some(lower) = self.silence.watch(now, self.target(), self.loop_delay()) {
+            self.rate.cap(lower.max(self.limits.min));
+        }
         self.look_at_sent(now);
-        if self
-            .unanswered_since
-            .is_some_and(|since| now.saturating_sub(since) > SILENCE)
-        {
-            let is_idle = now.saturating_sub(self.sent_at) > KNOCK;
+        if self.silence.is_silent(now) {
+            let is_idle = self.silence.is_idle(now);
             return is_idle
                 .then(|| self.prober.knock(now, self.target(), self.loop_delay()))
                 .flatten();
@@ -295,7 +268,8 @@ impl Bandwidth {
         if self.fill.is_trying() {
             return None;
         }
-        let is_stale = self.told_at.is_some_and(|told| now.saturating_sub(told) > STALE);
+        let told_at = self.silence.told_at();
+        let is_stale = told_at.is_some_and(|told| now.saturating_sub(told) > STALE);
         let situation = Situation {
             target: self.target(),
             most: self.limits.max,
@@ -339,11 +313,9 @@ impl Bandwidth {
 
     /// Bits per second up to which padding is to be sent beside the media.
     pub fn fill(&self, now: u64) -> Option<f64> {
-        let is_silent = self
-            .unanswered_since
-            .is_some_and(|since| now.saturating_sub(since) > SILENCE);
-        let rate = self.fill.rate(now, self.target()).filter(|_| !is_silent);
-        rate.map(|rate| rate.min(self.limits.max))
+        let rate = self.fill.rate(now, self.target());
+        rate.filter(|_| !self.silence.is_silent(now))
+            .map(|rate| rate.min(self.limits.max))
     }
 
     /// The target is lower for a moment, to see whether losses depend on it.
@@ -355,7 +327,7 @@ impl Bandwidth {
     pub fn constraint(&self) -> Constraint {
         let loss = [self.losses.limit(), self.losses.trial()].into_iter().flatten();
         let rate = self.rate.target();
-        if self.told_at.is_none() && self.remb_at.is_some() {
+        if self.silence.told_at().is_none() && self.remb_at.is_some() {
             Constraint::Receiver
         } else if self.limited.is_limited() {
             Constraint::Application
@@ -445,18 +417,10 @@ impl Bandwidth {
 
     fn on_feedback(&mut self, now: u64, batch: Batch) {
         let Some((sent, number)) = batch.newest else { return };
-        let before_silence = self.before_silence.take();
-        if let Some(told) = self.told_at {
-            self.gap += 0.1 * ((now.saturating_sub(told) as f64).min(500_000.0) - self.gap);
-        }
-        self.told_at = Some(now);
-        self.unanswered_since = None;
-        if let Some((since, target)) = before_silence {
-            if now.saturating_sub(since) < SHORT_SILENCE {
-                self.rate.restore(target * AFTER_SILENCE);
-            } else {
-                self.prober.aim_at(now, target);
-            }
+        match self.silence.on_feedback(now) {
+            Some(Afterwards::TakeUp(target)) => self.rate.restore(target),
+            Some(Afterwards::Probe(target)) => self.prober.aim_at(now, target),
+            None => {}
         }
         let delay = now.saturating_sub(sent) as f64;
         self.loop_delay = Some(
@@ -565,9 +529,7 @@ impl Bandwidth {
                 || self.rate.resume().is_some()
                 || self.contention.is_contended()
                 || self.losses.recent() > 2.0 * self.losses.inherent() + LOSES_MORE
-                || self
-                    .unanswered_since
-                    .is_some_and(|since| now.saturating_sub(since) > SILENCE),
+                || self.silence.is_silent(now),
         };
         if self.fill.update(now, situation)
             && let Some(acknowledged) = self.acknowledged_rate(0.0)
@@ -581,30 +543,10 @@ impl Bandwidth {
     fn look_at_sent(&mut self, now: u64) {
         let (bytes, rtx) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.sent_rtx));
         if bytes > 0 {
-            self.sent_at = now;
-        }
-        if bytes > 0 && self.unanswered_since.is_none() {
-            self.unanswered_since = Some(now);
-            self.is_resumed = self.told_at.is_none_or(|told| now.saturating_sub(told) > SILENCE);
+            self.silence.on_sent(now);
         }
         let target = self.target();
         self.limited.update(now, bytes, rtx, target);
-    }
-
-    /// Packets leave and nothing comes back: the path may be dead, and what it is sent is in the way of its recovery
-    /// (RFC 8083 section 4.1 ends in the same place).
-    fn watch_silence(&mut self, now: u64) {
-        let Some(since) = self.unanswered_since else { return };
-        if now.saturating_sub(since) > self.patience() {
-            self.before_silence.get_or_insert((now, self.target()));
-            self.rate.cap((self.target() * SILENCE_FACTOR).max(self.limits.min));
-            self.unanswered_since = Some(since + SILENCE_STEP);
-        }
-    }
-
-    /// Microseconds that packets may go unanswered: the way there and back too where nothing was under way before.
-    fn patience(&self) -> u64 {
-        SILENCE + (SILENT_GAPS * self.gap) as u64 + if self.is_resumed { 2 * self.loop_delay() } else { 0 }
     }
 
     /// A small queue leaves time to measure well.
