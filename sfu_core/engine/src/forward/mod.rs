@@ -29,8 +29,6 @@ pub(crate) use budget::Budget;
 pub use catch_up::MAX_CATCH_UP;
 pub use egress::Egress;
 
-use wire::rtcp::report::{ReportBlock, SenderInfo};
-
 use crate::command::{MediaKind, PayloadMap, Redirect, Subscribe, Wanted};
 use crate::ids::{Mid, PayloadType, PeerId, SubscriptionId, TrackId};
 use crate::meter::Meter;
@@ -55,6 +53,7 @@ use timestamp::{Beginning, Timestamps};
 /// Packets that can be sent again: about two seconds of a 2 Mb/s video, and of audio.
 const SENT_VIDEO: usize = 512;
 const SENT_AUDIO: usize = 64;
+
 /// The stream that is forwarded: a layer between two restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Source {
@@ -289,11 +288,6 @@ impl Subscription {
         self.freezes.on_keyframe_request();
     }
 
-    pub fn handle_report(&mut self, now: u64, block: &ReportBlock, track: &Track) {
-        let clock_rate = self.clock_rate(track);
-        self.reports.on_block(now, block, clock_rate);
-    }
-
     /// The layer of which a keyframe is needed. Asking often is fine: the track coalesces.
     pub fn keyframe_wanted(&self) -> Option<u8> {
         if self.kind == MediaKind::Audio || self.wanted.paused || self.catch_up.is_some() {
@@ -311,18 +305,6 @@ impl Subscription {
         self.wants_keyframe && self.source.is_some()
     }
 
-    /// A sender report, when one is due and the publisher's clock is known.
-    pub fn sender_report(&mut self, now: u64, track: &Track) -> Option<SenderInfo> {
-        if !self.reports.is_due(now) {
-            return None;
-        }
-        let layer = self.source?.layer;
-        let clock = track.layers.get(usize::from(layer))?.clock?;
-        let clock_rate = self.clock_rate(track);
-        let timestamps = &self.timestamps;
-        Some(self.reports.make(now, clock, clock_rate, |rtp| timestamps.map(rtp)))
-    }
-
     /// Simulcast layer, or spatial layer of a track that is one stream, and temporal layer that are forwarded.
     pub fn layers(&self) -> Option<(u8, u8)> {
         let source = self.source?;
@@ -334,11 +316,6 @@ impl Subscription {
     pub fn poll_layer(&mut self) -> Option<Option<u8>> {
         let layer = self.layers().map(|(layer, _)| layer);
         (std::mem::replace(&mut self.announced, layer) != layer).then_some(layer)
-    }
-
-    /// Milliseconds; 0 until a receiver report told it.
-    pub fn rtt_ms(&self) -> f64 {
-        self.reports.reception.rtt_ms
     }
 
     /// Whether a packet of another stream than the current one may take over.
@@ -491,15 +468,6 @@ impl Subscription {
             _ => self.payload = self.payloads.iter().find(|map| map.from == from).copied(),
         }
         self.payload
-    }
-
-    /// Hz, of the format that is likely in use.
-    fn clock_rate(&self, track: &Track) -> u32 {
-        let format = self.payloads.first().and_then(|map| track.clock_rate(map.from));
-        format.unwrap_or(match self.kind {
-            MediaKind::Audio => 48_000,
-            MediaKind::Video => 90_000,
-        })
     }
 }
 
