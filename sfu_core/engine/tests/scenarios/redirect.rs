@@ -9,6 +9,12 @@ use crate::world::{MS, World};
 
 const OUT: u32 = 9_000;
 
+fn publish_two(world: &mut World, who: usize) -> ([TrackId; 2], [Source; 2]) {
+    let tracks = ["0", "1"].map(|mid| world.publish_video(who, mid, &[]));
+    let sources = [(1_000, "0"), (2_000, "1")].map(|(ssrc, mid)| Source::video(ssrc, mid, None, (640, 360)));
+    (tracks, sources)
+}
+
 fn redirect(world: &mut World, who: usize, subscription: SubscriptionId, track: TrackId, to: u8) {
     let worker = world.people[who].worker;
     let redirect = Redirect {
@@ -64,14 +70,7 @@ fn another_track_takes_over_without_a_gap() {
     for worker in [0, 1] {
         let mut world = World::with(2, Config::default());
         let (alice, bob) = (world.join(0), world.join(worker));
-        let tracks = [
-            world.publish_video(alice, "0", &[]),
-            world.publish_video(alice, "1", &[]),
-        ];
-        let mut sources = [
-            Source::video(1_000, "0", None, (640, 360)),
-            Source::video(2_000, "1", None, (640, 360)),
-        ];
+        let (tracks, mut sources) = publish_two(&mut world, alice);
         let subscription = world.subscribe(bob, tracks[0], 0, MediaKind::Video, OUT);
         send(&mut world, alice, &mut sources[..1], 20);
         assert_eq!(tags(&world, bob).len(), 40, "worker {worker}");
@@ -116,14 +115,7 @@ fn another_track_takes_over_without_a_gap() {
 fn a_track_that_does_not_flow_yet_takes_over_with_its_first_keyframe() {
     let mut world = World::new();
     let (alice, bob) = (world.join(0), world.join(0));
-    let tracks = [
-        world.publish_video(alice, "0", &[]),
-        world.publish_video(alice, "1", &[]),
-    ];
-    let mut sources = [
-        Source::video(1_000, "0", None, (640, 360)),
-        Source::video(2_000, "1", None, (640, 360)),
-    ];
+    let (tracks, mut sources) = publish_two(&mut world, alice);
     let subscription = world.subscribe(bob, tracks[0], 0, MediaKind::Video, OUT);
     send(&mut world, alice, &mut sources[..1], 3);
     redirect(&mut world, bob, subscription, tracks[1], media::VP8);
