@@ -278,7 +278,11 @@ impl Bandwidth {
             is_limited: self.limited.is_limited() || self.demand.allocated < LEAVES_MUCH * self.target(),
             is_near_capacity: self.rate.is_near_capacity(),
             calm_for: self.rate.calm_for(now),
-            queue: if is_stale { 0.0 } else { self.trendline.queue() },
+            queue: if is_stale {
+                0.0
+            } else {
+                self.trendline.queue() - self.trendline.noise()
+            },
             round_trip: self.loop_delay(),
             is_contended: !is_stale && self.contention.is_contended(),
             is_volatile: self.rate.is_volatile(),
@@ -417,10 +421,13 @@ impl Bandwidth {
 
     fn on_feedback(&mut self, now: u64, batch: Batch) {
         let Some((sent, number)) = batch.newest else { return };
-        match self.silence.on_feedback(now) {
-            Some(Afterwards::TakeUp(target)) => self.rate.restore(target),
-            Some(Afterwards::Probe(target)) => self.prober.aim_at(now, target),
-            None => {}
+        if let Some(afterwards) = self.silence.on_feedback(now) {
+            // What arrived in the meantime tells nothing of what the path carries now.
+            self.acknowledged.reset();
+            match afterwards {
+                Afterwards::TakeUp(target) => self.rate.restore(target),
+                Afterwards::Probe(target) => self.prober.aim_at(now, target),
+            }
         }
         let delay = now.saturating_sub(sent) as f64;
         self.loop_delay = Some(
@@ -506,6 +513,8 @@ impl Bandwidth {
             self.rate.raise(now, proven, self.limited.is_lasting(now));
         }
         self.rate.cap(self.limits.max);
+        // Growth from far below it would take long.
+        self.rate.restore(self.limits.min);
         if let Some(limit) = self.losses.limit() {
             self.rate.cap(limit);
         }

@@ -202,7 +202,10 @@ impl<T> Pacer<T> {
             if !is_first || !may {
                 return Admit::Queue;
             }
-            bucket.charge(now, bytes);
+            // A cluster is measured without the audio in between, which would slow it down.
+            if class != Class::Audio || self.probes.is_empty() {
+                bucket.charge(now, bytes);
+            }
             if let Some(fill) = &mut self.fill {
                 fill.charge(now, bytes);
             }
@@ -457,7 +460,10 @@ impl<T> Pacer<T> {
 
     /// Returns the cluster to which a packet of so many bytes belongs.
     fn charge(&mut self, now: u64, bytes: u32, probes: bool) -> Option<ProbeId> {
-        self.bucket.as_mut()?.charge(now, bytes);
+        let bucket = self.bucket.as_mut()?;
+        if probes || self.probes.is_empty() {
+            bucket.charge(now, bytes);
+        }
         if let Some(fill) = &mut self.fill {
             fill.charge(now, bytes);
         }

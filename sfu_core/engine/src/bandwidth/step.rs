@@ -5,6 +5,8 @@ use super::grouping::Sample;
 
 /// A jump smaller than this is left to the trend, microseconds.
 const LEAST: i64 = 12_000;
+/// A larger one is an outage, after which everything comes late, microseconds.
+const MOST: i64 = 300_000;
 /// Groups and time after which a jump that stayed is a step. More is surer, and later to see a queue that filled at once.
 const GROUPS: u32 = 5;
 const LASTING: u64 = 120_000;
@@ -74,7 +76,7 @@ impl Steps {
             let gap = sample.sent.saturating_sub(last.sent);
             let begun = *self.begun.get_or_insert(last.sent);
             let floods = jump >= FLOOD && sample.sent.saturating_sub(begun) < BEGINNING;
-            if jump >= LEAST && !floods && gap <= LONGEST_GAP && sample.sent >= self.distrusted_until {
+            if (LEAST..=MOST).contains(&jump) && !floods && gap <= LONGEST_GAP && sample.sent >= self.distrusted_until {
                 self.shift += jump;
                 self.stepped = Some(sample.sent);
                 self.amount = jump;
@@ -101,6 +103,11 @@ impl Steps {
             amount: self.amount,
             since,
         })
+    }
+
+    /// When the last step began, or what may be one.
+    pub(super) fn began(&self) -> Option<u64> {
+        self.stepped
     }
 
     /// Whether there was a step, or what may be one, in the `span` before the newest sample.
@@ -151,6 +158,9 @@ mod tests {
         // Nor is what the first packets filled.
         let flood = |early: usize| after((0..60).map(|index| if index < early { 20 } else { 320 }));
         assert_eq!((flood(2), flood(39), flood(41)), ((320, 0), (320, 0), (20, 0)));
+        // Nor is an outage.
+        assert_eq!(after(delays(&[&[20; 80], &[330; 20]])), (330, 0));
+        assert_eq!(after(delays(&[&[20; 80], &[310; 20]])), (20, 0));
         // Neither is what is small, or comes after a pause.
         assert_eq!(after(delays(&[&[20; 20], &[30; 20]])), (30, 0));
     }
