@@ -295,8 +295,8 @@ impl Bandwidth {
         let target = self.target();
         Estimate {
             target,
-            rtx: self.limited.rtx_rate(),
-            media: (target - self.limited.rtx_rate().min(target * self.rtx_share()))
+            rtx: self.rtx(),
+            media: (target - self.rtx().min(target * self.rtx_share()))
                 .min(target / (1.0 + repeated(self.losses.lasting()))),
             state: self.rate.state,
             loss: self.losses.recent(),
@@ -307,6 +307,11 @@ impl Bandwidth {
             is_contended: self.contention.is_contended(),
             resume: self.rate.resume().or(self.losses.trial().map(|_| self.rate.target())),
         }
+    }
+
+    /// Bits per second of retransmissions, as sent of late.
+    pub(crate) fn rtx(&self) -> f64 {
+        self.limited.rtx_rate()
     }
 
     /// Share of the target that retransmissions may take: what the path's own loss needs, if that is more than usual.

@@ -132,7 +132,7 @@ impl Downlink {
     /// Paces by the estimate, with room for repair. Audio cannot be made less: held back to a smaller pace it would only come late.
     /// Neither is held back what stays allocated while the target is lower for a moment, to see whether losses fall with it.
     pub(crate) fn set_pace(&mut self, now: u64) {
-        let (target, rtx) = (self.bandwidth.target(), self.bandwidth.estimate().rtx);
+        let (target, rtx) = (self.bandwidth.target(), self.bandwidth.rtx());
         let repair = rtx.min(target * self.bandwidth.rtx_share());
         let kept = if self.bandwidth.tests_losses() {
             self.allocated + repair

@@ -4,6 +4,8 @@
 //! of the path (section 5.4). Beyond it, the standing queue is told by the least delay of late, and a jump of delay that
 //! is a change of path and not a queue is taken out (see [`super::step`]).
 
+use std::cell::Cell;
+
 use super::grouping::Sample;
 use super::step::{Revoked, Steps};
 
@@ -63,6 +65,8 @@ pub(super) struct Trendline {
     /// The capacity keeps changing.
     is_volatile: bool,
     rise: f64,
+    /// The queue, since it was last asked for: often between two samples.
+    queue: Cell<Option<f64>>,
 }
 
 impl Trendline {
@@ -79,10 +83,12 @@ impl Trendline {
             noise: 2.0,
             is_volatile: false,
             rise: 0.0,
+            queue: Cell::new(None),
         }
     }
 
     pub(super) fn push(&mut self, sample: Sample) {
+        self.queue.set(None);
         let (delay, revoked) = self.steps.push(sample);
         if let Some(revoked) = revoked {
             self.revoke(revoked);
@@ -157,6 +163,12 @@ impl Trendline {
 
     /// Milliseconds that packets wait at least, above the path's own delay.
     pub(super) fn queue(&self) -> f64 {
+        let queue = self.queue.get().unwrap_or_else(|| self.measured_queue());
+        self.queue.set(Some(queue));
+        queue
+    }
+
+    fn measured_queue(&self) -> f64 {
         let Some((newest, last)) = self.newest() else {
             return 0.0;
         };
@@ -189,6 +201,7 @@ impl Trendline {
         for least in self.base.iter_mut().filter(|least| **least < i64::MAX) {
             *least += queue;
         }
+        self.queue.set(None);
     }
 
     /// Milliseconds of deviation that are usual here.
@@ -210,6 +223,7 @@ impl Trendline {
 
     /// What was thought a step was none: its samples are put back where they were.
     fn revoke(&mut self, revoked: Revoked) {
+        self.queue.set(None);
         for index in 0..self.len {
             let sample = self.sample_mut(index);
             if sample.0 >= revoked.since {
