@@ -5,7 +5,7 @@
 //! everything goes at once.
 //!
 //! Order, and why:
-//! 1. Audio leaves at once even when the bucket is full, and is charged to it: video makes room. Only when audio alone
+//! 1. Audio leaves at once even when the bucket is full, and is charged to it, but for clusters: video makes room. Only when audio alone
 //!    is [`AUDIO_DEBT`] ahead does it wait, first in line.
 //! 2. [`Class::Urgent`]: retransmissions. A viewer waits for them, and their budget bounds how long they delay the rest.
 //! 3. Video, by deficit round robin over subscriptions (Shreedhar and Varghese 1995): a keyframe of one does not hold up
@@ -87,7 +87,7 @@ pub struct Item<T> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admit {
-    /// It is charged.
+    /// It is charged, unless it is audio beside a cluster.
     SendNow,
     /// Push it.
     Queue,
