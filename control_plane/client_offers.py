@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from control_plane import ids
+from control_plane.encodings import Encoding, ordered_rids
 from control_plane.errors import LimitExceededError
 from control_plane.media import MediaPeer
 from control_plane.negotiation.answer import Answer, answer
 from control_plane.negotiation.assign import Assignment, assign
-from control_plane.negotiation.codecs import payload_map, red_payload
+from control_plane.negotiation.codecs import MIME_TYPES
 from control_plane.negotiation.model import Agreement, Description, ReceiveOptions, Section, SectionPlan, Sending
 from control_plane.negotiation.parse import parse
-from control_plane.rooms import Track, automatic_track, check_may_publish, describe_negotiated, ordered_rids
+from control_plane.rooms import Track, automatic_track, check_may_publish
+from control_plane.serving import Place, is_decodable
 from pysfu.v1 import signaling_pb2
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class ClientOffers:
         self._auto_publish = auto_publish
         self._offer: Description | None = None
         self._agreement: Agreement | None = None
-        self._published: dict[str, Track] = {}
+        self._published: dict[str, Encoding] = {}
         self._sending: dict[str, Sending] = {}
         self._reserved: dict[str, Sending] = {}
         self._version = 0
@@ -71,14 +73,14 @@ class ClientOffers:
         self.peer, self._offer, self._agreement = peer, offer, result.agreement
         peer.apply(result.agreement)
         self._publish(claims, result.agreement)
-        return result.sdp, {mid: track.id for mid, track in self._published.items()} | self.bound
+        return result.sdp, {mid: item.track.id for mid, item in self._published.items()} | self.bound
 
     def start_sending(self) -> None:
         """Subscribes in the core what the last answer has promised."""
         for mid, track_id in self.bound.items():
             subscription = self._session.subscriptions.get(track_id)
-            if subscription is not None and subscription.handle is None:
-                self._subscribe(mid, track_id, self._sending[mid])
+            if subscription is not None and subscription.place is None:
+                self._place(mid, track_id, self._sending[mid])
         # Tracks that were there before the sections that were answered in advance.
         for subscription in list(self._session.subscriptions.values()):
             if self._reserve and subscription.track.id not in self.bound.values():
@@ -87,19 +89,19 @@ class ClientOffers:
     def bind_reserved(self, track: Track) -> bool:
         """Sends a track in a section that was answered for it in advance; False when none is free."""
         agreement = self._agreement
-        if not self._reserve or agreement is None or track.negotiated is None:
+        if not self._reserve or agreement is None or not track.announced:
             return False
         for mid, section in agreement.sections.items():
             if mid in self.bound or mid not in self._sending or section.kind != track.kind:
                 continue
-            if not payload_map(track.negotiated.codecs, section.codecs):
+            if not is_decodable(track, section.codecs):
                 continue
             self.bound[mid] = track.id
             # A section's first track goes by the SSRCs in its description, a later one by its MID: an SSRC is never
             # used for two streams, their packet indices would repeat under one key (RFC 3711 section 9.1).
             reserved = self._reserved.get(mid)
             self._reserved.pop(mid, None)
-            self._subscribe(mid, track.id, reserved or self._fresh(track))
+            self._place(mid, track.id, reserved or self._fresh(track))
             return True
         return False
 
@@ -111,20 +113,20 @@ class ClientOffers:
             # Bound to nothing, so that the next answer says inactive even if the track is wanted again by then.
             self.bound = {mid: "" if track_id == track.id else track_id for mid, track_id in self.bound.items()}
 
-    def claim_late(self, track: Track) -> bool:
-        """Publishes a track whose section was negotiated before it was added; False when there is none."""
+    def claim_late(self, encoding: Encoding) -> bool:
+        """Publishes what has a section that was negotiated before it was added; False when there is none."""
         agreement = self._agreement
         if agreement is None:
             return False
         for mid, section in agreement.sections.items():
-            free = section.direction in _SENDS and mid not in self._published and section.kind == track.kind
-            if free and track.cid in (section.msid_track, mid):
-                self._publish_one(mid, track, agreement)
+            free = section.direction in _SENDS and mid not in self._published and section.kind == encoding.track.kind
+            if free and encoding.cid in (section.msid_track, mid):
+                self._publish_one(mid, encoding, agreement)
                 return True
         return False
 
     def unpublished(self, track: Track) -> None:
-        self._published = {mid: other for mid, other in self._published.items() if other is not track}
+        self._published = {mid: other for mid, other in self._published.items() if other.track is not track}
 
     def sections_missing(self) -> Mapping[str, int] | None:
         """Kind → sections that the client must add; empty when a new offer is enough; None when all is well."""
@@ -135,36 +137,36 @@ class ClientOffers:
             return assignment.missing
         return None
 
-    def _claim(self, offer: Description) -> dict[str, Track]:
-        """MID → track that the client sends there, without changing anything."""
-        pending = dict(self._session.pending_tracks)
+    def _claim(self, offer: Description) -> dict[str, Encoding]:
+        """MID → encoding that the client sends there, without changing anything."""
+        pending = dict(self._session.publications.pending)
         sending = [section for section in offer.sections if section.is_media and section.sends]
-        claims: dict[str, Track] = {}
+        claims: dict[str, Encoding] = {}
         for section in sending:
             cid = next((cid for cid in (section.media.msid_track, section.mid) if cid in pending), None)
-            track = pending.pop(cid) if cid is not None else self._published.get(section.mid)
-            if track is not None and track.kind == section.kind:
-                claims[section.mid] = track
+            encoding = pending.pop(cid) if cid is not None else self._published.get(section.mid)
+            if encoding is not None and encoding.track.kind == section.kind:
+                claims[section.mid] = encoding
         # Firefox writes another id than the track's: what is left goes by kind, in order.
         for section in sending:
             if section.mid in claims:
                 continue
-            cid = next((cid for cid, track in pending.items() if track.kind == section.kind), None)
-            track = pending.pop(cid) if cid is not None else self._automatic(section)
-            if track is not None:
-                claims[section.mid] = track
+            cid = next((cid for cid, item in pending.items() if item.track.kind == section.kind), None)
+            encoding = pending.pop(cid) if cid is not None else self._automatic(section)
+            if encoding is not None:
+                claims[section.mid] = encoding
         if len(claims) > MAX_TRACKS:
             raise LimitExceededError(f"more than {MAX_TRACKS} tracks are published")
         return claims
 
-    def _automatic(self, section: Section) -> Track | None:
+    def _automatic(self, section: Section) -> Encoding | None:
         """For a section that no track was added for, where the session publishes such."""
         participant = self._session.participant
         if not self._auto_publish:
             return None
         track = automatic_track("audio" if section.kind == "audio" else "video", section.mid, participant)
         track.info.stream = section.media.msid_stream[:256]
-        return track if check_may_publish(participant.permission, track.info.source) is None else None
+        return track.first if check_may_publish(participant.permission, track.info.source) is None else None
 
     def _assign(self, offer: Description) -> Assignment:
         if not self._receives or self._reserve:
@@ -176,13 +178,13 @@ class ClientOffers:
         # What the client cannot decode needs no section; kinds are what sections are asked for by.
         for mid, track_id in result.bound.items():
             track = self._session.subscriptions[track_id].track
-            if track.negotiated is not None and not payload_map(track.negotiated.codecs, codecs[mid]):
+            if not is_decodable(track, codecs[mid]):
                 self._session.fail_subscription(track)
                 return self._assign(offer)
         return result
 
     def _answer(
-        self, offer: Description, peer: MediaPeer, claims: Mapping[str, Track], assignment: Assignment
+        self, offer: Description, peer: MediaPeer, claims: Mapping[str, Encoding], assignment: Assignment
     ) -> Answer:
         may_publish = self._session.participant.permission.can_publish
         sending: dict[str, Sending] = {}
@@ -218,50 +220,39 @@ class ClientOffers:
         self.bound = {mid: track_id for mid, track_id in assignment.bound.items() if mid in result.agreement.sections}
         return result
 
-    def _publish(self, claims: Mapping[str, Track], agreement: Agreement) -> None:
-        for mid, track in list(self._published.items()):
-            if claims.get(mid) is not track:
-                self._session.unpublish(track)
-        for mid, track in claims.items():
+    def _publish(self, claims: Mapping[str, Encoding], agreement: Agreement) -> None:
+        for mid, encoding in list(self._published.items()):
+            if claims.get(mid) is not encoding:
+                self._published.pop(mid, None)
+                self._session.publications.end(encoding)
+        for mid, encoding in claims.items():
             if mid not in agreement.sections:
                 continue
             if mid not in self._published:
-                self._publish_one(mid, track, agreement)
+                self._publish_one(mid, encoding, agreement)
             else:
-                self._session.renegotiated(track, agreement.sections[mid])
+                self._session.publications.renegotiate(encoding, agreement.sections[mid])
 
-    def _publish_one(self, mid: str, track: Track, agreement: Agreement) -> None:
+    def _publish_one(self, mid: str, encoding: Encoding, agreement: Agreement) -> None:
         if self.peer is None:
             return
-        negotiated = agreement.sections[mid]
-        describe_negotiated(track, negotiated)
-        track.negotiated = negotiated
+        negotiated, track = agreement.sections[mid], encoding.track
+        encoding.negotiate(negotiated)
         handle = self.peer.publish(
             negotiated,
-            ordered_rids(negotiated.rids, track.info.layers),
+            ordered_rids(negotiated.rids, encoding.told.layers),
             group=self._session.room.microphones if track.is_microphone else None,
             encrypted=bool(track.info.encryption),
         )
-        self._published[mid] = track
-        self._session.published(track, handle)
+        self._published[mid] = encoding
+        self._session.publications.publish(encoding, handle)
 
-    def _subscribe(self, mid: str, track_id: str, sending: Sending) -> None:
-        agreement, subscription = self._agreement, self._session.subscriptions[track_id]
-        track = subscription.track
-        if agreement is None or self.peer is None or track.handle is None or track.negotiated is None:
+    def _place(self, mid: str, track_id: str, sending: Sending) -> None:
+        if self._agreement is None or self.peer is None:
             return
-        subscription.handle = self.peer.subscribe(
-            track.handle,
-            mid=mid,
-            ssrc=sending.ssrc,
-            rtx_ssrc=sending.rtx_ssrc,
-            payloads=payload_map(track.negotiated.codecs, agreement.sections[mid].codecs),
-            red=red_payload(agreement.sections[mid].codecs) if track.takes_redundancy else None,
-            fec=agreement.sections[mid].fec,
-            fec_ssrc=sending.fec_ssrc,
-            wanted=subscription.wanted,
-        )
-        self._session.subscribed(subscription, mid, self.transport)
+        section = self._agreement.sections[mid]
+        place = Place(self.peer, self.transport, mid, sending, section.codecs, section.fec)
+        self._session.placed(self._session.subscriptions[track_id], place)
 
     def _fresh(self, track: Track) -> Sending:
         return Sending(track.owner.id, track.id, ids.ssrc(), ids.ssrc(), ids.ssrc())
@@ -270,10 +261,10 @@ class ClientOffers:
         return Sending(self._session.participant.id, ids.track_id(), ids.ssrc(), ids.ssrc(), ids.ssrc())
 
 
-def _receive_options(track: Track) -> ReceiveOptions:
-    info = track.info
+def _receive_options(encoding: Encoding) -> ReceiveOptions:
+    info = encoding.track.info
     return ReceiveOptions(
-        preferred_codec=track.preferred_codec,
+        preferred_codec=MIME_TYPES.get(encoding.preferred, ""),
         stereo=info.stereo,
         dtx=not info.disable_dtx,
         # What is encrypted end to end cannot be taken apart.

@@ -13,10 +13,12 @@ import structlog
 
 from control_plane import data, demand
 from control_plane.demand import Highest
+from control_plane.encodings import Encoding, ordered_rids
 from control_plane.errors import NotFoundError
 from control_plane.media import MediaCore, MediaPeer, codec_rows, set_view, ssrc_rows
 from control_plane.negotiation.model import Negotiated
-from control_plane.rooms import Participant, Room, Track, ordered_rids
+from control_plane.rooms import Participant, Room, Track
+from control_plane.serving import Serving, Subscription
 from control_plane.speakers import Voice, changes, floor, loudest
 from control_plane.subscriptions import Wanted
 from pysfu.v1 import models_pb2, rooms_pb2, signaling_pb2
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from control_plane.client_offers import ClientOffers
     from control_plane.node import Node
     from control_plane.server_offers import ServerOffers
-    from control_plane.session import Session, Subscription
+    from control_plane.session import Session
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +50,7 @@ class LiveRoom:
         self.microphones: Final = next(_groups)
         """The core's name for them, of which the loudest are forwarded."""
         self._node = node
+        self.serving: Final = Serving(self, node.core)
         self._loop = asyncio.get_running_loop()
         self._changed: dict[str, Participant] = {}
         self._gone: list[models_pb2.Participant] = []
@@ -123,9 +126,10 @@ class LiveRoom:
     def permission_changed(self, participant: Participant) -> None:
         """What this participant itself may do."""
         session = participant.session
-        for track in [*participant.tracks.values(), *session.pending_tracks.values()]:
+        pending = [encoding.track for encoding in session.publications.pending.values()]
+        for track in dict.fromkeys([*participant.tracks.values(), *pending]):
             if not participant.permission.can_publish:
-                session.unpublish(track)
+                session.publications.remove(track)
         for track in list(self._tracks.values()):
             session.consider(track)
         self.changed(participant)
@@ -150,27 +154,40 @@ class LiveRoom:
             raise NotFoundError(f"room {self.name!r} has no track {track_id[:40]!r}")
         return track
 
-    def published(self, track: Track) -> None:
-        self._tracks[track.id] = track
-        self._node.add_track(track, self)
+    def published(self, encoding: Encoding) -> None:
+        """A new track, or one more encoding of a track that is known."""
+        track, handle = encoding.track, encoding.handle
+        if handle is None:
+            return
+        track.describe()
+        self._node.add_track(encoding, self)
         if track.muted_by_server:
-            self.set_muted(track, True)
-        if track.handle is not None and track.kind == "video":
-            self._core.describe(track.handle, source=demand.source(track.info), sizes=demand.sizes(track.info))
-            self._rank(track)
-        self._fresh.append(track)
+            self._core.set_muted(handle, True)
+        if track.kind == "video":
+            sizes = demand.sizes(track.info, encoding.told.layers)
+            self._core.describe(handle, source=demand.source(track.info), sizes=sizes)
         self.changed(track.owner)
+        if not encoding.is_first:
+            if track.rank is not None:
+                self._core.set_speaker(handle, track.rank)
+            self.serving.changed(track)
+            return
+        self._tracks[track.id] = track
+        self._rank(track)
+        self._fresh.append(track)
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_TRACK_PUBLISHED, self, track.owner, track)
 
-    def renegotiated(self, track: Track, negotiated: Negotiated) -> None:
-        """Formats, layers or sources of a published track may be new."""
-        before = track.negotiated
-        if track.handle is None or before is None or _config(before) == _config(negotiated):
+    def renegotiated(self, encoding: Encoding, negotiated: Negotiated) -> None:
+        """Formats, layers or sources of what is published may be new."""
+        before, track = encoding.negotiated, encoding.track
+        if encoding.handle is None or before is None or _config(before) == _config(negotiated):
             return
-        track.negotiated = negotiated
-        rids = ordered_rids(negotiated.rids, track.info.layers)
+        came_in = encoding.codec
+        encoding.negotiate(negotiated)
+        track.describe()
+        rids = ordered_rids(negotiated.rids, encoding.told.layers)
         self._core.update_publish(
-            track.handle, mid=negotiated.mid, codecs=codec_rows(negotiated), rids=rids, ssrcs=ssrc_rows(negotiated)
+            encoding.handle, mid=negotiated.mid, codecs=codec_rows(negotiated), rids=rids, ssrcs=ssrc_rows(negotiated)
         )
         formats = [
             {(codec.payload_type, codec.name, codec.fmtp) for codec in item.codecs} for item in (before, negotiated)
@@ -178,9 +195,42 @@ class LiveRoom:
         if formats[0] != formats[1]:
             # Payload types translate differently now: subscribe anew.
             for other in list(self.room.participants.values()):
-                if track.id in other.session.subscriptions:
+                subscription = other.session.subscriptions.get(track.id)
+                if subscription is not None and subscription.encoding in (None, encoding):
                     other.session.drop_subscription(track)
                     other.session.consider(track)
+        if encoding.codec != came_in:
+            self._codec_changed(track)
+
+    def started(self, encoding: Encoding, codec: str) -> None:
+        """The first packet has come: a client may send another format than the first that was negotiated."""
+        if encoding.track.kind == "video" and codec != encoding.codec:
+            encoding.expect(codec)
+            self._codec_changed(encoding.track)
+
+    def _codec_changed(self, track: Track) -> None:
+        track.describe()
+        self.changed(track.owner)
+        for other in list(self.room.participants.values()):
+            other.session.retry(track)
+        self.serving.changed(track)
+
+    def layer_active(self, encoding: Encoding, layer: int, active: bool) -> None:
+        """A layer begins or ceases to flow."""
+        (encoding.active.add if active else encoding.active.discard)(layer)
+        self.serving.changed(encoding.track)
+
+    def withdrawn(self, encoding: Encoding) -> None:
+        """A backup is not published any more: who has it moves to something else."""
+        track, handle = encoding.track, encoding.handle
+        if handle is None:
+            return
+        self._node.remove_track(handle)
+        encoding.withdraw()
+        track.describe()
+        self.serving.decide(track)
+        _quietly(lambda: self._core.unpublish(handle))
+        self.changed(track.owner)
 
     def unpublished(self, track: Track) -> None:
         """The owner has dropped it already."""
@@ -191,28 +241,27 @@ class LiveRoom:
             other.session.forget_track(track)
         self._voices.pop(track.id, None)
         self._schedule_speakers()
-        if track.handle is not None:
-            handle = track.handle
-            peer = track.owner.session.publisher.peer
-            self._node.remove_track(track)
+        self.serving.forget(track)
+        peer = track.owner.session.publisher.peer
+        for handle in track.handles():
+            self._node.remove_track(handle)
             if peer is not None and not peer.lost:
-                _quietly(lambda: self._core.unpublish(handle))
-            track.handle = None
+                _quietly(lambda handle=handle: self._core.unpublish(handle))  # type: ignore[misc]
+        for encoding in track.encodings:
+            encoding.handle = None
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_TRACK_UNPUBLISHED, self, track.owner, track)
         if not track.owner.session.ended:
             self.changed(track.owner)
 
     def set_muted(self, track: Track, muted: bool) -> None:
         """In the core: drops what comes."""
-        if track.handle is not None:
-            self._core.set_muted(track.handle, muted)
+        for handle in track.handles():
+            self._core.set_muted(handle, muted)
 
     # Subscriptions.
 
     def welcome(self, session: "Session") -> None:
-        """Tells a participant that joins who speaks, and subscribes it to what is there."""
-        if self._told_voices:
-            session.emit(_speakers_changed(self._told_voices))
+        """Subscribes a participant that joins to what is there."""
         for track in list(self._tracks.values()):
             session.consider(track)
 
@@ -239,6 +288,8 @@ class LiveRoom:
         """The core is told what has changed."""
         before, handle = subscription.wanted, subscription.handle
         subscription.wanted = wanted
+        if wanted.paused != before.paused:
+            self.serving.changed(subscription.track)
         if handle is None:
             return
         if wanted.view != before.view:
@@ -247,10 +298,10 @@ class LiveRoom:
         if limits != (before.paused, before.max_spatial, before.max_temporal):
             self._core.set_wanted(handle, paused=limits[0], max_spatial=limits[1], max_temporal=limits[2])
 
-    def layers_wanted(self, track: Track, highest: Highest | None) -> None:
-        """Subscribers on all workers together can use this much of a track."""
-        track.wanted = highest
-        track.owner.session.layers_wanted(track)
+    def layers_wanted(self, encoding: Encoding, highest: Highest | None) -> None:
+        """Subscribers on all workers together can use this much of it."""
+        encoding.wanted = highest
+        encoding.track.owner.session.publications.tell_wanted(encoding.track)
 
     # Transports and data.
 
@@ -284,6 +335,11 @@ class LiveRoom:
 
     # Speakers.
 
+    def tell_speakers(self, session: "Session") -> None:
+        """Who speaks now, to one who hears from now on."""
+        if self._told_voices:
+            session.emit(_speakers_changed(self._told_voices))
+
     def voice(self, track: Track, dbov: int, active: bool) -> None:
         self._voices[track.id] = (track, dbov, active and not track.info.muted)
         self._schedule_speakers()
@@ -315,17 +371,19 @@ class LiveRoom:
 
     def _rank(self, track: Track) -> None:
         """Tells the core whether its owner speaks or spoke before. A shared screen has its own weight."""
-        if track.handle is None or track.info.source != models_pb2.TRACK_SOURCE_CAMERA:
+        if track.info.source != models_pb2.TRACK_SOURCE_CAMERA:
             return
         owner = track.owner.id
         rank = self._floor.index(owner) if owner in self._floor else None
         if rank != track.rank:
             track.rank = rank
-            self._core.set_speaker(track.handle, rank)
+            for handle in track.handles():
+                self._core.set_speaker(handle, rank)
 
     # Updates.
 
     def close(self) -> None:
+        self.serving.close()
         for handle in (self._update, self._speakers):
             if handle is not None:
                 handle.cancel()

@@ -76,6 +76,7 @@ class MediaCore(Protocol):
         fec: FecRow = (None, None, None, None),
         fec_ssrc: int | None = None,
     ) -> int: ...
+    def redirect(self, subscription: int, track: int, *, payloads: Sequence[PayloadRow]) -> None: ...
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None: ...
     def set_view(self, subscription: int, *, width: int = 0, height: int = 0, priority: int = 0) -> None: ...
     def unsubscribe(self, subscription: int) -> None: ...
@@ -180,7 +181,7 @@ class MediaPeer:
             mid=mid,
             ssrc=ssrc,
             rtx_ssrc=rtx_ssrc if any(item.rtx is not None for item in payloads) else None,
-            payloads=[(item.source, item.target, item.rtx) for item in payloads],
+            payloads=payload_rows(payloads),
             red=red,
             paused=wanted.paused,
             max_spatial=wanted.max_spatial,
@@ -224,6 +225,10 @@ def codec_rows(negotiated: Negotiated) -> list[CodecRow]:
         (item.payload_type, item.rtx, item.name, item.clock_rate, "nack" in item.feedback, "nack pli" in item.feedback)
         for item in negotiated.codecs
     ]
+
+
+def payload_rows(payloads: Sequence[PayloadMap]) -> list[PayloadRow]:
+    return [(item.source, item.target, item.rtx) for item in payloads]
 
 
 def fec_row(fec: FecFormats) -> FecRow:

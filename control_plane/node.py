@@ -11,6 +11,7 @@ from control_plane import ids, splice
 from control_plane.auth import Token
 from control_plane.client_offers import ClientOffers
 from control_plane.demand import Highest
+from control_plane.encodings import Encoding
 from control_plane.errors import (
     ControlError,
     FailedPreconditionError,
@@ -25,7 +26,8 @@ from control_plane.negotiation.model import USUAL_FEC, FecPolicy
 from control_plane.negotiation.parse import parse
 from control_plane.rooms import DEPARTURE_TIMEOUT, Participant, Track, check_room_name, new_participant, new_room
 from control_plane.server_offers import ServerOffers
-from control_plane.session import Session, Subscription
+from control_plane.serving import Subscription
+from control_plane.session import Session
 from control_plane.store import RoomStore
 from pysfu.v1 import models_pb2, rooms_pb2, signaling_pb2
 from pysfu.v1.signaling_pb2 import SessionResponse
@@ -90,7 +92,7 @@ class Node:
         self._expiry: dict[str, asyncio.TimerHandle] = {}
         self._closing: dict[str, asyncio.TimerHandle] = {}
         self._peers: dict[int, tuple[MediaPeer, Session, ClientOffers | ServerOffers]] = {}
-        self._tracks: dict[int, tuple[Track, LiveRoom]] = {}
+        self._tracks: dict[int, tuple[Encoding, LiveRoom]] = {}
         self._subscriptions: dict[int, tuple[Subscription, Session]] = {}
         self._reliable: dict[tuple[int, str], bool] = {}
         self._watchers: set[Watcher] = set()
@@ -237,13 +239,12 @@ class Node:
         self._peers.pop(peer.handle, None)
         self._reliable = {key: value for key, value in self._reliable.items() if key[0] != peer.handle}
 
-    def add_track(self, track: Track, live: LiveRoom) -> None:
-        if track.handle is not None:
-            self._tracks[track.handle] = (track, live)
+    def add_track(self, encoding: Encoding, live: LiveRoom) -> None:
+        if encoding.handle is not None:
+            self._tracks[encoding.handle] = (encoding, live)
 
-    def remove_track(self, track: Track) -> None:
-        if track.handle is not None:
-            self._tracks.pop(track.handle, None)
+    def remove_track(self, handle: int) -> None:
+        self._tracks.pop(handle, None)
 
     def add_subscription(self, subscription: Subscription, session: Session) -> None:
         if subscription.handle is not None:
@@ -251,10 +252,6 @@ class Node:
 
     def remove_subscription(self, handle: int) -> None:
         self._subscriptions.pop(handle, None)
-
-    def track_of(self, handle: int) -> Track | None:
-        found = self._tracks.get(handle)
-        return found[0] if found is not None else None
 
     def participant_of(self, peer: int) -> Participant | None:
         found = self._peers.get(peer)
@@ -296,11 +293,21 @@ class Node:
         if found is not None:
             found[1].layers_wanted(found[0], highest)
 
+    def _on_track_started(self, track: int, codec: str) -> None:
+        found = self._tracks.get(track)
+        if found is not None:
+            found[1].started(found[0], codec)
+
+    def _on_layer_active(self, track: int, layer: int, active: bool) -> None:
+        found = self._tracks.get(track)
+        if found is not None:
+            found[1].layer_active(found[0], layer, active)
+
     def _on_audio_levels(self, levels: list[tuple[int, int, bool]]) -> None:
         for handle, dbov, active in levels:
             found = self._tracks.get(handle)
             if found is not None:
-                found[1].voice(found[0], dbov, active)
+                found[1].voice(found[0].track, dbov, active)
 
     def _on_data_channel_opened(self, peer: int, label: str, reliable: bool) -> None:
         if peer in self._peers:
@@ -326,6 +333,8 @@ class Node:
         "connected": _on_connected,
         "disconnected": _on_disconnected,
         "stream_paused": _on_stream_paused,
+        "track_started": _on_track_started,
+        "layer_active": _on_layer_active,
         "layers_wanted": _on_layers_wanted,
         "audio_levels": _on_audio_levels,
         "data_channel_opened": _on_data_channel_opened,

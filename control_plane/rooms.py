@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from control_plane import ids
 from control_plane.auth import Token
-from control_plane.demand import EVERYTHING, Highest
+from control_plane.encodings import Encoding, announce, declared, formats
 from control_plane.errors import FailedPreconditionError, InvalidArgumentError, LimitExceededError, NotFoundError
-from control_plane.negotiation.codecs import MIME_TYPES
-from control_plane.negotiation.model import Negotiated
+from control_plane.negotiation.codecs import name_of
+from control_plane.negotiation.model import Codec
 from control_plane.subscriptions import SubscriptionRules
 from pysfu.v1 import models_pb2, signaling_pb2
 
@@ -38,8 +38,6 @@ SOURCE_NAMES: Final = {
 SOURCES: Final = {name: source for source, name in SOURCE_NAMES.items()}
 KINDS: Final[dict[int, MediaKind]] = {models_pb2.MEDIA_KIND_AUDIO: "audio", models_pb2.MEDIA_KIND_VIDEO: "video"}
 _KIND_VALUES: Final = {"audio": models_pb2.MEDIA_KIND_AUDIO, "video": models_pb2.MEDIA_KIND_VIDEO}
-# LiveKit's names of layers, lowest first.
-_RID_ORDER: Final = ("q", "h", "f")
 
 
 @dataclass(eq=False, slots=True)
@@ -47,20 +45,17 @@ class Track:
     """A published track. It is announced to others once its section is negotiated."""
 
     info: models_pb2.Track
-    cid: str
     owner: "Participant"
-    preferred_codec: str = ""
-    handle: int | None = None
-    """The core's; None until negotiated."""
-    negotiated: Negotiated | None = None
+    encodings: list[Encoding] = field(default_factory=list)
+    """What it is published in, and behind the first what else it may be: its backup codecs."""
     subscribers: int = 0
-    wanted: Highest | None = EVERYTHING
-    """The highest layers that anybody can use."""
     rank: int | None = None
     """Of its owner as a speaker, as the core knows it."""
     muted_by_server: bool = False
     automatic: bool = False
     """No `add_track` announced it."""
+    version: int = 0
+    """Of what its encodings are."""
 
     @property
     def is_microphone(self) -> bool:
@@ -81,8 +76,31 @@ class Track:
         return KINDS[self.info.kind]
 
     @property
+    def first(self) -> Encoding:
+        return self.encodings[0]
+
+    @property
     def announced(self) -> bool:
-        return self.handle is not None
+        return self.first.handle is not None
+
+    @property
+    def formats(self) -> tuple[Codec, ...]:
+        """Everything that it may come as, preferred first."""
+        return formats(self.encodings)
+
+    def handles(self) -> list[int]:
+        """The core's."""
+        return [encoding.handle for encoding in self.encodings if encoding.handle is not None]
+
+    def describe(self) -> None:
+        """Puts into what others are told how it is published now."""
+        self.version += 1
+        info, first = self.info, self.first
+        info.mid, info.mime_type = first.told.mid, first.told.mime_type
+        info.simulcast = first.negotiated is not None and len(first.negotiated.rids) > 1
+        del info.layers[:], info.codecs[:]
+        info.layers.extend(first.told.layers)
+        info.codecs.extend(encoding.told for encoding in self.encodings if encoding.negotiated is not None)
 
 
 @dataclass(eq=False, slots=True)
@@ -219,21 +237,24 @@ def permission_of(token: Token) -> models_pb2.Permission:
 
 def new_track(request: signaling_pb2.AddTrack, owner: Participant) -> Track:
     """A track that waits for its section. Raises InvalidArgumentError."""
-    if not 0 < len(request.cid) <= MAX_CID:
-        raise InvalidArgumentError(f"cid must have 1 to {MAX_CID} characters")
+    check_announced(request)
     if request.kind not in KINDS:
         raise InvalidArgumentError("kind must be audio or video")
-    if len(request.layers) > MAX_LAYERS:
-        raise InvalidArgumentError(f"more than {MAX_LAYERS} layers")
     check_name(request.name)
     track_id = request.track_id if _is_track_id(request.track_id) else ids.track_id()
     info = models_pb2.Track(id=track_id, kind=request.kind, source=request.source, name=request.name)
     info.muted, info.width, info.height = request.muted, request.width, request.height
-    info.layers.extend(sorted(request.layers, key=lambda layer: layer.spatial))
+    info.backup_codec_policy = request.backup_codec_policy
     info.stereo, info.disable_dtx, info.disable_red = request.stereo, request.disable_dtx, request.disable_red
     info.stream, info.encryption = request.stream[:MAX_NAME], request.encryption[:16]
     info.audio_features.extend(request.audio_features[:16])
-    return Track(info, request.cid, owner, request.preferred_codec)
+    track = Track(info, owner)
+    for codec in (name_of(request.preferred_codec) or "", *declared(request)):
+        track.encodings.append(Encoding(track, preferred=codec))
+        track.encodings[-1].expect(codec)
+    announce(track.first, request.cid, request.layers)
+    info.layers.extend(track.first.told.layers)
+    return track
 
 
 def automatic_track(kind: MediaKind, cid: str, owner: Participant) -> Track:
@@ -246,7 +267,18 @@ def automatic_track(kind: MediaKind, cid: str, owner: Participant) -> Track:
     )
     source = second if first in taken else first
     info = models_pb2.Track(id=ids.track_id(), kind=_KIND_VALUES[kind], source=source, disable_dtx=True)
-    return Track(info, cid, owner, automatic=True)
+    track = Track(info, owner, automatic=True)
+    track.encodings.append(Encoding(track))
+    announce(track.first, cid, ())
+    return track
+
+
+def check_announced(request: signaling_pb2.AddTrack) -> None:
+    """What any encoding of a track says of itself."""
+    if not 0 < len(request.cid) <= MAX_CID:
+        raise InvalidArgumentError(f"cid must have 1 to {MAX_CID} characters")
+    if len(request.layers) > MAX_LAYERS:
+        raise InvalidArgumentError(f"more than {MAX_LAYERS} layers")
 
 
 def check_may_publish(permission: models_pb2.Permission, source: "models_pb2.TrackSource.ValueType") -> str | None:
@@ -256,26 +288,6 @@ def check_may_publish(permission: models_pb2.Permission, source: "models_pb2.Tra
     if permission.can_publish_sources and source not in permission.can_publish_sources:
         return f"publishing source {SOURCE_NAMES.get(source, 'unspecified')} is not allowed"
     return None
-
-
-def describe_negotiated(track: Track, negotiated: Negotiated) -> None:
-    """Puts into the track's description what the negotiation settled."""
-    info = track.info
-    info.mid = negotiated.mid
-    info.mime_type = next((MIME_TYPES[codec.name] for codec in negotiated.codecs if codec.name != "red"), "")
-    info.simulcast = len(negotiated.rids) > 1
-    rids = ordered_rids(negotiated.rids, info.layers)
-    if rids and not info.layers:
-        info.layers.extend(models_pb2.VideoLayer(spatial=index, rid=rid) for index, rid in enumerate(rids))
-
-
-def ordered_rids(rids: tuple[str, ...], layers: Iterable[models_pb2.VideoLayer]) -> tuple[str, ...]:
-    """RIDs from the lowest layer to the highest: as announced, else by LiveKit's names, else as offered."""
-    announced = [layer.rid for layer in layers]
-    for order in (announced, _RID_ORDER):
-        if all(rid in order for rid in rids):
-            return tuple(sorted(rids, key=order.index))
-    return rids
 
 
 def check_room_name(name: str) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from control_plane import ids
 from control_plane.errors import FailedPreconditionError
 from control_plane.media import MediaPeer
-from control_plane.negotiation.codecs import payload_map, red_payload
-from control_plane.negotiation.model import NO_FEC, Agreement, Codec, Sending
+from control_plane.negotiation.model import Agreement, Codec, Sending
 from control_plane.negotiation.offer import OfferedSection, offer, read_answer
 from control_plane.negotiation.parse import parse
 from control_plane.rooms import MediaKind, Track
+from control_plane.serving import Place, is_decodable
 from pysfu.v1 import signaling_pb2
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class ServerOffers:
             if offered.sending is None:
                 slot.cooling = False
             elif slot.sending is offered.sending:
-                self._subscribe(slot, offered.sending, agreement)
+                self._place(slot, offered.sending, agreement)
 
     def released(self, track: Track) -> None:
         """The track is not subscribed to any more."""
@@ -106,36 +106,22 @@ class ServerOffers:
         placed = {slot.sending.track_id for slot in self._slots if slot.sending is not None}
         for subscription in self._session.subscriptions.values():
             track = subscription.track
-            if track.id in placed or track.negotiated is None:
+            if track.id in placed or not track.announced:
                 continue
             slot = next((s for s in self._slots if s.kind == track.kind and s.sending is None and not s.cooling), None)
             if slot is None:
                 slot = _Slot(f"{track.kind[0]}{len(self._slots)}", track.kind, ())
                 self._slots.append(slot)
-            slot.codecs = track.negotiated.codecs
+            slot.codecs = track.formats
             slot.sending = Sending(track.owner.id, track.id, ids.ssrc(), ids.ssrc(), ids.ssrc())
 
-    def _subscribe(self, slot: _Slot, sending: Sending, agreement: Agreement) -> None:
+    def _place(self, slot: _Slot, sending: Sending, agreement: Agreement) -> None:
         subscription = self._session.subscriptions.get(sending.track_id)
-        if subscription is None or subscription.handle is not None or self.peer is None:
+        if subscription is None or subscription.place is not None or self.peer is None:
             return
-        track, section = subscription.track, agreement.sections.get(slot.mid)
-        if track.handle is None or track.negotiated is None:
+        section = agreement.sections.get(slot.mid)
+        if section is None or section.direction == "inactive" or not is_decodable(subscription.track, section.codecs):
+            self._session.fail_subscription(subscription.track)
             return
-        taken = section is not None and section.direction != "inactive"
-        payloads = payload_map(track.negotiated.codecs, section.codecs) if section is not None and taken else ()
-        if not payloads:
-            self._session.fail_subscription(track)
-            return
-        subscription.handle = self.peer.subscribe(
-            track.handle,
-            mid=slot.mid,
-            ssrc=sending.ssrc,
-            rtx_ssrc=sending.rtx_ssrc,
-            payloads=payloads,
-            red=red_payload(section.codecs) if section is not None and track.takes_redundancy else None,
-            fec=section.fec if section is not None else NO_FEC,
-            fec_ssrc=sending.fec_ssrc,
-            wanted=subscription.wanted,
-        )
-        self._session.subscribed(subscription, slot.mid, self.transport)
+        place = Place(self.peer, self.transport, slot.mid, sending, section.codecs, section.fec)
+        self._session.placed(subscription, place)

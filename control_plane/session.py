@@ -3,12 +3,11 @@
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from control_plane import data, demand, ids
+from control_plane import data, ids
 from control_plane.client_offers import ClientOffers
 from control_plane.demand import EVERYTHING
 from control_plane.errors import (
@@ -21,11 +20,13 @@ from control_plane.errors import (
 )
 from control_plane.limits import TokenBucket
 from control_plane.media import MediaPeer
-from control_plane.negotiation.model import USUAL_FEC, FecPolicy, IceCredentials, Negotiated
+from control_plane.negotiation.model import USUAL_FEC, FecPolicy, IceCredentials
 from control_plane.negotiation.write import candidate_lines
 from control_plane.outbox import Outbox
-from control_plane.rooms import Participant, Track, check_may_publish, new_track, update_info
+from control_plane.publications import Publications
+from control_plane.rooms import Participant, Track, update_info
 from control_plane.server_offers import ServerOffers
+from control_plane.serving import Place, Subscription, is_decodable
 from control_plane.status import request_failed
 from control_plane.subscriptions import (
     AllowedSubscriber,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MAX_PENDING_TRACKS: Final = 64
 MAX_DATA_CHANNELS: Final = 16
 MAX_LISTED: Final = 4_096
 # Offers cost most; nobody needs many requests per second for long. Data has a budget of its own.
@@ -54,19 +54,11 @@ DATA_BURST: Final = 4_000.0
 SECTIONS_DELAY: Final = 0.01
 # A track that ended needs no hurry, its end was told already.
 RELEASE_DELAY: Final = 0.5
+# LiveKit's client drops what it hears of speakers before it is connected in its own eyes, later than its transport is.
+# One that speaks on alike would not be told again.
+SPEAKERS_DELAY: Final = 1.0
 # A client that was asked to offer and did not is asked again.
 OFFER_PATIENCE: Final = 5.0
-
-
-@dataclass(eq=False, slots=True)
-class Subscription:
-    """A track that this session receives. `handle` is the core's, None until a section carries it."""
-
-    track: Track
-    wanted: Wanted
-    handle: int | None = None
-    paused: bool = False
-    """The path does not carry it."""
 
 
 class Session:
@@ -81,11 +73,12 @@ class Session:
         self.split = join.layout == signaling_pb2.Join.LAYOUT_SPLIT
         self.choices = Choices(join.auto_subscribe, join.subscribe_identity)
         self.subscriptions: dict[str, Subscription] = {}
-        self.pending_tracks: dict[str, Track] = {}
         self.sdp_session_id = secrets.randbits(62)
         self.participant: Participant
+        self.publications = Publications(self)
         self.outbox = Outbox()
         self.ended = False
+        self._undecodable: set[str] = set()
         self._settings: dict[str, signaling_pb2.UpdateTrackSettings] = {}
         self._requests = TokenBucket(REQUEST_RATE, REQUEST_BURST)
         self._data = TokenBucket(DATA_RATE, DATA_BURST)
@@ -120,12 +113,13 @@ class Session:
     def resumed(self) -> None:
         """Called after the present state was told. What went by while the stream was away is told again."""
         self._asked_at = None
+        self.room.tell_speakers(self)
         paused = [subscription for subscription in self.subscriptions.values() if subscription.paused]
         if paused:
             self.emit(_stream_states(paused))
         for track in self.participant.tracks.values():
-            if track.wanted != EVERYTHING:
-                self.layers_wanted(track)
+            if track.first.demand != EVERYTHING or len(track.encodings) > 1:
+                self.publications.tell_wanted(track)
         if self.subscriber is not None:
             self.subscriber.restart()
         self.settle()
@@ -162,7 +156,7 @@ class Session:
         if self._settle is not None:
             self._settle.cancel()
         for track in list(self.participant.tracks.values()):
-            self.unpublish(track, tell_owner=False)
+            self.publications.remove(track, tell_owner=False)
         for offers in self.transports():
             if offers.peer is not None:
                 self.close_peer(offers.peer)
@@ -217,26 +211,14 @@ class Session:
         self.emit(SessionResponse(request_id=request_id, ice_restarted=restarted))
 
     def _on_add_track(self, request: signaling_pb2.AddTrack, request_id: int) -> None:
-        refusal = check_may_publish(self.participant.permission, request.source)
-        if refusal is not None:
-            raise PermissionDeniedError(refusal)
-        known = self.participant.tracks.get(request.track_id) or self.pending_tracks.get(request.cid)
-        if known is None and len(self.pending_tracks) >= MAX_PENDING_TRACKS:
-            raise LimitExceededError(f"more than {MAX_PENDING_TRACKS} tracks wait for their section")
-        track = known or new_track(request, self.participant)
-        if known is None and self.room.track(track.id) is not None:
-            track.info.id = ids.track_id()
-        published = signaling_pb2.TrackPublished(cid=request.cid, track=track.info)
-        self.emit(SessionResponse(request_id=request_id, track_published=published))
-        if known is None and not self.publisher.claim_late(track):
-            self.pending_tracks[track.cid] = track
+        self.publications.add(request, request_id)
 
     def _on_unpublish(self, request: signaling_pb2.Unpublish, _: int) -> None:
-        self.unpublish(self._own_track(request.track_id))
+        self.publications.remove(self.publications.find(request.track_id))
 
     def _on_mute(self, request: signaling_pb2.Mute, _: int) -> None:
-        track = self._own_track(request.track_id)
-        self.mute(track, request.muted)
+        track = self.publications.find(request.track_id)
+        self.publications.mute(track, request.muted)
 
     def _on_update_subscription(self, request: signaling_pb2.UpdateSubscription, _: int) -> None:
         for track_id in _bounded(request.track_ids):
@@ -309,54 +291,12 @@ class Session:
         "leave": _on_leave,
     }
 
-    # Publishing.
-
-    def published(self, track: Track, handle: int) -> None:
-        """A track has its section: from now on others may know it."""
-        track.handle = handle
-        self.pending_tracks.pop(track.cid, None)
-        if track.automatic:
-            published = signaling_pb2.TrackPublished(cid=track.cid, track=track.info)
-            self.emit(SessionResponse(track_published=published))
-        self.participant.tracks[track.id] = track
-        self.room.published(track)
-
-    def renegotiated(self, track: Track, negotiated: Negotiated) -> None:
-        """A published track's section was negotiated again."""
-        self.room.renegotiated(track, negotiated)
-
-    def unpublish(self, track: Track, *, tell_owner: bool = True) -> None:
-        self.publisher.unpublished(track)
-        pending = self.pending_tracks.get(track.cid)
-        if pending is track:
-            del self.pending_tracks[track.cid]
-        if self.participant.tracks.pop(track.id, None) is not None:
-            self.room.unpublished(track)
-        if tell_owner:
-            self.emit(SessionResponse(track_unpublished=signaling_pb2.TrackUnpublished(track_id=track.id)))
-
-    def layers_wanted(self, track: Track) -> None:
-        """Tells the client which layers of its track anybody can use."""
-        self.emit(SessionResponse(layers_wanted=demand.layers_wanted(track.info, track.wanted)))
-
-    def mute(self, track: Track, muted: bool, *, by_server: bool = False) -> None:
-        """A client stops sending by itself; what the server has muted is dropped until it is unmuted."""
-        if by_server or (track.muted_by_server and not muted):
-            track.muted_by_server = muted
-            self.room.set_muted(track, muted)
-        if by_server:
-            changed = signaling_pb2.MuteChanged(track_id=track.id, muted=muted)
-            self.emit(SessionResponse(mute_changed=changed))
-        if track.info.muted != muted:
-            track.info.muted = muted
-            if track.announced:
-                self.room.changed(self.participant)
-
     # Subscribing.
 
     def choose(self, track: Track, subscribe: bool) -> None:
         """An explicit choice for one track."""
         self.choices.explicit[track.id] = subscribe
+        self._undecodable.discard(track.id)
         self.consider(track)
         if subscribe and track.id not in self.subscriptions and track.owner is not self.participant:
             self._fail(track.id, signaling_pb2.SubscriptionFailed.REASON_NOT_ALLOWED)
@@ -366,7 +306,7 @@ class Session:
         owner = track.owner
         if owner is self.participant or owner.hidden:
             return
-        wanted = self.choices.wants(track.id, owner.identity)
+        wanted = self.choices.wants(track.id, owner.identity) and track.id not in self._undecodable
         allowed = self.participant.permission.can_subscribe and owner.rules.allows(
             self.participant.identity, self.participant.id, track.id
         )
@@ -391,6 +331,7 @@ class Session:
         track.subscribers -= 1
         if subscription.handle is not None:
             self.room.unsubscribe(subscription, self)
+        self.room.serving.changed(track)
         self.publisher.released(track)
         if self.subscriber is not None:
             self.subscriber.released(track)
@@ -401,23 +342,39 @@ class Session:
             self.drop_subscription(track)
             self.settle(RELEASE_DELAY)
         self.choices.explicit.pop(track.id, None)
+        self._undecodable.discard(track.id)
         self._settings.pop(track.id, None)
 
     def fail_subscription(self, track: Track) -> None:
-        """The client has no codec for it. It is not tried again until the client asks."""
+        """The client has no codec for it. Not tried again until the client asks or it comes as something else."""
         self.drop_subscription(track)
-        self.choices.explicit[track.id] = False
+        self._undecodable.add(track.id)
         self._fail(track.id, signaling_pb2.SubscriptionFailed.REASON_NO_COMMON_CODEC)
 
-    def subscribed(self, subscription: Subscription, mid: str, transport: "signaling_pb2.Transport.ValueType") -> None:
+    def retry(self, track: Track) -> None:
+        """It comes as something else than was negotiated."""
+        self._undecodable.discard(track.id)
+        subscription = self.subscriptions.get(track.id)
+        if subscription is not None and subscription.place is not None:
+            if is_decodable(track, subscription.place.codecs):
+                return
+            self.drop_subscription(track)
+        self.consider(track)
+
+    def placed(self, subscription: Subscription, place: Place) -> None:
+        """A section was negotiated for it."""
+        subscription.place = place
+        self.room.serving.placed(subscription, self)
+
+    def subscribed(self, subscription: Subscription, place: Place) -> None:
         """The core forwards it now."""
         track = subscription.track
         self.room.subscribed(subscription, self)
         message = signaling_pb2.TrackSubscribed(
             track_id=track.id,
             participant_id=track.owner.id,
-            mid=mid,
-            transport=transport,
+            mid=place.mid,
+            transport=place.transport,
         )
         self.emit(SessionResponse(track_subscribed=message))
 
@@ -499,6 +456,7 @@ class Session:
         if self.participant.info.state != models_pb2.Participant.STATE_ACTIVE:
             self.participant.info.state = models_pb2.Participant.STATE_ACTIVE
             self.room.changed(self.participant)
+            self._loop.call_later(SPEAKERS_DELAY, self.room.tell_speakers, self)
 
     def peer_lost(self, offers: "ClientOffers | ServerOffers", reason: str) -> None:
         """The core has given the transport up: the session ends, the client may join anew."""
@@ -531,10 +489,6 @@ class Session:
 
     def transports(self) -> "list[ClientOffers | ServerOffers]":
         return [self.publisher] if self.subscriber is None else [self.publisher, self.subscriber]
-
-    def _own_track(self, track_id: str) -> Track:
-        pending = next((track for track in self.pending_tracks.values() if track.id == track_id), None)
-        return pending or self.participant.track(track_id)
 
     def _fail(self, track_id: str, reason: "signaling_pb2.SubscriptionFailed.Reason.ValueType") -> None:
         failed = signaling_pb2.SubscriptionFailed(track_id=track_id[:64], reason=reason)

@@ -179,6 +179,8 @@ class Core:
         """A subscription. `payloads`: (publisher's payload type, subscriber's, its RTX). `red`: the
         subscriber's payload type of RED with Opus (RFC 2198), which is sent where packets are lost. `fec` as of a
         track; `fec_ssrc` is that of FlexFEC."""
+    def redirect(self, subscription: int, track: int, *, payloads: Sequence[tuple[int, int, int | None]]) -> None:
+        """Goes on with another track of the same kind, from a keyframe on, under the same SSRC and numbers."""
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None: ...
     def set_view(self, subscription: int, *, width: int = 0, height: int = 0, priority: int = 0) -> None:
         """How a video is shown: pixels (0: as large as there is); each step of `priority` doubles its worth, to ±6."""

@@ -89,7 +89,7 @@ def _sent(row: stats_pb2.LayerStats, track: stats_pb2.TrackStats, publisher: str
     return (
         publisher,
         track.track_id,
-        "video" if track.kind == models_pb2.MEDIA_KIND_VIDEO else "audio",
+        track.mime_type or ("video" if track.kind == models_pb2.MEDIA_KIND_VIDEO else "audio"),
         row.rid or str(row.spatial),
         _rate(row.bitrate_bps) if row.active else "off",
         f"{row.packets_lost / expected:.1%}" if expected else "-",

@@ -47,6 +47,7 @@ class Sfu:
         self.unpublish = core.unpublish
         self.set_muted = core.set_muted
         self.subscribe = core.subscribe
+        self.redirect = core.redirect
         self.set_wanted = core.set_wanted
         self.set_view = core.set_view
         self.unsubscribe = core.unsubscribe

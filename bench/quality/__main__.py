@@ -37,6 +37,9 @@ def main() -> int:
         except (engine.EngineError, OSError) as error:
             progress.line(f"{part}: {error}")
             failed.append(part)
+        except KeyboardInterrupt:
+            progress.line(f"interrupted: nothing of the {part} part is kept")
+            return 130
         if not measured:
             continue
         _keep(part, measured, (time.monotonic() - begun) / 60, options)

@@ -96,7 +96,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
     async def MuteTrack(self, request: rooms_pb2.MuteTrackRequest, context: Context) -> models_pb2.Track:
         participant = self._participant(context, request.room, request.identity)
         track = participant.track(request.track_id)
-        participant.session.mute(track, request.muted, by_server=True)
+        participant.session.publications.mute(track, request.muted, by_server=True)
         return track.info
 
     @unary

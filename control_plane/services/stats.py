@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from control_plane.auth import Verifier
+from control_plane.encodings import ordered_rids
 from control_plane.errors import ControlError, InvalidArgumentError
 from control_plane.live_room import LiveRoom
 from control_plane.measure import Snapshot, rows_of, worker_counters
 from control_plane.node import Node
-from control_plane.rooms import ordered_rids
 from control_plane.services.calls import Context, authenticate, refuse, unary
 from pysfu.v1 import stats_pb2, stats_pb2_grpc
 
@@ -91,11 +91,22 @@ def room_stats(node: Node, live: LiveRoom, snapshot: Snapshot) -> stats_pb2.Room
     """Tracks of the room with their layers, and every subscription to them."""
     stats = stats_pb2.RoomStats(room=live.name)
     stats.at.GetCurrentTime()
-    tracks = {track.handle: track for track in live.room.tracks() if track.handle is not None}
+    tracks = {
+        encoding.handle: encoding
+        for track in live.room.tracks()
+        for encoding in track.encodings
+        if encoding.handle is not None
+    }
     layers = rows_of(snapshot.layers, "track", list(tracks))
-    for handle, track in tracks.items():
-        item = stats.tracks.add(track_id=track.id, participant_id=track.owner.id, kind=track.info.kind)
-        rids = ordered_rids(track.negotiated.rids, track.info.layers) if track.negotiated is not None else ()
+    for handle, encoding in tracks.items():
+        track, negotiated = encoding.track, encoding.negotiated
+        item = stats.tracks.add(
+            track_id=track.id,
+            participant_id=track.owner.id,
+            kind=track.info.kind,
+            mime_type=encoding.told.mime_type,
+        )
+        rids = ordered_rids(negotiated.rids, encoding.told.layers) if negotiated is not None else ()
         for row in layers[layers["track"] == handle]:
             layer = int(row["layer"])
             item.layers.add(
@@ -114,9 +125,10 @@ def room_stats(node: Node, live: LiveRoom, snapshot: Snapshot) -> stats_pb2.Room
                 rtt_ms=float(row["rtt_ms"]),
             )
     for row in rows_of(snapshot.subscriptions, "track", list(tracks)):
-        track, subscriber = tracks[int(row["track"])], node.participant_of(int(row["peer"]))
+        encoding, subscriber = tracks[int(row["track"])], node.participant_of(int(row["peer"]))
         if subscriber is None:
             continue
+        track = encoding.track
         stats.subscriptions.add(
             track_id=track.id,
             publisher_id=track.owner.id,
@@ -150,6 +162,7 @@ def room_stats(node: Node, live: LiveRoom, snapshot: Snapshot) -> stats_pb2.Room
             fec_bytes=int(row["fec_bytes"]),
             fec_share=float(row["fec_share"]),
             rtx_share=float(row["rtx_share"]),
+            mime_type=encoding.told.mime_type,
         )
     members = {
         offers.peer.handle: participant.id

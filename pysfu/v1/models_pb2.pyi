@@ -58,6 +58,26 @@ TRACK_SOURCE_SCREEN_SHARE: TrackSource.ValueType  # 3
 TRACK_SOURCE_SCREEN_SHARE_AUDIO: TrackSource.ValueType  # 4
 Global___TrackSource: _TypeAlias = TrackSource  # noqa: Y015
 
+class _BackupCodecPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BackupCodecPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BackupCodecPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BACKUP_CODEC_POLICY_REGRESSION: _BackupCodecPolicy.ValueType  # 0
+    """all who can decode it: the publisher encodes once"""
+    BACKUP_CODEC_POLICY_SIMULCAST: _BackupCodecPolicy.ValueType  # 1
+    """those who cannot decode the track's first codec: both are encoded"""
+
+class BackupCodecPolicy(_BackupCodecPolicy, metaclass=_BackupCodecPolicyEnumTypeWrapper):
+    """Who receives a backup codec while somebody needs it."""
+
+BACKUP_CODEC_POLICY_REGRESSION: BackupCodecPolicy.ValueType  # 0
+"""all who can decode it: the publisher encodes once"""
+BACKUP_CODEC_POLICY_SIMULCAST: BackupCodecPolicy.ValueType  # 1
+"""those who cannot decode the track's first codec: both are encoded"""
+Global___BackupCodecPolicy: _TypeAlias = BackupCodecPolicy  # noqa: Y015
+
 class _DisconnectReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -300,6 +320,8 @@ class Track(_message.Message):
     STREAM_FIELD_NUMBER: _builtins.int
     ENCRYPTION_FIELD_NUMBER: _builtins.int
     AUDIO_FEATURES_FIELD_NUMBER: _builtins.int
+    CODECS_FIELD_NUMBER: _builtins.int
+    BACKUP_CODEC_POLICY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """TR_…"""
     kind: Global___MediaKind.ValueType
@@ -319,12 +341,17 @@ class Track(_message.Message):
     stream: _builtins.str
     encryption: _builtins.str
     """What end-to-end encryption the publisher announced, forwarded unread ("", "gcm", "custom")."""
+    backup_codec_policy: Global___BackupCodecPolicy.ValueType
     @_builtins.property
     def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___VideoLayer]:
         """lowest first"""
 
     @_builtins.property
     def audio_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def codecs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrackCodec]:
+        """what it is published in now; the first is that of `mime_type` and `mid`"""
+
     def __init__(
         self,
         *,
@@ -345,14 +372,50 @@ class Track(_message.Message):
         stream: _builtins.str = ...,
         encryption: _builtins.str = ...,
         audio_features: _abc.Iterable[_builtins.str] | None = ...,
+        codecs: _abc.Iterable[Global___TrackCodec] | None = ...,
+        backup_codec_policy: Global___BackupCodecPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_features", b"audio_features", "disable_dtx", b"disable_dtx", "disable_red", b"disable_red", "encryption", b"encryption", "height", b"height", "id", b"id", "kind", b"kind", "layers", b"layers", "mid", b"mid", "mime_type", b"mime_type", "muted", b"muted", "name", b"name", "simulcast", b"simulcast", "source", b"source", "stereo", b"stereo", "stream", b"stream", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_features", b"audio_features", "backup_codec_policy", b"backup_codec_policy", "codecs", b"codecs", "disable_dtx", b"disable_dtx", "disable_red", b"disable_red", "encryption", b"encryption", "height", b"height", "id", b"id", "kind", b"kind", "layers", b"layers", "mid", b"mid", "mime_type", b"mime_type", "muted", b"muted", "name", b"name", "simulcast", b"simulcast", "source", b"source", "stereo", b"stereo", "stream", b"stream", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Track: _TypeAlias = Track  # noqa: Y015
+
+@_typing.final
+class TrackCodec(_message.Message):
+    """The same picture in one format, with a section and layers of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIME_TYPE_FIELD_NUMBER: _builtins.int
+    MID_FIELD_NUMBER: _builtins.int
+    CID_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
+    mime_type: _builtins.str
+    mid: _builtins.str
+    cid: _builtins.str
+    """the client's id, as in AddTrack"""
+    @_builtins.property
+    def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___VideoLayer]:
+        """lowest first"""
+
+    def __init__(
+        self,
+        *,
+        mime_type: _builtins.str = ...,
+        mid: _builtins.str = ...,
+        cid: _builtins.str = ...,
+        layers: _abc.Iterable[Global___VideoLayer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cid", b"cid", "layers", b"layers", "mid", b"mid", "mime_type", b"mime_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrackCodec: _TypeAlias = TrackCodec  # noqa: Y015
 
 @_typing.final
 class VideoLayer(_message.Message):

@@ -583,6 +583,8 @@ class AddTrack(_message.Message):
     TRACK_ID_FIELD_NUMBER: _builtins.int
     AUDIO_FEATURES_FIELD_NUMBER: _builtins.int
     PREFERRED_CODEC_FIELD_NUMBER: _builtins.int
+    BACKUP_CODECS_FIELD_NUMBER: _builtins.int
+    BACKUP_CODEC_POLICY_FIELD_NUMBER: _builtins.int
     cid: _builtins.str
     """The client's id of the track: its `msid` track id, or the mid, in the offer. When neither is there, the first
     sending section of its kind that no other track claims is taken.
@@ -602,10 +604,17 @@ class AddTrack(_message.Message):
     """on resume: the id that it had"""
     preferred_codec: _builtins.str
     """"video/VP9"; empty: the order of the offer"""
+    backup_codec_policy: _models_pb2.BackupCodecPolicy.ValueType
     @_builtins.property
     def layers(self) -> _containers.RepeatedCompositeFieldContainer[_models_pb2.VideoLayer]: ...
     @_builtins.property
     def audio_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def backup_codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the client can send the same picture in beside `preferred_codec`, when `layers_wanted` asks for it: then it adds
+        a track with this track's id, a cid of its own and the backup codec as `preferred_codec`.
+        """
+
     def __init__(
         self,
         *,
@@ -625,10 +634,12 @@ class AddTrack(_message.Message):
         track_id: _builtins.str = ...,
         audio_features: _abc.Iterable[_builtins.str] | None = ...,
         preferred_codec: _builtins.str = ...,
+        backup_codecs: _abc.Iterable[_builtins.str] | None = ...,
+        backup_codec_policy: _models_pb2.BackupCodecPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_features", b"audio_features", "cid", b"cid", "disable_dtx", b"disable_dtx", "disable_red", b"disable_red", "encryption", b"encryption", "height", b"height", "kind", b"kind", "layers", b"layers", "muted", b"muted", "name", b"name", "preferred_codec", b"preferred_codec", "source", b"source", "stereo", b"stereo", "stream", b"stream", "track_id", b"track_id", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_features", b"audio_features", "backup_codec_policy", b"backup_codec_policy", "backup_codecs", b"backup_codecs", "cid", b"cid", "disable_dtx", b"disable_dtx", "disable_red", b"disable_red", "encryption", b"encryption", "height", b"height", "kind", b"kind", "layers", b"layers", "muted", b"muted", "name", b"name", "preferred_codec", b"preferred_codec", "source", b"source", "stereo", b"stereo", "stream", b"stream", "track_id", b"track_id", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1316,10 +1327,37 @@ class LayersWanted(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Backup(_message.Message):
+        """The same of each backup codec. One that is wanted and not published yet is to be added; before it is told of, none is."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MIME_TYPE_FIELD_NUMBER: _builtins.int
+        LAYERS_FIELD_NUMBER: _builtins.int
+        MAX_TEMPORAL_FIELD_NUMBER: _builtins.int
+        mime_type: _builtins.str
+        max_temporal: _builtins.int
+        @_builtins.property
+        def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayersWanted.Layer]: ...
+        def __init__(
+            self,
+            *,
+            mime_type: _builtins.str = ...,
+            layers: _abc.Iterable[Global___LayersWanted.Layer] | None = ...,
+            max_temporal: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["layers", b"layers", "max_temporal", b"max_temporal", "mime_type", b"mime_type"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TRACK_ID_FIELD_NUMBER: _builtins.int
     MIME_TYPE_FIELD_NUMBER: _builtins.int
     LAYERS_FIELD_NUMBER: _builtins.int
     MAX_TEMPORAL_FIELD_NUMBER: _builtins.int
+    BACKUPS_FIELD_NUMBER: _builtins.int
     track_id: _builtins.str
     mime_type: _builtins.str
     max_temporal: _builtins.int
@@ -1328,6 +1366,8 @@ class LayersWanted(_message.Message):
     def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayersWanted.Layer]:
         """all of the track, lowest first"""
 
+    @_builtins.property
+    def backups(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayersWanted.Backup]: ...
     def __init__(
         self,
         *,
@@ -1335,10 +1375,11 @@ class LayersWanted(_message.Message):
         mime_type: _builtins.str = ...,
         layers: _abc.Iterable[Global___LayersWanted.Layer] | None = ...,
         max_temporal: _builtins.int = ...,
+        backups: _abc.Iterable[Global___LayersWanted.Backup] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["layers", b"layers", "max_temporal", b"max_temporal", "mime_type", b"mime_type", "track_id", b"track_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backups", b"backups", "layers", b"layers", "max_temporal", b"max_temporal", "mime_type", b"mime_type", "track_id", b"track_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

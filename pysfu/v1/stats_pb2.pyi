@@ -360,9 +360,12 @@ class TrackStats(_message.Message):
     PARTICIPANT_ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     LAYERS_FIELD_NUMBER: _builtins.int
+    MIME_TYPE_FIELD_NUMBER: _builtins.int
     track_id: _builtins.str
     participant_id: _builtins.str
     kind: _models_pb2.MediaKind.ValueType
+    mime_type: _builtins.str
+    """a track with a backup codec has a row for each that is published"""
     @_builtins.property
     def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayerStats]: ...
     def __init__(
@@ -372,10 +375,11 @@ class TrackStats(_message.Message):
         participant_id: _builtins.str = ...,
         kind: _models_pb2.MediaKind.ValueType = ...,
         layers: _abc.Iterable[Global___LayerStats] | None = ...,
+        mime_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "layers", b"layers", "participant_id", b"participant_id", "track_id", b"track_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "layers", b"layers", "mime_type", b"mime_type", "participant_id", b"participant_id", "track_id", b"track_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,6 +494,7 @@ class SubscriptionStats(_message.Message):
     FEC_BYTES_FIELD_NUMBER: _builtins.int
     FEC_SHARE_FIELD_NUMBER: _builtins.int
     RTX_SHARE_FIELD_NUMBER: _builtins.int
+    MIME_TYPE_FIELD_NUMBER: _builtins.int
     track_id: _builtins.str
     publisher_id: _builtins.str
     subscriber_id: _builtins.str
@@ -530,6 +535,7 @@ class SubscriptionStats(_message.Message):
     fec_share: _builtins.float
     """Bits of forward error correction and of retransmissions per bit of media, over the last second."""
     rtx_share: _builtins.float
+    mime_type: _builtins.str
     def __init__(
         self,
         *,
@@ -565,10 +571,11 @@ class SubscriptionStats(_message.Message):
         fec_bytes: _builtins.int = ...,
         fec_share: _builtins.float = ...,
         rtx_share: _builtins.float = ...,
+        mime_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "fec_bytes", b"fec_bytes", "fec_share", b"fec_share", "fraction_lost", b"fraction_lost", "freeze_seconds", b"freeze_seconds", "freezes", b"freezes", "frozen_seconds", b"frozen_seconds", "jitter_ms", b"jitter_ms", "layer", b"layer", "nacks_received", b"nacks_received", "packets", b"packets", "packets_retransmitted", b"packets_retransmitted", "padding_bytes", b"padding_bytes", "pause_reason", b"pause_reason", "paused", b"paused", "pictures", b"pictures", "pictures_delivered", b"pictures_delivered", "plis_received", b"plis_received", "publisher_id", b"publisher_id", "red_bytes", b"red_bytes", "red_packets", b"red_packets", "rtt_ms", b"rtt_ms", "rtx_bytes", b"rtx_bytes", "rtx_share", b"rtx_share", "spatial", b"spatial", "subscriber_id", b"subscriber_id", "target_spatial", b"target_spatial", "target_temporal", b"target_temporal", "temporal", b"temporal", "track_id", b"track_id", "wanted_layer", b"wanted_layer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "fec_bytes", b"fec_bytes", "fec_share", b"fec_share", "fraction_lost", b"fraction_lost", "freeze_seconds", b"freeze_seconds", "freezes", b"freezes", "frozen_seconds", b"frozen_seconds", "jitter_ms", b"jitter_ms", "layer", b"layer", "mime_type", b"mime_type", "nacks_received", b"nacks_received", "packets", b"packets", "packets_retransmitted", b"packets_retransmitted", "padding_bytes", b"padding_bytes", "pause_reason", b"pause_reason", "paused", b"paused", "pictures", b"pictures", "pictures_delivered", b"pictures_delivered", "plis_received", b"plis_received", "publisher_id", b"publisher_id", "red_bytes", b"red_bytes", "red_packets", b"red_packets", "rtt_ms", b"rtt_ms", "rtx_bytes", b"rtx_bytes", "rtx_share", b"rtx_share", "spatial", b"spatial", "subscriber_id", b"subscriber_id", "target_spatial", b"target_spatial", "target_temporal", b"target_temporal", "temporal", b"temporal", "track_id", b"track_id", "wanted_layer", b"wanted_layer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

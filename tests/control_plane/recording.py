@@ -148,6 +148,9 @@ class RecordingMedia:
             fec_ssrc=fec_ssrc,
         )
 
+    def redirect(self, subscription: int, track: int, *, payloads: Sequence[PayloadRow]) -> None:
+        self._record("redirect", subscription=subscription, track=track, payloads=payloads)
+
     def set_wanted(self, subscription: int, *, paused: bool, max_spatial: int, max_temporal: int) -> None:
         self._record("set_wanted", subscription=subscription, paused=paused, max_spatial=max_spatial)
 

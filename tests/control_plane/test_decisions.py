@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from control_plane.encodings import ordered_rids
 from control_plane.limits import TokenBucket
 from control_plane.measure import layer_counts, paths
 from control_plane.quality import Path, Quality, quality, score
-from control_plane.rooms import ordered_rids
 from control_plane.speakers import Voice, changes, floor, level, loudest
 from control_plane.subscriptions import (
     AllowedSubscriber,

@@ -331,6 +331,12 @@ async def test_speakers_are_told_as_changes(connect: Any, media: RecordingMedia)
     (speaker,) = (await bob.until("speakers_changed")).speakers
     assert (speaker.participant_id, speaker.active) == (alice.joined.participant.id, True)
     assert speaker.level == pytest.approx(0.1)
+    # Who joins meanwhile is told soon after its media flow, also when the speaker goes on alike.
+    carol = await connect("carol")
+    await carol.offer("chromium_simulcast")
+    media.emit("connected", media.named("add_peer")[-1]["handle"], "aead_aes_128_gcm")
+    (speaker,) = (await carol.until("speakers_changed")).speakers
+    assert (speaker.participant_id, speaker.active) == (alice.joined.participant.id, True)
     media.emit("audio_levels", [(handle, 127, False)])
     (speaker,) = (await bob.until("speakers_changed")).speakers
     assert not speaker.active

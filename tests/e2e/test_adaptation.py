@@ -95,6 +95,10 @@ class Watched:
         self.frames = sorted(tuple(frame) for frame in noted["frames"])
         self.beats = noted["beats"]
 
+    async def count(self) -> int:
+        await self.read()
+        return len(self.frames)
+
     async def height(self) -> int:
         await self.read()
         return self.frames[-1][1] if self.frames else 0
@@ -130,14 +134,14 @@ async def test_less_is_shown_when_the_path_gets_thin_and_all_again_when_it_recov
         viewer = await call_through(way, open_page, server, room)
         watched = Watched(viewer)
         await watched.begin()
-        await asyncio.sleep(4)
+        await until(watched.count, lambda frames: frames >= 100, 10, "pictures on the wide path")
         way.script([(0, {"capacity": THIN})])
         await until(watched.height, lambda height: height < 720, DOWN, "a lower layer on a thin path")
-        await asyncio.sleep(8)
+        await asyncio.sleep(8)  # nothing else is tried in that time
         assert await watched.height() in (180, 360)
         way.script([(0, {"capacity": WIDE})])
         await until(watched.height, lambda height: height == 720, UP, "the top layer on the path that recovered")
-        await asyncio.sleep(3)
+        await asyncio.sleep(3)  # it is there to stay
         assert await watched.height() == 720, "the top layer was given up again"
         worst = watched.gaps()[0]
         assert worst.length - worst.busy <= FREEZE, f"{worst}; reports of the link: {way.reports[-1]}"

@@ -21,7 +21,7 @@ async def sending(one: Participant, over: float = 1.0) -> set[str]:
         return {layer["rid"]: layer["framesSent"] or 0 for layer in await one.call("sent") if layer["kind"] == "video"}
 
     before = await frames()
-    await asyncio.sleep(over)
+    await asyncio.sleep(over)  # that nothing is sent can be seen with time alone
     return {rid for rid, count in (await frames()).items() if count > before.get(rid, 0)}
 
 

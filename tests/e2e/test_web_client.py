@@ -1,5 +1,6 @@
 """The web client as people meet it: pages served by the node, driven by what is on the screen."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
@@ -97,6 +98,35 @@ async def test_keyboard_alone_joins_and_mutes(open_client: OpenClient, room: str
     await until(enabled, bool, 10, "an open microphone")
     await page.keyboard.press("m")
     await until(enabled, lambda on: not on, 5, "a muted microphone")
+
+
+async def test_statistics_say_what_arrives_and_what_is_sent(open_client: OpenClient, room: str) -> None:
+    alice = await open_client(f"/r/{room}")
+    await enter(alice, "Alice")
+    bob = await open_client(f"/r/{room}")
+    await enter(bob, "Bob")
+    await until(partial(shown_videos, bob), lambda count: count >= 2, 15, "both pictures")
+    # Without a mouse.
+    await bob.keyboard.press("i")
+    panel = bob.get_by_test_id("stats-panel")
+    received = panel.get_by_role("region", name="Received")
+    for what in (
+        r"\d+×\d+, \d+ fps",
+        r"Layer\s*[123] of 3",
+        r"[1-9]\d* [kM]b/s, VP8",
+        r"Freezes\s*\d+, \d+\.\d s",
+        r"Concealed sound\s*\d",
+    ):
+        await expect(received).to_contain_text(re.compile(what), timeout=10_000)
+    sent = panel.get_by_role("region", name="Sent")
+    await expect(sent).to_contain_text(re.compile(r"\d+×\d+\s*\d+ fps, \d+.* [kM]b/s"), timeout=10_000)
+    await expect(panel.get_by_role("region", name="Connection")).to_contain_text(re.compile(r"\d ms"))
+    await bob.keyboard.press("Escape")
+    await expect(panel).to_have_count(0)
+    await expect(bob.get_by_test_id("more")).to_be_focused()
+    await bob.keyboard.press("Enter")
+    await bob.get_by_test_id("menu-stats").click()
+    await expect(panel).to_be_visible()
 
 
 async def test_landing_page_starts_a_room(open_client: OpenClient) -> None:

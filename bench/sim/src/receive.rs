@@ -177,10 +177,10 @@ impl Receiver {
         let fresh = self.sequence.insert(number, !again);
         match &mut self.media {
             Media::Video(video) => {
-                video.nacks.on_packet(number, &self.sequence);
+                video.nacks.on_packet(arrival.now, number, &self.sequence);
                 let tag = Tag::read(arrival.payload).filter(|_| fresh);
                 let Some(tag) = tag else { return false };
-                video.on_packet(&arrival, tag, &tracks[self.track], again);
+                video.on_packet(&arrival, number, tag, &tracks[self.track], again);
             }
             Media::Voice(voice) => {
                 if fresh {

@@ -12,6 +12,7 @@ from pysfu.v1 import models_pb2, signaling_pb2
 DATA_LABELS: Final = ("_reliable", "_lossy")
 # RIDs of the SDKs, lowest layer first.
 RIDS: Final = ("q", "h", "f")
+_POLICIES: Final = {lm.BackupCodecPolicy.SIMULCAST: models_pb2.BACKUP_CODEC_POLICY_SIMULCAST}
 _ENCRYPTION: Final = {lm.Encryption.GCM: "gcm", lm.Encryption.CUSTOM: "custom"}
 
 
@@ -49,7 +50,10 @@ def requests(request: lr.SignalRequest) -> list[signaling_pb2.SessionRequest]:
 
 def add_track(request: lr.AddTrackRequest) -> signaling_pb2.AddTrack:
     video = request.type == lm.VIDEO
-    ordered = sorted(request.layers, key=lambda layer: (layer.quality, layer.width))
+    codecs = list(request.simulcast_codecs) if video else []
+    # Layers of a backup codec are said with it.
+    own = codecs[0].layers if codecs and codecs[0].layers else request.layers
+    ordered = sorted(own, key=lambda layer: (layer.quality, layer.width))
     rids = RIDS if len(ordered) > 1 else ("",)
     layers = [
         models_pb2.VideoLayer(
@@ -57,7 +61,6 @@ def add_track(request: lr.AddTrackRequest) -> signaling_pb2.AddTrack:
         )
         for index, (layer, rid) in enumerate(zip(ordered, rids, strict=False))
     ]
-    codec = request.simulcast_codecs[0].codec if request.simulcast_codecs else ""
     return signaling_pb2.AddTrack(
         cid=request.cid,
         kind=models_pb2.MEDIA_KIND_VIDEO if video else models_pb2.MEDIA_KIND_AUDIO,
@@ -74,8 +77,14 @@ def add_track(request: lr.AddTrackRequest) -> signaling_pb2.AddTrack:
         encryption=_ENCRYPTION.get(request.encryption, ""),
         track_id=request.sid,
         audio_features=[lm.AudioTrackFeature.Name(feature) for feature in request.audio_features],
-        preferred_codec=f"video/{codec}" if video and codec else "",
+        preferred_codec=_mime(codecs[0]) if codecs else "",
+        backup_codecs=[_mime(codec) for codec in codecs[1:]],
+        backup_codec_policy=_POLICIES.get(request.backup_codec_policy, models_pb2.BACKUP_CODEC_POLICY_REGRESSION),
     )
+
+
+def _mime(codec: lr.SimulcastCodec) -> str:
+    return f"video/{codec.codec}" if codec.codec else ""
 
 
 def _description(

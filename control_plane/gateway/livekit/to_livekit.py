@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 from livekit.protocol import models as lm
@@ -38,6 +39,10 @@ _QUALITIES: Final = {
     signaling_pb2.ConnectionQualities.QUALITY_POOR: lm.POOR,
     signaling_pb2.ConnectionQualities.QUALITY_GOOD: lm.GOOD,
     signaling_pb2.ConnectionQualities.QUALITY_EXCELLENT: lm.EXCELLENT,
+}
+_POLICIES: Final = {
+    models_pb2.BACKUP_CODEC_POLICY_REGRESSION: lm.BackupCodecPolicy.PREFER_REGRESSION,
+    models_pb2.BACKUP_CODEC_POLICY_SIMULCAST: lm.BackupCodecPolicy.SIMULCAST,
 }
 _RID_QUALITIES: Final = {"q": lm.LOW, "h": lm.MEDIUM, "f": lm.HIGH}
 _SUBSCRIPTION_ERRORS: Final = {
@@ -152,16 +157,9 @@ def permission(info: models_pb2.Permission) -> lm.ParticipantPermission:
 
 
 def track(info: models_pb2.Track) -> lm.TrackInfo:
-    layers = [
-        lm.VideoLayer(
-            quality=lm.VideoQuality.Name(min(layer.spatial, 2)),
-            width=layer.width,
-            height=layer.height,
-            bitrate=layer.bitrate_bps,
-            spatial_layer=layer.spatial,
-            rid=layer.rid,
-        )
-        for layer in info.layers
+    codecs = [
+        lm.SimulcastCodecInfo(mime_type=codec.mime_type, mid=codec.mid, cid=codec.cid, layers=_layers(codec.layers))
+        for codec in info.codecs
     ]
     return lm.TrackInfo(
         sid=info.id,
@@ -171,8 +169,10 @@ def track(info: models_pb2.Track) -> lm.TrackInfo:
         muted=info.muted,
         width=info.width,
         height=info.height,
-        layers=layers,
+        layers=_layers(info.layers),
         mime_type=info.mime_type,
+        codecs=codecs,
+        backup_codec_policy=_POLICIES.get(info.backup_codec_policy, lm.BackupCodecPolicy.PREFER_REGRESSION),
         mid=info.mid,
         stereo=info.stereo,
         disable_dtx=info.disable_dtx,
@@ -182,6 +182,20 @@ def track(info: models_pb2.Track) -> lm.TrackInfo:
         encryption=_ENCRYPTION.get(info.encryption, lm.Encryption.NONE),
         audio_features=list(info.audio_features),
     )
+
+
+def _layers(layers: Iterable[models_pb2.VideoLayer]) -> list[lm.VideoLayer]:
+    return [
+        lm.VideoLayer(
+            quality=lm.VideoQuality.Name(min(layer.spatial, 2)),
+            width=layer.width,
+            height=layer.height,
+            bitrate=layer.bitrate_bps,
+            spatial_layer=layer.spatial,
+            rid=layer.rid,
+        )
+        for layer in layers
+    ]
 
 
 def _description(kind: str, description: signaling_pb2.SessionDescription) -> lr.SessionDescription:
@@ -254,20 +268,28 @@ def _streams(states: signaling_pb2.StreamStates) -> lr.SignalResponse:
 
 
 def _layers_wanted(wanted: signaling_pb2.LayersWanted) -> lr.SignalResponse:
+    """Of all codecs together: clients take a codec that is not named for one that nobody has asked about."""
+    qualities = _quality_levels(wanted.layers)
+    update = lr.SubscribedQualityUpdate(track_sid=wanted.track_id, subscribed_qualities=qualities)
+    codecs = [(wanted.mime_type, qualities)]
+    codecs += [(backup.mime_type, _quality_levels(backup.layers)) for backup in wanted.backups]
+    for mime_type, of_codec in codecs:
+        if mime_type:
+            codec = mime_type.partition("/")[2].lower()
+            update.subscribed_codecs.append(lr.SubscribedCodec(codec=codec, qualities=of_codec))
+    return lr.SignalResponse(subscribed_quality_update=update)
+
+
+def _quality_levels(layers: Iterable[signaling_pb2.LayersWanted.Layer]) -> list[lr.SubscribedQuality]:
     """Qualities are those of the SDKs' RIDs. One that the track lacks goes with the layer below it."""
-    levels = [_RID_QUALITIES.get(layer.rid, min(layer.spatial, lm.HIGH)) for layer in wanted.layers]
-    top = max(levels, default=lm.LOW)
-    highest = max((level for level, layer in zip(levels, wanted.layers, strict=True) if layer.wanted), default=-1)
+    levels = [(_RID_QUALITIES.get(layer.rid, min(layer.spatial, lm.HIGH)), layer.wanted) for layer in layers]
+    top = max((level for level, _ in levels), default=lm.LOW)
+    highest = max((level for level, is_wanted in levels if is_wanted), default=-1)
     if highest == top:
         highest = lm.HIGH
-    qualities = [
+    return [
         lr.SubscribedQuality(quality=quality, enabled=quality <= highest) for quality in (lm.LOW, lm.MEDIUM, lm.HIGH)
     ]
-    codec = wanted.mime_type.partition("/")[2].lower()
-    update = lr.SubscribedQualityUpdate(track_sid=wanted.track_id, subscribed_qualities=qualities)
-    if codec:
-        update.subscribed_codecs.append(lr.SubscribedCodec(codec=codec, qualities=qualities))
-    return lr.SignalResponse(subscribed_quality_update=update)
 
 
 def _permission_changed(changed: signaling_pb2.SubscriptionPermissionChanged) -> lr.SignalResponse:

@@ -6,12 +6,14 @@
 mod acknowledged;
 mod contention;
 mod feedback;
+mod fill;
 mod grouping;
 mod history;
 mod limited;
 mod loss;
 mod probe;
 mod rate;
+mod silence;
 mod standing;
 mod step;
 mod streams;
@@ -26,33 +28,27 @@ use wire::rtcp::{ccfb, twcc};
 use acknowledged::{Acknowledged, BRIEF, STEADY};
 use contention::Contention;
 use feedback::Verdict;
+use fill::Fill;
 use grouping::Grouping;
 use history::History;
 use limited::Limited;
 use loss::Losses;
 use probe::{Prober, Situation};
 use rate::{Rate, Signal};
+use silence::{Afterwards, Silence};
 use standing::Standing;
 use streams::Streams;
 use trendline::{Trendline, Usage};
 
-/// With packets unanswered for so many usual gaps between feedback and this long, the target falls, microseconds. Shorter
-/// gives way sooner when the path is dead, longer bears feedback lost or late.
-const SILENT_GAPS: f64 = 4.0;
-const SILENCE: u64 = 150_000;
-/// And falls again so often, to this share.
-const SILENCE_STEP: u64 = 100_000;
-const SILENCE_FACTOR: f64 = 0.8;
-/// When everything was paused because nothing is answered, nothing would ever be: after so long a few packets ask whether the
-/// path is back, microseconds. Shorter sees it sooner, longer leaves a dead path alone.
-const KNOCK: u64 = 500_000;
 /// What was learned of a queue so long ago tells nothing of it now, microseconds: when nothing is sent, nothing is learned. Longer
 /// spares paths that others fill, shorter finds sooner what a path carries on which everything is paused.
 const STALE: u64 = 1_000_000;
-/// After a silence shorter than this the path is taken to be what it was, microseconds.
-const SHORT_SILENCE: u64 = 1_500_000;
-/// The target taken up again, as a share of the one before.
-const AFTER_SILENCE: f64 = 0.85;
+/// On a path that loses more than these could mend: with less, pictures that lack a packet gather, and none is shown. Higher serves
+/// worse paths, and lets a client that lies of its losses have more repeated, within its own rate.
+const MOST_RTX_OF_LOSSY: f64 = 0.3;
+/// Retransmissions per packet that is lost of those that must be there. Higher leaves room for those that are asked for twice,
+/// lower for the picture.
+const REPEATED: f64 = 1.1;
 /// What REMB allows is taken up at most this many times per second, as a claim that nothing proves.
 const REMB_GROWTH: f64 = 2.0;
 /// Retransmissions never take more of the target than this share away from media.
@@ -62,6 +58,14 @@ const MOST_METRICS: usize = 4_096;
 
 /// Overwhelming losses so soon after the first feedback are a flood of ours, microseconds.
 const BEGINNING: u64 = 3_000_000;
+/// A share lost of what one feedback tells of that is an overflow: a step of delay comes without.
+const OVERFLOWN: f64 = 0.15;
+/// Media that are allocated less than this share of the target leave much of it.
+const LEAVES_MUCH: f64 = 0.75;
+/// A share lost beyond twice what the path itself loses: padding would only lose more.
+const LOSES_MORE: f64 = 0.02;
+/// Where delays vary by so many milliseconds a short cluster proves little: what it found is tried for longer.
+const NOISY: f64 = 6.0;
 /// A queue of so many milliseconds is small.
 const SMALL_QUEUE: f64 = 20.0;
 
@@ -82,30 +86,27 @@ pub struct Bandwidth {
     rate: Rate,
     limited: Limited,
     prober: Prober,
+    fill: Fill,
     /// Bytes sent since the last look.
     sent: u64,
     sent_rtx: u64,
-    /// When something was sent last, as far as was looked.
-    sent_at: u64,
     /// When REMB last came.
     remb_at: Option<u64>,
     round_trip: Option<u64>,
     /// Microseconds from sending to feedback, smoothed.
     loop_delay: Option<f64>,
-    told_at: Option<u64>,
+    silence: Silence,
     /// When feedback came first.
     begun: Option<u64>,
     /// A flood at the beginning was met.
     is_purged: bool,
-    unanswered_since: Option<u64>,
-    /// Nothing was under way when that began.
-    is_resumed: bool,
-    /// Microseconds between feedback, smoothed.
-    gap: f64,
-    /// Target before a silence, and when it began.
-    before_silence: Option<(u64, f64)>,
     refused: u64,
     scratch: Vec<(u64, Option<i64>)>,
+}
+
+/// Retransmissions per packet of media that a path with so much loss of its own needs: it loses them, too.
+fn repeated(loss: f64) -> f64 {
+    REPEATED * loss / (1.0 - loss)
 }
 
 /// What one feedback brought.
@@ -114,6 +115,7 @@ struct Batch {
     /// When the newest packet told of was sent, and its number.
     newest: Option<(u64, u64)>,
     lost: u32,
+    packets: u32,
 }
 
 impl Bandwidth {
@@ -144,19 +146,15 @@ impl Bandwidth {
             rate: Rate::new(now, limits.start),
             limited: Limited::new(now),
             prober: Prober::new(now, limits.start),
+            fill: Fill::new(now),
             sent: 0,
             sent_rtx: 0,
-            sent_at: now,
             remb_at: None,
             round_trip: None,
             loop_delay: None,
-            told_at: None,
+            silence: Silence::new(now),
             begun: None,
             is_purged: false,
-            unanswered_since: None,
-            is_resumed: true,
-            gap: 100_000.0,
-            before_silence: None,
             refused: 0,
             scratch: Vec::new(),
         }
@@ -230,7 +228,7 @@ impl Bandwidth {
 
     /// What the receiver estimates itself: the only word of those without feedback on packets, and not heard from others.
     pub fn on_remb(&mut self, now: u64, bits_per_second: u64) {
-        if self.told_at.is_some() {
+        if self.silence.told_at().is_some() {
             return;
         }
         let claimed = (bits_per_second as f64).clamp(self.limits.min, self.limits.max);
@@ -239,7 +237,7 @@ impl Bandwidth {
         let reachable = self.rate.target() * REMB_GROWTH.powf(passed);
         self.rate.cap(claimed);
         self.rate.restore(claimed.min(reachable));
-        self.unanswered_since = None;
+        self.silence.on_word();
     }
 
     pub fn on_round_trip(&mut self, _now: u64, round_trip: u64) {
@@ -256,26 +254,35 @@ impl Bandwidth {
 
     /// Moves time on; the cluster to send now, if one is due.
     pub fn poll(&mut self, now: u64) -> Option<Probe> {
-        self.watch_silence(now);
+        if let Some(lower) = self.silence.watch(now, self.target(), self.loop_delay()) {
+            self.rate.cap(lower.max(self.limits.min));
+        }
         self.look_at_sent(now);
-        if self
-            .unanswered_since
-            .is_some_and(|since| now.saturating_sub(since) > SILENCE)
-        {
-            let is_idle = now.saturating_sub(self.sent_at) > KNOCK;
+        if self.silence.is_silent(now) {
+            let is_idle = self.silence.is_idle(now);
             return is_idle
                 .then(|| self.prober.knock(now, self.target(), self.loop_delay()))
                 .flatten();
         }
-        let is_stale = self.told_at.is_some_and(|told| now.saturating_sub(told) > STALE);
+        self.consider_filling(now);
+        if self.fill.is_trying() {
+            return None;
+        }
+        let told_at = self.silence.told_at();
+        let is_stale = told_at.is_some_and(|told| now.saturating_sub(told) > STALE);
         let situation = Situation {
             target: self.target(),
             most: self.limits.max,
             demand: self.demand,
-            is_limited: self.limited.is_limited(),
+            // Padding hides from the sender's own account what media leave.
+            is_limited: self.limited.is_limited() || self.demand.allocated < LEAVES_MUCH * self.target(),
             is_near_capacity: self.rate.is_near_capacity(),
             calm_for: self.rate.calm_for(now),
-            queue: if is_stale { 0.0 } else { self.trendline.queue() },
+            queue: if is_stale {
+                0.0
+            } else {
+                self.trendline.queue() - self.trendline.noise()
+            },
             round_trip: self.loop_delay(),
             is_contended: !is_stale && self.contention.is_contended(),
             is_volatile: self.rate.is_volatile(),
@@ -288,8 +295,9 @@ impl Bandwidth {
         let target = self.target();
         Estimate {
             target,
-            rtx: self.limited.rtx_rate(),
-            media: target - self.limited.rtx_rate().min(target * MOST_RTX),
+            rtx: self.rtx(),
+            media: (target - self.rtx().min(target * self.rtx_share()))
+                .min(target / (1.0 + repeated(self.losses.lasting()))),
             state: self.rate.state,
             loss: self.losses.recent(),
             round_trip: self.round_trip.or(self.loop_delay.map(|delay| delay as u64)),
@@ -301,11 +309,34 @@ impl Bandwidth {
         }
     }
 
+    /// Bits per second of retransmissions, as sent of late.
+    pub(crate) fn rtx(&self) -> f64 {
+        self.limited.rtx_rate()
+    }
+
+    /// Share of the target that retransmissions may take: what the path's own loss needs, if that is more than usual.
+    pub(crate) fn rtx_share(&self) -> f64 {
+        let repeated = repeated(self.losses.lasting());
+        (repeated / (1.0 + repeated)).clamp(MOST_RTX, MOST_RTX_OF_LOSSY)
+    }
+
+    /// Bits per second up to which padding is to be sent beside the media.
+    pub fn fill(&self, now: u64) -> Option<f64> {
+        let rate = self.fill.rate(now, self.target());
+        rate.filter(|_| !self.silence.is_silent(now))
+            .map(|rate| rate.min(self.limits.max))
+    }
+
+    /// The target is lower for a moment, to see whether losses depend on it.
+    pub(crate) fn tests_losses(&self) -> bool {
+        self.losses.trial().is_some()
+    }
+
     /// What holds the estimate where it is.
     pub fn constraint(&self) -> Constraint {
         let loss = [self.losses.limit(), self.losses.trial()].into_iter().flatten();
         let rate = self.rate.target();
-        if self.told_at.is_none() && self.remb_at.is_some() {
+        if self.silence.told_at().is_none() && self.remb_at.is_some() {
             Constraint::Receiver
         } else if self.limited.is_limited() {
             Constraint::Application
@@ -348,6 +379,7 @@ impl Bandwidth {
     }
 
     fn on_status(&mut self, now: u64, sequence: u16, arrival: Option<i64>, batch: &mut Batch) {
+        batch.packets += 1;
         let Some(arrival) = arrival else {
             if let Some(sent) = self.history.missing(now, sequence) {
                 self.losses.push(sent.at, sent.bytes, true);
@@ -394,17 +426,12 @@ impl Bandwidth {
 
     fn on_feedback(&mut self, now: u64, batch: Batch) {
         let Some((sent, number)) = batch.newest else { return };
-        let before_silence = self.before_silence.take();
-        if let Some(told) = self.told_at {
-            self.gap += 0.1 * ((now.saturating_sub(told) as f64).min(500_000.0) - self.gap);
-        }
-        self.told_at = Some(now);
-        self.unanswered_since = None;
-        if let Some((since, target)) = before_silence {
-            if now.saturating_sub(since) < SHORT_SILENCE {
-                self.rate.restore(target * AFTER_SILENCE);
-            } else {
-                self.prober.aim_at(now, target);
+        if let Some(afterwards) = self.silence.on_feedback(now) {
+            // What arrived in the meantime tells nothing of what the path carries now.
+            self.acknowledged.reset();
+            match afterwards {
+                Afterwards::TakeUp(target) => self.rate.restore(target),
+                Afterwards::Probe(target) => self.prober.aim_at(now, target),
             }
         }
         let delay = now.saturating_sub(sent) as f64;
@@ -414,6 +441,9 @@ impl Bandwidth {
         );
         self.look_at_sent(now);
 
+        if f64::from(batch.lost) > f64::from(batch.packets) * (2.0 * self.losses.inherent()).max(OVERFLOWN) {
+            self.trendline.on_overflow();
+        }
         let is_contended = self.contention.is_contended();
         if !is_contended
             && let Some(acknowledged) = self.acknowledged.rate(BRIEF, true)
@@ -427,6 +457,7 @@ impl Bandwidth {
         {
             self.trendline.rebase();
         }
+        self.trendline.set_volatile(self.rate.is_volatile());
         let usage = self.trendline.usage(is_contended);
         let (queue, noise) = (self.trendline.queue(), self.trendline.noise());
         self.contention.update(now, queue, noise, self.rate.target());
@@ -435,15 +466,19 @@ impl Bandwidth {
         let lasting = self.rate.resume().unwrap_or(self.rate.target());
         self.losses.update(queue, lasting);
         let begun = *self.begun.get_or_insert(now);
-        if self.losses.is_overwhelming() && !self.is_purged && now.saturating_sub(begun) < BEGINNING {
+        if self.losses.is_heavy() && !self.is_purged && now.saturating_sub(begun) < BEGINNING {
             self.is_purged = true;
-            if let Some(carried) = self.losses.limit() {
+            if let Some(carried) = self.losses.limit().or(self.acknowledged_rate(SMALL_QUEUE)) {
                 self.prober.on_congestion();
                 self.rate.purge(now, carried);
             }
         }
         if matches!(usage, Usage::Over | Usage::Standing) {
             self.prober.on_congestion();
+            if !is_contended {
+                self.fill
+                    .on_congestion(now, self.acknowledged_rate(queue).unwrap_or(self.rate.target()));
+            }
         }
         let inherent = self.losses.inherent().min(0.5);
         let is_revoked = self.rate.update(
@@ -454,7 +489,12 @@ impl Bandwidth {
                 noise,
                 acknowledged: self.acknowledged_at(usage, queue).map(|rate| rate / (1.0 - inherent)),
                 sent,
+                inherent,
                 is_limited: self.limited.is_limited(),
+                media: self.demand.allocated,
+                is_idle: self.limited.is_idle(),
+                is_filled: self.fill.is_filling(),
+                is_used: self.fill.is_filling() || self.limited.is_used(),
                 is_contended: self.contention.is_contended(),
                 has_overflowed: batch.lost > 0 && queue > 30.0,
                 round_trip: self.loop_delay(),
@@ -464,9 +504,22 @@ impl Bandwidth {
             self.prober.on_revoked(now);
         }
         if let Some(proven) = self.prober.result(now, number) {
+            let is_doubtful = self.trendline.noise() > NOISY && !self.rate.is_volatile();
+            if self.rate.is_experienced() && is_doubtful && proven > self.target() {
+                self.fill.attempt(now, self.target(), proven);
+            } else {
+                self.rate.raise(now, proven, self.limited.is_lasting(now));
+            }
+        }
+        if let Some(tried) = self.fill.passed(now, self.loop_delay())
+            && let Some(acknowledged) = self.acknowledged.rate(BRIEF, false)
+        {
+            let proven = tried.min(acknowledged * 1.05);
             self.rate.raise(now, proven, self.limited.is_lasting(now));
         }
         self.rate.cap(self.limits.max);
+        // Growth from far below it would take long.
+        self.rate.restore(self.limits.min);
         if let Some(limit) = self.losses.limit() {
             self.rate.cap(limit);
         }
@@ -479,33 +532,35 @@ impl Bandwidth {
         self.acknowledged.push_unreported(arrived as u64);
     }
 
+    fn consider_filling(&mut self, now: u64) {
+        let situation = fill::Situation {
+            target: self.target(),
+            most: self.demand.most.min(self.limits.max),
+            queue: self.trendline.queue() - self.trendline.noise(),
+            calm_for: self.rate.calm_for(now),
+            is_volatile: self.rate.is_volatile(),
+            is_unsuited: !self.rate.is_experienced()
+                || self.rate.resume().is_some()
+                || self.contention.is_contended()
+                || self.losses.recent() > 2.0 * self.losses.inherent() + LOSES_MORE
+                || self.silence.is_silent(now),
+        };
+        if self.fill.update(now, situation)
+            && let Some(acknowledged) = self.acknowledged_rate(0.0)
+        {
+            self.fill.on_congestion(now, acknowledged);
+            self.prober.on_congestion();
+            self.rate.settle(now, acknowledged, self.demand.allocated);
+        }
+    }
+
     fn look_at_sent(&mut self, now: u64) {
         let (bytes, rtx) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.sent_rtx));
         if bytes > 0 {
-            self.sent_at = now;
-        }
-        if bytes > 0 && self.unanswered_since.is_none() {
-            self.unanswered_since = Some(now);
-            self.is_resumed = self.told_at.is_none_or(|told| now.saturating_sub(told) > SILENCE);
+            self.silence.on_sent(now);
         }
         let target = self.target();
         self.limited.update(now, bytes, rtx, target);
-    }
-
-    /// Packets leave and nothing comes back: the path may be dead, and what it is sent is in the way of its recovery
-    /// (RFC 8083 section 4.1 ends in the same place).
-    fn watch_silence(&mut self, now: u64) {
-        let Some(since) = self.unanswered_since else { return };
-        if now.saturating_sub(since) > self.patience() {
-            self.before_silence.get_or_insert((now, self.target()));
-            self.rate.cap((self.target() * SILENCE_FACTOR).max(self.limits.min));
-            self.unanswered_since = Some(since + SILENCE_STEP);
-        }
-    }
-
-    /// Microseconds that packets may go unanswered: the way there and back too where nothing was under way before.
-    fn patience(&self) -> u64 {
-        SILENCE + (SILENT_GAPS * self.gap) as u64 + if self.is_resumed { 2 * self.loop_delay() } else { 0 }
     }
 
     /// A small queue leaves time to measure well.

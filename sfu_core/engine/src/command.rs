@@ -180,6 +180,17 @@ pub struct Subscribe {
     pub wanted: Wanted,
 }
 
+/// A subscription that goes on with another track of the same kind: the same picture in another format.
+#[derive(Clone, Debug)]
+pub struct Redirect {
+    pub subscription: SubscriptionId,
+    pub peer: PeerId,
+    pub track: TrackId,
+    /// The worker on which the track's publisher lives.
+    pub home: WorkerId,
+    pub payloads: Vec<PayloadMap>,
+}
+
 /// A link to a worker of another node.
 #[derive(Clone, Debug)]
 pub struct AddLink {
@@ -281,6 +292,7 @@ pub enum Command {
         rank: Option<u8>,
     },
     Subscribe(Subscribe),
+    Redirect(Redirect),
     SetView {
         peer: PeerId,
         subscription: SubscriptionId,

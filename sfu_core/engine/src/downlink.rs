@@ -31,6 +31,8 @@ pub(crate) const CONGESTED: f64 = 50.0;
 const FALL: f64 = 0.9;
 const AFTER_FALL: u64 = 1_000_000;
 const START: u64 = 1_500_000;
+/// Pace over what audio was sent with: it may be repeated more often at any time. Less delays it then, more lets it fill a thin path.
+const AUDIO_ROOM: f64 = 2.0;
 /// Bytes of UDP and IPv4.
 pub(crate) const UDP_IP: u32 = 28;
 
@@ -127,6 +129,20 @@ impl Downlink {
         }
     }
 
+    /// Paces by the estimate, with room for repair. Audio cannot be made less: held back to a smaller pace it would only come late.
+    /// Neither is held back what stays allocated while the target is lower for a moment, to see whether losses fall with it.
+    pub(crate) fn set_pace(&mut self, now: u64) {
+        let (target, rtx) = (self.bandwidth.target(), self.bandwidth.rtx());
+        let repair = rtx.min(target * self.bandwidth.rtx_share());
+        let kept = if self.bandwidth.tests_losses() {
+            self.allocated + repair
+        } else {
+            0.0
+        };
+        let rate = (target + repair).max(kept).max(self.audio * AUDIO_ROOM);
+        self.pacer.set_rate(now, Some(rate as u64));
+    }
+
     /// Keeps account of what the path loses, from the first loss on. `newest`: the transport-wide number sent last.
     pub(crate) fn learn_losses(&mut self, now: u64, newest: u16, feedback: &twcc::Feedback<'_>) {
         let statuses = || {
@@ -179,9 +195,16 @@ pub struct SentLog<'a> {
 impl SentLog<'_> {
     /// Whether the path has so many bytes left for retransmissions; they are taken.
     pub(crate) fn takes_rtx(&mut self, now: u64, bytes: usize) -> bool {
-        let target = self.bandwidth.target();
+        let rate = self.bandwidth.target() * self.bandwidth.rtx_share();
         let budget = self.rtx.as_deref_mut();
-        budget.is_none_or(|budget| budget.take_of_path(now, target, bytes))
+        budget.is_none_or(|budget| budget.take_of_path(now, rate, bytes))
+    }
+
+    /// Bytes that the path has left for retransmissions; infinite where it is not known.
+    pub(crate) fn rtx_left(&mut self, now: u64) -> f64 {
+        let rate = self.bandwidth.target() * self.bandwidth.rtx_share();
+        let budget = self.rtx.as_deref_mut();
+        budget.map_or(f64::INFINITY, |budget| budget.left_of_path(now, rate))
     }
 
     /// A datagram of `bytes` left with these numbers. `now` in microseconds.

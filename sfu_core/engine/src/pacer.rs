@@ -5,13 +5,13 @@
 //! everything goes at once.
 //!
 //! Order, and why:
-//! 1. Audio leaves at once even when the bucket is full, and is charged to it: video makes room. Only when audio alone
+//! 1. Audio leaves at once even when the bucket is full, and is charged to it, but for clusters: video makes room. Only when audio alone
 //!    is [`AUDIO_DEBT`] ahead does it wait, first in line.
-//! 2. [`Class::Urgent`]: retransmissions without which nothing that follows can be decoded (of keyframes).
+//! 2. [`Class::Urgent`]: retransmissions. A viewer waits for them, and their budget bounds how long they delay the rest.
 //! 3. Video, by deficit round robin over subscriptions (Shreedhar and Varghese 1995): a keyframe of one does not hold up
 //!    the frames of the others, as it would by age.
-//! 4. Repair (RTX, FEC), by age. While it waits it is owed [`REPAIR_SHARE`] of what video sends, so it does not starve; the
-//!    budget of retransmissions is smaller than that, so it does not pile up either.
+//! 4. Repair (FEC), by age. While it waits it is owed [`REPAIR_SHARE`] of what video sends, so it does not starve; no more is
+//!    made than that as a rule, so it does not pile up either.
 //! 5. Padding, only for probes.
 //!
 //! Video that waited [`MAX_AGE`] is stale: the subscription's queue is dropped up to its newest keyframe, or altogether. In the
@@ -34,7 +34,7 @@ use queue::{Entry, List, Slab};
 
 /// Pace over estimate. More empties the queue after a keyframe sooner and fills the one at the bottleneck; 1 delays
 /// every frame that is larger than the average.
-const FACTOR: f64 = 1.25;
+const FACTOR: f64 = 1.15;
 /// Microseconds that audio may be ahead of the pace before it waits. More favours audio on a path too thin for it.
 const AUDIO_DEBT: u64 = 100_000;
 /// Microseconds that video may wait. More freezes later and shows older pictures.
@@ -62,6 +62,8 @@ const PROBE_TIMEOUT: u64 = 1_000_000;
 /// Bytes of padding that are asked for at once: so that a cluster has its packets, within these.
 const MOST_PADDING: u32 = 1_200;
 const LEAST_PADDING: u32 = 200;
+/// Microseconds that a packet of padding beside the media takes at most. Longer holds up the media behind it.
+const FILL_PACKET: u64 = 5_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -85,7 +87,7 @@ pub struct Item<T> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admit {
-    /// It is charged.
+    /// It is charged, unless it is audio beside a cluster.
     SendNow,
     /// Push it.
     Queue,
@@ -101,7 +103,8 @@ pub enum Poll<T> {
     },
     /// Send about so many bytes that the subscriber can do without: old packets as RTX (RFC 4588), or padding (RFC 3550
     /// section 5.1), and tell [`Pacer::padded`].
-    Padding { bytes: u32, probe: ProbeId },
+    /// `probe`: the cluster that it belongs to.
+    Padding { bytes: u32, probe: Option<ProbeId> },
     /// What waited of this flow is gone: forward nothing of it before a keyframe.
     DropUntilKeyframe(u32),
 }
@@ -134,6 +137,8 @@ pub struct Pacer<T> {
     /// When it was last looked for what is stale.
     swept: u64,
     probes: ArrayVec<Cluster, MAX_PROBES>,
+    /// What padding fills up to.
+    fill: Option<Bucket>,
     counters: Counters,
 }
 
@@ -159,6 +164,7 @@ impl<T> Default for Pacer<T> {
             cuts: VecDeque::new(),
             swept: 0,
             probes: ArrayVec::new(),
+            fill: None,
             counters: Counters::default(),
         }
     }
@@ -170,6 +176,7 @@ impl<T> Pacer<T> {
     pub fn set_rate(&mut self, now: u64, estimate: Option<u64>) {
         let Some(estimate) = estimate else {
             self.bucket = None;
+            self.fill = None;
             self.probes.clear();
             return;
         };
@@ -195,7 +202,13 @@ impl<T> Pacer<T> {
             if !is_first || !may {
                 return Admit::Queue;
             }
-            bucket.charge(now, bytes);
+            // A cluster is measured without the audio in between, which would slow it down.
+            if class != Class::Audio || self.probes.is_empty() {
+                bucket.charge(now, bytes);
+            }
+            if let Some(fill) = &mut self.fill {
+                fill.charge(now, bytes);
+            }
         } else if !is_first {
             return Admit::Queue;
         }
@@ -207,6 +220,9 @@ impl<T> Pacer<T> {
     pub fn refund(&mut self, bytes: u32) {
         if let Some(bucket) = &mut self.bucket {
             bucket.refund(bytes);
+        }
+        if let Some(fill) = &mut self.fill {
+            fill.refund(bytes);
         }
     }
 
@@ -243,6 +259,20 @@ impl<T> Pacer<T> {
         taken
     }
 
+    /// Padding is asked for from now on whenever less than this is sent, bits per second. Whether that begins now.
+    pub fn set_fill(&mut self, now: u64, rate: Option<u64>) -> bool {
+        let rate = rate.filter(|_| self.bucket.is_some());
+        match (&mut self.fill, rate) {
+            (Some(fill), Some(rate)) => fill.set_rate(now, rate),
+            (fill, Some(rate)) => *fill = Some(Bucket::new(now, rate)),
+            (fill, None) => {
+                *fill = None;
+                return false;
+            }
+        }
+        true
+    }
+
     /// What to do next; `None`: nothing before [`Pacer::next`].
     pub fn poll(&mut self, now: u64) -> Option<Poll<T>> {
         if now.saturating_sub(self.swept) >= SWEEP {
@@ -267,7 +297,7 @@ impl<T> Pacer<T> {
             (Class::Video, self.video.pop(&mut self.slab))
         };
         let Some(entry) = entry else {
-            return self.pad();
+            return self.pad(now);
         };
         let bytes = f64::from(entry.bytes);
         match class {
@@ -303,8 +333,9 @@ impl<T> Pacer<T> {
         if !self.probes.is_empty() {
             return Some(allows.max(now));
         }
+        let fills_at = self.fill.as_ref().map(|fill| fill.allows_at().max(allows).max(now));
         if self.slab.used() == 0 {
-            return None;
+            return fills_at;
         }
         let mut at = allows;
         if bucket.takes(u64::from(QUANTUM)) < TICK {
@@ -313,7 +344,8 @@ impl<T> Pacer<T> {
         if !self.audio.is_empty() {
             at = at.min(allows.saturating_sub(AUDIO_DEBT));
         }
-        Some(at.min(self.swept.saturating_add(SWEEP)).max(now))
+        let at = at.min(self.swept.saturating_add(SWEEP)).max(now);
+        Some(fills_at.map_or(at, |fills_at| at.min(fills_at)))
     }
 
     /// Forgets a subscription that ended. Its repairs that wait still come.
@@ -333,6 +365,11 @@ impl<T> Pacer<T> {
     /// Whether video of this subscription waits.
     pub fn holds(&self, flow: u32) -> bool {
         self.video.holds(flow)
+    }
+
+    /// Whether a keyframe of this subscription waits.
+    pub fn holds_keyframe(&self, flow: u32) -> bool {
+        self.video.holds_keyframe(&self.slab, flow)
     }
 
     /// Packets that wait.
@@ -407,15 +444,29 @@ impl<T> Pacer<T> {
         }
     }
 
-    fn pad(&self) -> Option<Poll<T>> {
-        let probe = self.probes.first()?.probe;
+    fn pad(&self, now: u64) -> Option<Poll<T>> {
+        let Some(cluster) = self.probes.first() else {
+            let fill = self.fill.as_ref().filter(|fill| fill.allows(now))?;
+            let bytes = fill.carries(FILL_PACKET).clamp(LEAST_PADDING, MOST_PADDING);
+            return Some(Poll::Padding { bytes, probe: None });
+        };
+        let probe = cluster.probe;
         let bytes = (probe.bytes / probe.packets.max(1)).clamp(LEAST_PADDING, MOST_PADDING);
-        Some(Poll::Padding { bytes, probe: probe.id })
+        Some(Poll::Padding {
+            bytes,
+            probe: Some(probe.id),
+        })
     }
 
     /// Returns the cluster to which a packet of so many bytes belongs.
     fn charge(&mut self, now: u64, bytes: u32, probes: bool) -> Option<ProbeId> {
-        self.bucket.as_mut()?.charge(now, bytes);
+        let bucket = self.bucket.as_mut()?;
+        if probes || self.probes.is_empty() {
+            bucket.charge(now, bytes);
+        }
+        if let Some(fill) = &mut self.fill {
+            fill.charge(now, bytes);
+        }
         let cluster = self.probes.first_mut().filter(|_| probes)?;
         cluster.bytes = cluster.bytes.saturating_add(bytes);
         cluster.packets += 1;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use engine::command::{Command, Description, IceCredentials, MediaKind, Publish, Subscribe, View, Wanted};
+use engine::command::{Command, Description, IceCredentials, MediaKind, Publish, Redirect, Subscribe, View, Wanted};
 use engine::event::DisconnectReason;
 use engine::ids::{PeerId, SubscriptionId, TrackId, WorkerId};
 use engine::stats::StatsSnapshot;
@@ -303,6 +303,13 @@ impl Core {
         place.subscriptions.push(subscription);
         places.subscriptions.insert(subscription, peer);
         Ok(subscription)
+    }
+
+    /// The subscription goes on with another track. `redirect.peer` and `redirect.home` are ignored.
+    pub fn redirect(&self, redirect: Redirect) -> Result<(), CommandError> {
+        let (peer, worker) = self.subscription(redirect.subscription)?;
+        let (_, home) = self.track(redirect.track)?;
+        self.send(worker, Command::Redirect(Redirect { peer, home, ..redirect }))
     }
 
     pub fn set_wanted(&self, subscription: SubscriptionId, wanted: Wanted) -> Result<(), CommandError> {

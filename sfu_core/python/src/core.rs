@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use engine::Config;
 use engine::command::{
-    Command, ExtensionIds, Fingerprint, IceCredentials, OpenDataChannel, Publish, SendData, Sound, Subscribe, View,
-    Wanted,
+    Command, ExtensionIds, Fingerprint, IceCredentials, OpenDataChannel, Publish, Redirect, SendData, Sound, Subscribe,
+    View, Wanted,
 };
 use engine::ids::{GroupId, PeerId, Ssrc, SubscriptionId, TrackId, WorkerId};
 use io::Settings;
@@ -270,6 +270,18 @@ impl Core {
             },
         };
         Ok(self.inner.subscribe(subscribe).map_err(errors::command)?.0)
+    }
+
+    #[pyo3(signature = (subscription, track, *, payloads))]
+    fn redirect(&self, subscription: u64, track: u64, payloads: Vec<PayloadRow>) -> PyResult<()> {
+        let redirect = Redirect {
+            subscription: SubscriptionId(subscription),
+            peer: PeerId(0),
+            track: TrackId(track),
+            home: WorkerId(0),
+            payloads: convert::payloads(&payloads)?,
+        };
+        self.inner.redirect(redirect).map_err(errors::command)
     }
 
     #[pyo3(signature = (subscription, *, paused, max_spatial, max_temporal))]

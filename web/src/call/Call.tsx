@@ -12,6 +12,7 @@ import { HelpDialog } from './HelpDialog';
 import { LeaveDialog } from './LeaveDialog';
 import { PeoplePanel } from './PeoplePanel';
 import { Stage } from './Stage';
+import { StatsPanel } from './StatsPanel';
 import { tileId } from './tiles';
 import { TopBar } from './TopBar';
 import { useCallEvents } from './useCallEvents';
@@ -36,7 +37,7 @@ export function Call(props: Props) {
   );
 }
 
-type Panel = 'chat' | 'people';
+type Panel = 'chat' | 'people' | 'stats';
 type Dialog = 'leave' | 'help' | 'devices';
 
 function ConnectedCall({ room, roomName, canInvite, onEnd }: Props) {
@@ -79,7 +80,8 @@ function ConnectedCall({ room, roomName, canInvite, onEnd }: Props) {
   const togglePanel = (which: Panel): void => setPanel((open) => (open === which ? null : which));
   const closePanel = useCallback(() => {
     setPanel(null);
-    document.querySelector<HTMLElement>(`[data-panel="${panel ?? ''}"]`)?.focus();
+    const opener = `[data-panel="${panel ?? ''}"], [data-panels~="${panel ?? ''}"]`;
+    document.querySelector<HTMLElement>(opener)?.focus();
   }, [panel]);
   const leave = (): void => void room.disconnect();
 
@@ -89,6 +91,7 @@ function ConnectedCall({ room, roomName, canInvite, onEnd }: Props) {
     screen: () => void media.toggleScreen(),
     chat: () => togglePanel('chat'),
     people: () => togglePanel('people'),
+    stats: () => togglePanel('stats'),
     view: switchView,
     fullscreen: () => void fullscreen.toggle(),
     leave: () => setDialog('leave'),
@@ -121,6 +124,7 @@ function ConnectedCall({ room, roomName, canInvite, onEnd }: Props) {
         />
         {panel === 'chat' && <ChatPanel chat={chat} onClose={closePanel} />}
         {panel === 'people' && <PeoplePanel roomName={roomName} canInvite={canInvite} onClose={closePanel} />}
+        {panel === 'stats' && <StatsPanel room={room} onClose={closePanel} />}
       </main>
       <ControlBar
         media={media}

@@ -9,7 +9,7 @@ import type { MediaToggles } from './useMediaToggles';
 
 interface Props {
   media: MediaToggles;
-  panel: 'chat' | 'people' | null;
+  panel: 'chat' | 'people' | 'stats' | null;
   unread: number;
   view: View;
   isFullscreen: boolean;
@@ -122,6 +122,7 @@ export function ControlBar({ media, panel, unread, view, isFullscreen, onAct, on
             aria-haspopup="true"
             aria-expanded={menu === 'more'}
             data-menu="more"
+            data-panels="stats"
             data-testid="more"
             onClick={() => toggle('more')}
           >

@@ -34,6 +34,7 @@ export function MoreMenu({ view, isFullscreen, onAct, onDevices }: Props) {
           onClick={() => onAct('fullscreen')}
         />
       )}
+      <Item icon="stats" label="Call statistics" testId="menu-stats" onClick={() => onAct('stats')} />
       <Item icon="sliders" label="Devices" testId="menu-devices" onClick={onDevices} />
       <Item
         icon="keyboard"

@@ -10,6 +10,16 @@ test.each([
   expect(tuningOf(search)).toEqual({ codec, singlePeerConnection });
 });
 
+test.each([
+  ['vp8', false],
+  ['h264', false],
+  ['vp9', true],
+  ['av1', true],
+])('a camera in %s has a backup: %j', (codec, backupCodec) => {
+  const options = roomOptions(tuningOf(`?codec=${codec}`), { mic: '', camera: '', speaker: '' });
+  expect(options.publishDefaults).toMatchObject({ videoCodec: codec, backupCodec });
+});
+
 test('a device that nobody chose is left to the browser', () => {
   const options = roomOptions(tuningOf(''), { mic: '', camera: 'cam', speaker: '' });
   expect(options.audioCaptureDefaults).toEqual({});

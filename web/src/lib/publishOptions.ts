@@ -29,7 +29,12 @@ export function roomOptions(
     audioCaptureDefaults: captureOf(devices.mic),
     videoCaptureDefaults: { ...captureOf(devices.camera), resolution: VideoPresets.h720.resolution },
     audioOutput: captureOf(devices.speaker),
-    publishDefaults: { simulcast: true, videoCodec: tuning.codec, backupCodec: false },
+    publishDefaults: {
+      simulcast: true,
+      videoCodec: tuning.codec,
+      // Not everybody decodes these: VP8 is sent while somebody in the room cannot.
+      backupCodec: tuning.codec === 'vp9' || tuning.codec === 'av1',
+    },
   };
 }
 

@@ -1,7 +1,17 @@
 /** Keys of the call. */
 
 export type Action =
-  'mic' | 'camera' | 'screen' | 'chat' | 'people' | 'view' | 'fullscreen' | 'leave' | 'help' | 'close';
+  | 'mic'
+  | 'camera'
+  | 'screen'
+  | 'chat'
+  | 'people'
+  | 'stats'
+  | 'view'
+  | 'fullscreen'
+  | 'leave'
+  | 'help'
+  | 'close';
 
 export const SHORTCUTS: readonly { key: string; label: string; action: Action; does: string }[] = [
   { key: 'm', label: 'M', action: 'mic', does: 'Mute or unmute' },
@@ -9,6 +19,7 @@ export const SHORTCUTS: readonly { key: string; label: string; action: Action; d
   { key: 's', label: 'S', action: 'screen', does: 'Share your screen' },
   { key: 'c', label: 'C', action: 'chat', does: 'Open chat' },
   { key: 'p', label: 'P', action: 'people', does: 'Show who is here' },
+  { key: 'i', label: 'I', action: 'stats', does: 'Show statistics of the call' },
   { key: 'g', label: 'G', action: 'view', does: 'Switch grid and speaker view' },
   { key: 'f', label: 'F', action: 'fullscreen', does: 'Full screen' },
   { key: 'l', label: 'L', action: 'leave', does: 'Leave the meeting' },

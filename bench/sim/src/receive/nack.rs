@@ -1,5 +1,5 @@
 //! Which packets are asked again and when, as libwebrtc does it (modules/video_coding/nack_requester): at once, then every
-//! round trip, ten times at most.
+//! round trip, ten times at most, until a later picture is here with all that it refers to.
 
 use std::collections::BTreeMap;
 
@@ -13,53 +13,55 @@ const MOST: usize = 1_000;
 
 #[derive(Default)]
 pub(crate) struct Nacks {
+    /// How often each was asked for, and when last, microseconds.
     missing: BTreeMap<u64, (u32, u64)>,
+    /// Seen to be missing since the last look: asked for whatever becomes of them.
+    fresh: Vec<u16>,
     next: Option<u64>,
     turn: u64,
-    fresh: bool,
     /// There was more than can be asked for.
     pub(crate) gave_up: bool,
     pub(crate) asked: u64,
 }
 
 impl Nacks {
-    pub(crate) fn on_packet(&mut self, number: u64, sequence: &Sequence) {
+    pub(crate) fn on_packet(&mut self, now: u64, number: u64, sequence: &Sequence) {
         self.missing.remove(&number);
         let next = self.next.unwrap_or(number);
         if number >= next {
             let gap = (next..number).filter(|missing| !sequence.has(*missing));
-            let before = self.missing.len();
-            self.missing.extend(gap.map(|missing| (missing, (0, 0))));
-            self.fresh |= self.missing.len() > before;
+            for missing in gap {
+                self.missing.insert(missing, (1, now));
+                self.fresh.push(missing as u16);
+            }
             self.next = Some(number + 1);
         }
         if self.missing.len() > MOST {
             self.missing.clear();
+            self.fresh.clear();
             self.gave_up = true;
         }
     }
 
+    /// A picture that ends with this number is here, and all that it refers to: what is missing before it is not needed to go
+    /// on (RtpVideoStreamReceiver2::FrameContinuous).
+    pub(crate) fn clear_up_to(&mut self, number: u64) {
+        self.missing = self.missing.split_off(&(number + 1));
+    }
+
     /// Numbers to ask for now.
     pub(crate) fn poll(&mut self, now: u64, round_trip: u64) -> Vec<u16> {
-        let regular = now >= self.turn + TURN;
-        if self.missing.is_empty() || !(self.fresh || regular) {
-            return Vec::new();
-        }
-        if regular {
+        let mut due = std::mem::take(&mut self.fresh);
+        if now >= self.turn + TURN {
             self.turn = now;
+            self.missing.retain(|_, (tries, _)| *tries < TRIES);
+            for (&number, (tries, at)) in &mut self.missing {
+                if now >= *at + round_trip {
+                    (*tries, *at) = (*tries + 1, now);
+                    due.push(number as u16);
+                }
+            }
         }
-        self.fresh = false;
-        self.missing.retain(|_, (tries, _)| *tries < TRIES);
-        let due = self
-            .missing
-            .iter_mut()
-            .filter(|(_, (tries, at))| *tries == 0 || regular && now >= *at + round_trip.max(TURN));
-        let due: Vec<u16> = due
-            .map(|(&number, (tries, at))| {
-                (*tries, *at) = (*tries + 1, now);
-                number as u16
-            })
-            .collect();
         self.asked += due.len() as u64;
         due
     }

@@ -30,6 +30,8 @@ pub(crate) struct Video {
     pub(crate) requests: u64,
     pictures: BTreeMap<u32, Picture>,
     decoded: BTreeSet<u32>,
+    /// Frames that are here with all that they refer to.
+    continuous: BTreeSet<u32>,
     last: Option<u32>,
     last_decoded: u64,
     last_arrival: u64,
@@ -60,6 +62,8 @@ struct Picture {
     taken: i64,
     /// Frames with packets that are here, and how many there are.
     frames: Vec<(u32, u16, u16)>,
+    /// Of its last packet.
+    end: u64,
     marker: bool,
     repeated: bool,
     complete: bool,
@@ -88,6 +92,7 @@ impl Video {
             requests: 0,
             pictures: BTreeMap::new(),
             decoded: BTreeSet::new(),
+            continuous: BTreeSet::new(),
             last: None,
             last_decoded: now,
             last_arrival: now,
@@ -113,7 +118,8 @@ impl Video {
         }
     }
 
-    pub(crate) fn on_packet(&mut self, arrival: &Arrival<'_>, tag: Tag, track: &Track, again: bool) {
+    /// `number`: that of the packet without turn-over.
+    pub(crate) fn on_packet(&mut self, arrival: &Arrival<'_>, number: u64, tag: Tag, track: &Track, again: bool) {
         self.last_arrival = arrival.now;
         let frame = &track.frames[&tag.frame];
         if self.last.is_some_and(|last| frame.picture <= last) {
@@ -125,6 +131,7 @@ impl Video {
             timestamp: arrival.timestamp,
             taken,
             frames: Vec::new(),
+            end: 0,
             marker: false,
             repeated: false,
             complete: false,
@@ -133,6 +140,7 @@ impl Video {
             Some((_, here, _)) => *here += 1,
             None => picture.frames.push((tag.frame, 1, tag.count)),
         }
+        picture.end = picture.end.max(number);
         picture.marker |= arrival.marker;
         picture.repeated |= again;
         let complete = picture.marker && picture.frames.iter().all(|(_, here, count)| here == count);
@@ -141,9 +149,28 @@ impl Video {
             self.playout.on_complete(arrival.now, picture.taken, picture.repeated);
         }
         picture.complete = complete;
+        if complete {
+            self.follow(frame.picture, track);
+        }
         self.changed = true;
         if self.pictures.len() > MOST_WAITING {
             self.pictures.pop_first();
+        }
+    }
+
+    /// Pictures from this one on are looked at again: which of them are here with all that they refer to?
+    fn follow(&mut self, from: u32, track: &Track) {
+        for picture in self.pictures.range(from..).map(|(_, picture)| picture) {
+            let ids = || picture.frames.iter().map(|&(id, ..)| id);
+            let known = |id: &u32| self.continuous.contains(id) || ids().any(|other| other == *id);
+            if !picture.complete || !ids().all(|id| track.frames[&id].references.iter().all(known)) {
+                continue;
+            }
+            self.continuous.extend(ids());
+            self.nacks.clear_up_to(picture.end);
+        }
+        while self.continuous.len() > REMEMBERED {
+            self.continuous.pop_first();
         }
     }
 

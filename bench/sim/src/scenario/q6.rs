@@ -1,6 +1,7 @@
 //! One room: simulcast and scalable publishers, one of which loses packets on its way up; ten receivers from 0.15 to 5 Mb/s,
 //! and one who has plenty, on whom switches are timed.
 
+use netem::Loss;
 use netem::profiles::receivers::{CAPACITIES, lossy_publisher, receiver};
 
 use super::room::Room;
@@ -77,10 +78,12 @@ fn run(seed: u64, loses: bool, first: f64, last: f64, end: f64) -> (Vec<Delivere
         room.world.attach(who, profile.down, profile.up);
         room.subscribe(who);
     }
-    if loses {
-        let up = room.world.wire(lossy_publisher().up, vec![]);
-        room.world.peers[FORMATS.len() - 1].up = Some(up);
+    let mut config = lossy_publisher().up;
+    if !loses {
+        config.loss = Loss::default();
     }
+    let up = room.world.wire(config, vec![]);
+    room.world.peers[FORMATS.len() - 1].up = Some(up);
     room.world.run(first);
     let receivers = &who[..CAPACITIES.len()];
     let mut sums = vec![(0.0, 0.0); receivers.len()];

@@ -5,6 +5,11 @@ const SMOOTHING: f64 = 0.4;
 /// Limited below this share of the target, and until this share is reached again: less than what the allocator's margin leaves.
 const ENTER: f64 = 0.65;
 const LEAVE: f64 = 0.80;
+/// Of a target that is used up to this share it is known whether the path carries it.
+const USED: f64 = 0.88;
+/// Who sends less than this share, as while everything is paused, is seldom why a queue grows. More keeps what was known of the path
+/// for whoever comes back, less gives it to others.
+const IDLE: f64 = 0.2;
 
 /// Limited for less than this may be a pause, or the ramp of a start, microseconds.
 const LASTING: u64 = 1_500_000;
@@ -17,6 +22,8 @@ pub(super) struct Limited {
     /// Bits per second of retransmissions alone.
     rtx: f64,
     is_limited: bool,
+    is_used: bool,
+    is_idle: bool,
     /// When that last changed.
     since: u64,
 }
@@ -28,6 +35,8 @@ impl Limited {
             rate: 0.0,
             rtx: 0.0,
             is_limited: true,
+            is_used: false,
+            is_idle: true,
             since: now,
         }
     }
@@ -42,6 +51,8 @@ impl Limited {
         self.rtx = self.rtx * decay + rtx as f64 * 8.0 / SMOOTHING;
         let share = if self.is_limited { LEAVE } else { ENTER };
         let is_limited = self.rate < share * target;
+        self.is_idle = self.rate < IDLE * target;
+        self.is_used = self.rate >= USED * target;
         if is_limited != self.is_limited {
             self.is_limited = is_limited;
             self.since = now;
@@ -50,6 +61,14 @@ impl Limited {
 
     pub(super) fn is_limited(&self) -> bool {
         self.is_limited
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_idle
     }
 
     /// Whether that is so for long enough to be no chance.

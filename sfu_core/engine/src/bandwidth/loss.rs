@@ -2,18 +2,25 @@
 //! is ours. A likelihood over the last observations tells them apart, as in loss-based estimation of libwebrtc's second
 //! version, with the queue as further evidence.
 
+use arrayvec::ArrayVec;
+
 /// An observation lasts at least so long and has so many packets.
 const LASTS: u64 = 250_000;
 const PACKETS: u32 = 20;
 const OBSERVATIONS: usize = 20;
 /// How much less each older observation counts. Nearer 1 is surer, and later to see that the path changed.
 const FADING: f64 = 0.9;
+/// Observations before losses are thought to last.
+const LASTING: usize = 8;
 /// Loss below this share is nobody's concern: queues that overflow once in a while.
 const NEGLIGIBLE: f64 = 0.015;
 /// A path's own loss is not more than this; what exceeds it is congestion whatever else speaks against it.
 const MOST_INHERENT: f64 = 0.35;
 /// A share lost of two observations on end that is congestion at once. More waits for better evidence, less takes bursts for it.
 const OVERWHELMING: f64 = 0.5;
+/// A share that few paths lose: at the start it is more likely a queue that was full from the first packet on. Less floods fewer
+/// paths for longer, and takes more that lose at random for flooded.
+const HEAVY: f64 = 0.15;
 /// By how many nats a limit must explain the observations better than none. Higher limits later, lower limits by chance.
 const DOUBT: f64 = 4.0;
 /// Doubt that an overfull queue takes away: losses while it is full are losses of congestion.
@@ -22,6 +29,8 @@ const DOUBT_BESIDE_QUEUE: f64 = 1.0;
 const DOUBT_LIMITED: f64 = 2.0;
 /// A queue of so many milliseconds is one that could overflow.
 const QUEUE: f64 = 30.0;
+/// So many packets beside no queue tell what is lost there.
+const ENOUGH: f64 = 40.0;
 /// Loss beyond this that is thought the path's own is put to the test: the rate falls to this share for so many
 /// observations, and if losses do not fall with it they are.
 const SUSPICIOUS: f64 = 0.04;
@@ -49,8 +58,11 @@ pub(super) struct Losses {
     newest: usize,
     open: Open,
     inherent: f64,
+    /// The median of observations.
+    lasting: f64,
     limit: Option<f64>,
     is_overwhelming: bool,
+    is_heavy: bool,
     recent: f64,
     /// Observations since the last test began.
     since_trial: u32,
@@ -76,8 +88,10 @@ impl Losses {
             newest: 0,
             open: Open::default(),
             inherent: 0.0,
+            lasting: 0.0,
             limit: None,
             is_overwhelming: false,
+            is_heavy: false,
             recent: 0.0,
             since_trial: BETWEEN_TRIALS,
             trial: 0.0,
@@ -124,6 +138,7 @@ impl Losses {
         self.observations[self.newest] = observation;
         let share = observation.lost / observation.packets;
         self.recent += 0.3 * (share - self.recent);
+        self.lasting = self.median();
         self.since_trial = self.since_trial.saturating_add(1);
         self.decide(observation, target);
     }
@@ -133,9 +148,9 @@ impl Losses {
         self.limit
     }
 
-    /// Most packets are lost.
-    pub(super) fn is_overwhelming(&self) -> bool {
-        self.is_overwhelming
+    /// More is lost than most paths lose.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.is_heavy
     }
 
     /// A lower rate for a short test of whether losses depend on it.
@@ -148,9 +163,26 @@ impl Losses {
         self.inherent
     }
 
+    /// Share of packets that the path loses by itself, and has lost in most observations: what an outage or a burst took says nothing of
+    /// what will be lost.
+    pub(super) fn lasting(&self) -> f64 {
+        self.lasting.min(self.inherent)
+    }
+
     /// Share of packets lost of late.
     pub(super) fn recent(&self) -> f64 {
         self.recent
+    }
+
+    /// Of what single observations lost, but for those of an outage; 0 before there are enough.
+    fn median(&self) -> f64 {
+        let shares = self
+            .weighted()
+            .map(|(_, observation)| observation.lost / observation.packets);
+        let mut shares: ArrayVec<f64, OBSERVATIONS> = shares.filter(|share| *share < MOST_INHERENT).collect();
+        shares.sort_unstable_by(f64::total_cmp);
+        let median = shares.get(shares.len() / 2).filter(|_| shares.len() >= LASTING);
+        median.copied().unwrap_or(0.0)
     }
 
     fn decide(&mut self, last: Observation, target: f64) {
@@ -161,7 +193,7 @@ impl Losses {
             beside_queue += weight * if observation.has_queue { observation.lost } else { 0.0 };
         }
         if lost < NEGLIGIBLE * packets {
-            self.is_overwhelming = false;
+            (self.is_overwhelming, self.is_heavy) = (false, false);
             self.inherent = lost / packets;
             self.limit = self.limit.map(|limit| limit * GROWTH).filter(|&limit| limit < target);
             return;
@@ -176,6 +208,11 @@ impl Losses {
         let delivered = last.rate * (1.0 - last.lost / last.packets) / (1.0 - self.inherent);
         let overwhelms = |(_, last): (f64, Observation)| last.lost > OVERWHELMING * last.packets;
         self.is_overwhelming = self.len > 1 && self.weighted().take(2).all(overwhelms);
+        self.is_heavy = self.len > 1
+            && self
+                .weighted()
+                .take(2)
+                .all(|(_, last)| last.lost > HEAVY * last.packets);
         if self.is_overwhelming {
             self.limit = Some(delivered.min(from));
             return;
@@ -193,7 +230,7 @@ impl Losses {
                 best = (likelihood, inherent, Some(candidate));
             }
         }
-        self.inherent = best.1;
+        self.inherent = best.1.min(self.beside_no_queue());
         // A limit that nothing supports any more is lifted step by step.
         self.limit = match (best.2, self.limit) {
             (None, Some(limit)) => Some(limit * GROWTH).filter(|&limit| limit < target),
@@ -208,6 +245,19 @@ impl Losses {
             self.since_trial = 0;
             self.trial = target.min(last.rate) * TRIAL;
         }
+    }
+
+    /// The most that can be the path's own, by two standard deviations: it loses as much while nothing waits. A queue that overflowed
+    /// once tells nothing of it.
+    fn beside_no_queue(&self) -> f64 {
+        let calm = self.weighted().filter(|(_, observation)| !observation.has_queue);
+        let (lost, packets) = calm.fold((0.0, 0.0), |(lost, packets), (weight, observation)| {
+            (lost + weight * observation.lost, packets + weight * observation.packets)
+        });
+        if packets < ENOUGH {
+            return 1.0;
+        }
+        (lost + 2.0 * lost.sqrt() + 1.0) / packets
     }
 
     /// Logarithm of the likelihood of all observations if what exceeds `limit` is lost, at the inherent loss that
@@ -287,9 +337,22 @@ mod tests {
             let (losses, mean) = run(60, 3.0, |_| share);
             assert!(mean > 0.93 * 2e6, "{share}: {mean}");
             assert!(
-                (losses.inherent() - share).abs() < 0.03 && (losses.recent() - share).abs() < 0.08,
+                (losses.inherent() - share).abs() < 0.03
+                    && (losses.lasting() - share).abs() < 0.04
+                    && (losses.recent() - share).abs() < 0.08,
                 "{share}"
             );
+        }
+    }
+
+    #[test]
+    fn what_an_outage_takes_does_not_last() {
+        let mut losses = Losses::new();
+        for packet in 0..3_000_u64 {
+            let now = packet * 5_000;
+            losses.push(now, 1_250, (1_000..1_200).contains(&packet) || packet % 50 == 0);
+            losses.update(3.0, 2e6);
+            assert!(losses.lasting() < 0.05, "{packet}: {}", losses.lasting());
         }
     }
 

@@ -12,7 +12,7 @@ const FIRST: f64 = 4.0;
 const NEXT: f64 = 2.5;
 /// Where congestion was met before, the most that a probe exceeds the target by, and where capacity keeps changing. A short
 /// cluster finds room among the packets of others as well: more takes it from them before they can tell.
-const LATER: f64 = 1.4;
+const LATER: f64 = 1.7;
 const LATER_VOLATILE: f64 = 2.0;
 /// And the time for which what it found is tried before the next one, beside a round trip, microseconds.
 const TRY: u64 = 150_000;

@@ -22,6 +22,11 @@ const LIGHTEST_DRAIN: f64 = 0.95;
 /// A queue that does not grow is drained more gently up to this length, milliseconds: it may be none of ours.
 const STANDING_LONG: f64 = 100.0;
 const STANDING_DRAIN: f64 = 0.91;
+/// What the media alone take is left to them up to this share of what arrives: without padding the queue empties, too. More
+/// keeps layers, less empties it sooner.
+const MEDIA_DRAIN: f64 = 0.93;
+/// In queues up to so many milliseconds.
+const MEDIA_QUEUE: f64 = 60.0;
 /// A path that was flooded from its first packet on is sent this share of what it carries for so long, microseconds, to see it
 /// empty. Longer learns of longer queues.
 const PURGE: f64 = 0.4;
@@ -47,6 +52,11 @@ const TOLERATED_QUEUE: f64 = 80.0;
 const AHEAD: f64 = 1.35;
 const AHEAD_BITS: f64 = 20_000.0;
 
+/// The same where nothing fills what the media leave. More finds capacity without padding, and fails when a layer takes it.
+const AHEAD_ALONE: f64 = 1.06;
+/// And for each share that the path loses, for that is not known better.
+const AHEAD_LOSSY: f64 = 0.4;
+
 /// What delay says, as feedback came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Signal {
@@ -58,7 +68,17 @@ pub(super) struct Signal {
     pub(super) acknowledged: Option<f64>,
     /// When the newest packet told of was sent.
     pub(super) sent: u64,
+    /// Share that the path itself loses; `acknowledged` is reckoned with it.
+    pub(super) inherent: f64,
     pub(super) is_limited: bool,
+    /// Bits per second of media as they were allocated.
+    pub(super) media: f64,
+    /// What is sent is about the target.
+    pub(super) is_used: bool,
+    /// So little is sent that the queue is hardly ours.
+    pub(super) is_idle: bool,
+    /// By padding.
+    pub(super) is_filled: bool,
     /// Others keep the queue full.
     pub(super) is_contended: bool,
     /// Packets were lost while the queue was full.
@@ -170,6 +190,16 @@ impl Rate {
         }
     }
 
+    /// A queue began to grow at this rate, and does not yet stand. What `media` are allocated is left to them: padding was too much.
+    pub(super) fn settle(&mut self, now: u64, acknowledged: f64, media: f64) {
+        self.overused_at = now;
+        if acknowledged < self.target * 1.05 {
+            self.remember(acknowledged);
+            self.target = self.target.min((acknowledged * RESUME).max(media));
+            self.decreased_at = now;
+        }
+    }
+
     /// A limit that held for a moment is gone.
     pub(super) fn restore(&mut self, rate: f64) {
         self.target = self.target.max(rate);
@@ -220,6 +250,10 @@ impl Rate {
             self.state = State::Hold;
             return false;
         }
+        if signal.is_idle && signal.queue < TOLERATED_QUEUE {
+            self.state = State::Hold;
+            return false;
+        }
         if self.take_back(now, acknowledged) {
             return true;
         }
@@ -229,7 +263,10 @@ impl Rate {
         let is_mild = signal.usage == Usage::Standing && signal.queue < STANDING_LONG;
         let deepest = if is_mild { STANDING_DRAIN } else { DEEPEST_DRAIN };
         let drain = (1.0 - signal.queue / DRAIN).clamp(deepest, LIGHTEST_DRAIN);
-        let lower = acknowledged * drain;
+        let mut lower = acknowledged * drain;
+        if signal.queue < MEDIA_QUEUE {
+            lower = lower.max(signal.media.min(acknowledged * MEDIA_DRAIN));
+        }
         let is_fresh = signal.sent > self.decreased_at;
         if is_fresh {
             self.remember(acknowledged);
@@ -267,7 +304,7 @@ impl Rate {
 
     /// A sender that uses less than its target seldom caused the congestion that it sees.
     fn spare(&mut self, now: u64, signal: Signal, acknowledged: f64) -> bool {
-        if !signal.is_limited || signal.queue > TOLERATED_QUEUE {
+        if signal.is_used || signal.queue > TOLERATED_QUEUE {
             return false;
         }
         if signal.usage == Usage::Standing {
@@ -300,7 +337,7 @@ impl Rate {
         let Some(acknowledged) = signal.acknowledged else {
             return;
         };
-        if signal.is_limited || self.resume.is_some() {
+        if !signal.is_used || self.resume.is_some() {
             return;
         }
         if self.memory.is_some_and(|(mean, variance)| {
@@ -319,7 +356,9 @@ impl Rate {
             let rate = (least + GROWTH_GAIN * calm).min(MOST_GROWTH);
             self.target * ((1.0 + rate).powf(passed) - 1.0)
         };
-        let ceiling = acknowledged * AHEAD + AHEAD_BITS;
+        let alone = AHEAD_ALONE + AHEAD_LOSSY * signal.inherent;
+        let ahead = if signal.is_filled { AHEAD } else { alone };
+        let ceiling = acknowledged * ahead + AHEAD_BITS;
         self.target = self.target.max((self.target + growth * room).min(ceiling));
     }
 
@@ -374,7 +413,12 @@ mod tests {
         noise: 1.0,
         acknowledged: Some(1e6),
         sent: 0,
+        inherent: 0.0,
         is_limited: false,
+        media: 0.0,
+        is_idle: false,
+        is_used: true,
+        is_filled: true,
         is_contended: false,
         has_overflowed: false,
         round_trip: 100_000,
@@ -412,6 +456,7 @@ mod tests {
         for signal in [
             Signal {
                 is_limited: true,
+                is_used: false,
                 ..CALM
             },
             Signal { queue: 40.0, ..CALM },
@@ -461,6 +506,7 @@ mod tests {
             queue: 30.0,
             acknowledged: Some(2e6),
             is_limited: true,
+            is_used: false,
             ..CALM
         };
         let mut passing = rate_with_grant();

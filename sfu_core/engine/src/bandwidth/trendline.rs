@@ -4,8 +4,10 @@
 //! of the path (section 5.4). Beyond it, the standing queue is told by the least delay of late, and a jump of delay that
 //! is a change of path and not a queue is taken out (see [`super::step`]).
 
+use std::cell::Cell;
+
 use super::grouping::Sample;
-use super::step::Steps;
+use super::step::{Revoked, Steps};
 
 /// Samples in the window: with the interval, its longest time.
 const WINDOW: usize = 48;
@@ -26,6 +28,9 @@ const NOISE_BEFORE: f64 = 1.5;
 const STANDING: f64 = 28.0;
 /// The standing queue is the least delay within this time, microseconds.
 const STANDING_SPAN: u64 = 120_000;
+/// And of what arrived no longer ago than that and so much, microseconds. Shorter sees a flood sooner, and takes for one what fills
+/// the queue for a moment.
+const LONGEST_ARRIVAL: i64 = 250_000;
 /// The path's own delay is the least of this many seconds. Longer forgets a change of path later, shorter takes a
 /// lasting queue for the path.
 const BASE_SECONDS: usize = 12;
@@ -51,11 +56,17 @@ pub(super) struct Trendline {
     /// Least delay by second, newest at `base_at`; `i64::MAX` where there was none.
     base: [i64; BASE_SECONDS],
     base_second: u64,
+    /// Least delay of the second in which the last step began, before it.
+    base_before: i64,
     /// The path's delay is kept while others fill the queue: its emptiness can't be seen.
     hold_base: bool,
     /// Slow mean of the deviation from the line, milliseconds.
     noise: f64,
+    /// The capacity keeps changing.
+    is_volatile: bool,
     rise: f64,
+    /// The queue, since it was last asked for: often between two samples.
+    queue: Cell<Option<f64>>,
 }
 
 impl Trendline {
@@ -67,22 +78,27 @@ impl Trendline {
             len: 0,
             base: [i64::MAX; BASE_SECONDS],
             base_second: 0,
+            base_before: i64::MAX,
             hold_base: false,
             noise: 2.0,
+            is_volatile: false,
             rise: 0.0,
+            queue: Cell::new(None),
         }
     }
 
     pub(super) fn push(&mut self, sample: Sample) {
+        self.queue.set(None);
         let (delay, revoked) = self.steps.push(sample);
         if let Some(revoked) = revoked {
-            // What was thought a step was none: its samples are put back where they were.
-            for index in 0..self.len {
-                let sample = self.sample_mut(index);
-                if sample.0 >= revoked.since {
-                    sample.1 += revoked.amount;
-                }
-            }
+            self.revoke(revoked);
+        }
+        if self.steps.began() == Some(sample.sent) {
+            let second = sample.sent / 1_000_000;
+            self.base_before = match second == self.base_second {
+                true => self.base[(second % BASE_SECONDS as u64) as usize],
+                false => i64::MAX,
+            };
         }
         match self.newest() {
             Some((sent, _)) if sample.sent < sent => return,
@@ -102,6 +118,17 @@ impl Trendline {
         }
     }
 
+    /// More packets were lost at once than the path loses.
+    pub(super) fn on_overflow(&mut self) {
+        if let Some(revoked) = self.steps.disprove() {
+            self.revoke(revoked);
+        }
+    }
+
+    pub(super) fn set_volatile(&mut self, is_volatile: bool) {
+        self.is_volatile = is_volatile;
+    }
+
     /// Judges what was pushed. `tolerant`: others hold the queue, a standing one says nothing about us.
     pub(super) fn usage(&mut self, tolerant: bool) -> Usage {
         let Some(line) = self.line() else { return Usage::Normal };
@@ -112,12 +139,17 @@ impl Trendline {
         // Noise is learned where there is no trend, and slowly (draft-ietf-rmcat-gcc-02 section 5.4, K_d < K_u the other way
         // round: a path gets noisy at once).
         let weight = if line.deviation > self.noise { 0.05 } else { 0.01 };
-        self.noise += weight * (line.deviation.min(50.0) - self.noise);
+        if line.rise.abs() <= threshold && self.queue() <= self.standing() {
+            self.noise += weight * (line.deviation.min(50.0) - self.noise);
+        }
         if self.steps.is_suspicious() {
             return Usage::Normal;
         }
         let stands = self.queue() > self.standing() && line.rise > -LEAST_RISE;
-        let grows = line.rise > threshold && self.queue() > LEAST_RISE && line.is_rising_still;
+        // A capacity that keeps changing passes for noise, and there a queue must be seen soon.
+        let noise = if self.is_volatile { 0.0 } else { self.noise };
+        let is_queue = self.queue() > LEAST_RISE + NOISE_BEFORE * noise;
+        let grows = line.rise > threshold && is_queue && line.is_rising_still;
         if line.rise < -threshold {
             Usage::Under
         } else if grows {
@@ -131,10 +163,19 @@ impl Trendline {
 
     /// Milliseconds that packets wait at least, above the path's own delay.
     pub(super) fn queue(&self) -> f64 {
-        let Some((newest, _)) = self.newest() else { return 0.0 };
+        let queue = self.queue.get().unwrap_or_else(|| self.measured_queue());
+        self.queue.set(Some(queue));
+        queue
+    }
+
+    fn measured_queue(&self) -> f64 {
+        let Some((newest, last)) = self.newest() else {
+            return 0.0;
+        };
+        // A flooded path takes long to bring what was sent at once.
         let recent = (0..self.len)
             .map(|index| self.sample(index))
-            .take_while(|&(sent, _)| newest - sent <= STANDING_SPAN)
+            .take_while(|&(sent, delay)| newest - sent <= STANDING_SPAN && last - delay <= LONGEST_ARRIVAL)
             .map(|(_, delay)| delay)
             .min();
         let base = self.base.iter().copied().min().unwrap_or(i64::MAX);
@@ -160,6 +201,7 @@ impl Trendline {
         for least in self.base.iter_mut().filter(|least| **least < i64::MAX) {
             *least += queue;
         }
+        self.queue.set(None);
     }
 
     /// Milliseconds of deviation that are usual here.
@@ -177,6 +219,26 @@ impl Trendline {
             noise: self.noise,
             ..Self::new()
         };
+    }
+
+    /// What was thought a step was none: its samples are put back where they were.
+    fn revoke(&mut self, revoked: Revoked) {
+        self.queue.set(None);
+        for index in 0..self.len {
+            let sample = self.sample_mut(index);
+            if sample.0 >= revoked.since {
+                sample.1 += revoked.amount;
+            }
+        }
+        let began = revoked.since / 1_000_000;
+        for second in began..=self.base_second.min(began + BASE_SECONDS as u64 - 1) {
+            let slot = &mut self.base[(second % BASE_SECONDS as u64) as usize];
+            if second == began {
+                *slot = self.base_before;
+            } else if *slot < i64::MAX {
+                *slot += revoked.amount;
+            }
+        }
     }
 
     fn line(&self) -> Option<Line> {
@@ -307,6 +369,42 @@ mod tests {
         let (trendline, said) = judge(10, |time| 30.0 + noise(time, 2.0) + if time > 5.0 { 50.0 } else { 0.0 });
         assert_eq!((first(&said, Usage::Over), first(&said, Usage::Standing)), (None, None));
         assert!(trendline.queue() < 4.0);
+    }
+
+    /// A step that is disproved after the delay fell again leaves the path's own delay as it was: no queue is seen that is not there.
+    #[test]
+    fn a_disproved_step_does_not_lower_the_delay_of_the_path() {
+        for fell in [5.15, 5.4, 6.2] {
+            let mut trendline = Trendline::new();
+            let push = |trendline: &mut Trendline, from: u64, to: u64| {
+                for index in from..to {
+                    let time = index as f64 / 100.0;
+                    let late = if (5.0..fell).contains(&time) { 250_000 } else { 0 };
+                    trendline.push(Sample {
+                        sent: index * 10_000,
+                        delay: 30_000 + late + index as i64 % 3 * 500,
+                    });
+                }
+            };
+            push(&mut trendline, 0, 590);
+            trendline.on_overflow();
+            push(&mut trendline, 590, 900);
+            assert!(trendline.queue() < 4.0, "{fell}: {}", trendline.queue());
+        }
+    }
+
+    /// What is sent within 60 ms arrives within most of a second.
+    #[test]
+    fn a_flood_is_seen_before_what_was_sent_long_after_it_arrives() {
+        let mut trendline = Trendline::new();
+        for index in 0..7 {
+            trendline.push(Sample {
+                sent: index * 10_000,
+                delay: 30_000 + index as i64 * 120_000,
+            });
+        }
+        assert!(trendline.queue() > 300.0, "{}", trendline.queue());
+        assert_eq!(trendline.usage(false), Usage::Over);
     }
 
     #[test]

@@ -69,6 +69,7 @@ impl Engine {
             Command::SetSpeaker { track, rank, .. } => return self.set_speaker(now, track, rank),
             Command::SetView { subscription, view, .. } => return self.set_view(now, subscription, view),
             Command::Subscribe(subscribe) => return self.subscribe(now, &subscribe),
+            Command::Redirect(redirect) => return self.redirect(now, &redirect),
             Command::SetWanted {
                 subscription, wanted, ..
             } => return self.set_wanted(now, subscription, wanted),
@@ -239,6 +240,7 @@ fn subject(command: &Command) -> Option<PeerId> {
         | Command::Unsubscribe { peer, .. } => Some(*peer),
         Command::Publish(publish) | Command::UpdatePublish(publish) => Some(publish.peer),
         Command::Subscribe(subscribe) => Some(subscribe.peer),
+        Command::Redirect(redirect) => Some(redirect.peer),
         Command::OpenDataChannel(open) => Some(open.peer),
         Command::SendData(_)
         | Command::AddLink(_)

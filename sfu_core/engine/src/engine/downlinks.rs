@@ -102,9 +102,10 @@ impl Engine {
         }
         let probe = downlink.bandwidth.poll(at);
         let target = downlink.bandwidth.target();
-        // Audio cannot be made less: held back to a smaller pace it would only come late.
-        downlink.pacer.set_rate(at, Some(target.max(downlink.audio) as u64));
-        let probes = probe.is_some_and(|probe| downlink.pacer.probe(at, probe));
+        downlink.set_pace(at);
+        let fill = downlink.bandwidth.fill(at).map(|rate| rate as u64);
+        let fills = downlink.pacer.set_fill(at, fill);
+        let probes = fills | probe.is_some_and(|probe| downlink.pacer.probe(at, probe));
         if at >= downlink.decide_at || target < downlink.allocated {
             self.decide_layers(now, key);
         }

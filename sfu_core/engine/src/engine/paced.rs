@@ -63,9 +63,13 @@ impl Subscriber {
                 self.catch_up(track, out)?;
             }
         }
-        while let Some(&sequence) = self.asked.last() {
+        if let Some(&first) = self.asked.front() {
+            self.state
+                .weigh_repairs(out.at, first, self.asked.len(), track, out.egress);
+        }
+        while let Some(&sequence) = self.asked.front() {
             self.repair(sequence, track, out)?;
-            self.asked.pop();
+            self.asked.pop_front();
         }
         self.pass_over(track);
         Ok(())
@@ -123,7 +127,7 @@ impl Subscriber {
         if !out.egress.has_room() {
             return Err(Full);
         }
-        if out.admits(REPAIR_BYTES, Class::Repair) {
+        if out.admits(REPAIR_BYTES, Class::Urgent) {
             self.send_again(sequence, track, out);
             return Ok(());
         }
@@ -132,7 +136,7 @@ impl Subscriber {
             id: self.id,
             sequence,
         };
-        out.push(self.item(waiting, Class::Repair, REPAIR_BYTES));
+        out.push(self.item(waiting, Class::Urgent, REPAIR_BYTES));
         Ok(())
     }
 
@@ -232,7 +236,7 @@ impl Paced<'_> {
                     out.egress.set_probe(None);
                 }
                 Some(Poll::Padding { bytes, probe }) => {
-                    out.egress.set_probe(Some(probe));
+                    out.egress.set_probe(probe);
                     let padded = self.pad(bytes, out.egress);
                     out.egress.set_probe(None);
                     if let Some(pacer) = &mut out.pacer {

@@ -75,6 +75,11 @@ impl Engine {
     pub(super) fn remove_subscription(&mut self, now: Instant, key: usize) {
         let track_key = self.subscribers[key].track;
         self.forget_subscription(now, key);
+        self.leave_track(now, key, track_key);
+    }
+
+    /// A subscription does not take this track any more.
+    pub(super) fn leave_track(&mut self, now: Instant, key: usize, track_key: usize) {
         let Some(track) = self.tracks.get_mut(track_key) else {
             return;
         };

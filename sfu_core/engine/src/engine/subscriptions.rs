@@ -1,5 +1,6 @@
 //! The subscriptions of this worker: what they wait for, and what their clients say.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use wire::rtcp::nack::Nack;
@@ -9,11 +10,11 @@ use wire::rtcp::{report, sdes};
 use super::Engine;
 use super::flush::Full;
 use super::paced::{Outlet, Paced};
-use crate::command::{Subscribe, Wanted};
+use crate::command::{MediaKind, Redirect, Subscribe, Wanted};
 use crate::downlink::Downlink;
 use crate::event::{CommandError, Event, Limit};
 use crate::forward::{Egress, Subscription};
-use crate::ids::{SubscriptionId, WorkerId};
+use crate::ids::{SubscriptionId, TrackId, WorkerId};
 use crate::peer::Peer;
 use crate::stats::SubscriptionRow;
 use crate::transmit::TransmitArena;
@@ -36,7 +37,7 @@ pub(super) struct Subscriber {
     /// It is in its peer's list of those with something to send.
     pub(super) ready: bool,
     /// Numbers asked again.
-    pub(super) asked: Vec<u16>,
+    pub(super) asked: VecDeque<u16>,
 }
 
 impl Engine {
@@ -48,11 +49,7 @@ impl Engine {
         if self.subscription_keys.contains_key(&subscribe.subscription) {
             return Ok(());
         }
-        let track_key = match self.track_keys.get(&subscribe.track) {
-            Some(&key) => key,
-            None if subscribe.home == self.config.worker => return Err(CommandError::UnknownTrack),
-            None => self.mirror(subscribe.track, subscribe.kind, WorkerId(subscribe.home.0)),
-        };
+        let track_key = self.source(subscribe.track, subscribe.kind, subscribe.home)?;
         let at = self.micros(now);
         let track = &mut self.tracks[track_key];
         let mut state = Subscription::new(at, subscribe, seed());
@@ -67,7 +64,7 @@ impl Engine {
             state,
             cursor: track.end(),
             ready: false,
-            asked: Vec::new(),
+            asked: VecDeque::new(),
         });
         track.subscribers.push(key);
         self.attend(track_key);
@@ -82,6 +79,43 @@ impl Engine {
         self.on_wishes(now, key);
         self.steer(now, key);
         Ok(())
+    }
+
+    /// The subscription goes on with another track, under its own numbers. What waits of the former one is not sent any more.
+    pub(super) fn redirect(&mut self, now: Instant, redirect: &Redirect) -> Result<(), CommandError> {
+        let key = self.subscription_key(redirect.subscription)?;
+        let kind = self.subscribers[key].state.kind;
+        let track_key = self.source(redirect.track, kind, redirect.home)?;
+        if self.tracks[track_key].kind != kind {
+            return Err(CommandError::UnknownTrack);
+        }
+        let subscriber = &mut self.subscribers[key];
+        let former = std::mem::replace(&mut subscriber.track, track_key);
+        if former == track_key {
+            return Ok(());
+        }
+        let track = &mut self.tracks[track_key];
+        subscriber.state.redirect(redirect, track);
+        subscriber.cursor = track.end();
+        subscriber.asked.clear();
+        track.subscribers.push(key);
+        if let Some(downlink) = self.peers[subscriber.peer].downlink.as_deref_mut() {
+            downlink.pacer.remove(key as u32);
+        }
+        self.leave_track(now, key, former);
+        self.decide_soon(now, key);
+        self.on_wishes(now, key);
+        self.steer(now, key);
+        Ok(())
+    }
+
+    /// A track of this worker, or the mirror of one.
+    fn source(&mut self, track: TrackId, kind: MediaKind, home: WorkerId) -> Result<usize, CommandError> {
+        match self.track_keys.get(&track) {
+            Some(&key) => Ok(key),
+            None if home == self.config.worker => Err(CommandError::UnknownTrack),
+            None => Ok(self.mirror(track, kind, home)),
+        }
     }
 
     pub(super) fn set_wanted(
@@ -155,7 +189,7 @@ impl Engine {
         let room = MAX_ASKED - subscriber.asked.len();
         for sequence in nack.sequences().take(room) {
             subscriber.state.on_asked(at, sequence, track);
-            subscriber.asked.push(sequence);
+            subscriber.asked.push_back(sequence);
         }
         self.ready(key);
     }
@@ -292,9 +326,16 @@ impl Engine {
         let Some(layer) = subscriber.state.keyframe_wanted() else {
             return;
         };
-        // One may be among what waits.
-        let downlink = self.peers[subscriber.peer].downlink.as_deref();
-        if downlink.is_some_and(|downlink| downlink.pacer.holds(key as u32)) {
+        // One may be among what waits. Another layer can wait until the queue is empty, who cannot decode anything cannot.
+        let pacer = self.peers[subscriber.peer]
+            .downlink
+            .as_deref()
+            .map(|downlink| &downlink.pacer);
+        let waits = pacer.is_some_and(|pacer| match subscriber.state.is_stuck() {
+            true => pacer.holds_keyframe(key as u32),
+            false => pacer.holds(key as u32),
+        });
+        if waits {
             return;
         }
         // A client that cannot decode anything yet would not use it.

@@ -30,8 +30,9 @@ impl Subscription {
                 .get(usize::from(index))?
                 .ring
                 .since_keyframe(MAX_CATCH_UP)?;
-            // What was seen before a pause is not shown again.
-            (packet.arrival > self.timestamps.last_arrival()).then_some((index, packet.seq))
+            // What was seen before a pause is not shown again; another track takes over as soon as it flows.
+            let unseen = self.redirected || packet.arrival > self.timestamps.last_arrival();
+            unseen.then_some((index, packet.seq))
         });
         self.catch_up = kept;
         kept.is_some()

@@ -138,6 +138,12 @@ impl<'a> Egress<'a> {
         self
     }
 
+    /// Bytes that the path has left for retransmissions.
+    pub(super) fn rtx_left(&mut self) -> f64 {
+        let now = self.now;
+        self.log.as_mut().map_or(f64::INFINITY, |log| log.rtx_left(now))
+    }
+
     /// Whether the path has room for so many bytes of retransmissions; they are taken.
     pub(super) fn takes_rtx(&mut self, bytes: usize) -> bool {
         let now = self.now;

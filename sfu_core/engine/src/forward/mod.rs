@@ -15,6 +15,7 @@ mod header;
 mod layers;
 mod numbering;
 mod pictures;
+mod repair;
 mod reports;
 mod sent;
 mod shield;
@@ -28,9 +29,7 @@ pub(crate) use budget::Budget;
 pub use catch_up::MAX_CATCH_UP;
 pub use egress::Egress;
 
-use wire::rtcp::report::{ReportBlock, SenderInfo};
-
-use crate::command::{MediaKind, PayloadMap, Subscribe, Wanted};
+use crate::command::{MediaKind, PayloadMap, Redirect, Subscribe, Wanted};
 use crate::ids::{Mid, PayloadType, PeerId, SubscriptionId, TrackId};
 use crate::meter::Meter;
 use crate::packet::Packet;
@@ -44,8 +43,9 @@ use freezes::Freezes;
 use header::HeaderTemplate;
 use numbering::{Numbering, Skipped};
 use pictures::{PicturePatch, Pictures};
+use repair::kept_packet;
 use reports::Reports;
-use sent::{Kept, Sent, SentRing, Told};
+use sent::{Sent, SentRing, Told};
 use shield::{Fec, Shield};
 use sound::Sound;
 use timestamp::{Beginning, Timestamps};
@@ -53,8 +53,6 @@ use timestamp::{Beginning, Timestamps};
 /// Packets that can be sent again: about two seconds of a 2 Mb/s video, and of audio.
 const SENT_VIDEO: usize = 512;
 const SENT_AUDIO: usize = 64;
-/// A packet is sent again at most once per round trip, and never more often than this, milliseconds.
-const MIN_RESEND: u16 = 10;
 
 /// The stream that is forwarded: a layer between two restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +87,8 @@ pub struct Subscription {
     catch_up: Option<(u8, u64)>,
     /// The last packet that was dropped because its stream had not begun.
     passed_by: Option<(Source, u64)>,
+    /// It has another track than before, of which nothing was sent yet.
+    redirected: bool,
     /// Last layer told to the control plane.
     announced: Option<u8>,
     /// The control plane was told that the path does not carry it.
@@ -111,6 +111,8 @@ pub struct Subscription {
     meter: Meter,
     /// The subscriber cannot decode what it has.
     wants_keyframe: bool,
+    /// Number of the first packet of the newest keyframe sent.
+    keyframe: Option<u16>,
     packets: u64,
     bytes: u64,
     retransmitted: u64,
@@ -148,6 +150,7 @@ impl Subscription {
             source: None,
             catch_up: None,
             passed_by: None,
+            redirected: false,
             announced: None,
             told_paused: false,
             sequence: Numbering::new(first),
@@ -169,6 +172,7 @@ impl Subscription {
             freezes: Freezes::default(),
             meter: Meter::default(),
             wants_keyframe: false,
+            keyframe: None,
             packets: 0,
             bytes: 0,
             retransmitted: 0,
@@ -187,6 +191,21 @@ impl Subscription {
         if let Some(shield) = &mut self.shield {
             shield.forget_header();
         }
+    }
+
+    /// Goes on with another track from its next keyframe on, or from the last one that it keeps. The numbers go on: a second
+    /// stream under one SSRC would repeat nonces (RFC 7714 section 8.1).
+    pub fn redirect(&mut self, redirect: &Redirect, track: &Track) {
+        self.track = redirect.track;
+        self.payloads = redirect.payloads.as_slice().into();
+        self.payload = None;
+        self.source = None;
+        self.catch_up = None;
+        self.passed_by = None;
+        self.redirected = true;
+        self.filter = Filter::new();
+        self.sent.clear();
+        self.update_target(track);
     }
 
     pub fn set_wanted(&mut self, wanted: Wanted, track: &Track) {
@@ -262,107 +281,11 @@ impl Subscription {
         }
     }
 
-    /// Sends a packet again that a NACK asks for, if the budget allows: whether it was. Without RTX nothing is sent: the same
-    /// SRTP index with fresh header extensions would repeat a nonce (RFC 7714 section 8.1).
-    pub fn repair(&mut self, now: u64, sequence: u16, track: &Track, egress: &mut Egress<'_>) -> bool {
-        self.nacks += 1;
-        let Some(rtx_ssrc) = self.rtx_ssrc.filter(|_| egress.has_room()) else {
-            return false;
-        };
-        let spacing = MIN_RESEND.max(self.reports.reception.rtt_ms as u16);
-        let Some(sent) = self.sent.again(sequence, now / 1_000, spacing) else {
-            return false;
-        };
-        let Some(packet) = kept_packet(&sent, track) else {
-            return false;
-        };
-        let again = self.send_within_budget(now, sequence, &sent, packet, rtx_ssrc, egress);
-        if again && let Some(shield) = &mut self.shield {
-            shield.on_sent_again(now, sequence);
-        }
-        again
-    }
-
-    /// Sends a retransmission for the second time, if the budget allows: whether it was. Needs room in `egress`.
-    pub(crate) fn send_copy(&mut self, now: u64, sequence: u16, track: &Track, egress: &mut Egress<'_>) -> bool {
-        let (Some(rtx_ssrc), Some(sent)) = (self.rtx_ssrc, self.sent.get(sequence)) else {
-            return false;
-        };
-        let packet = kept_packet(&sent, track);
-        packet.is_some_and(|packet| self.send_within_budget(now, sequence, &sent, packet, rtx_ssrc, egress))
-    }
-
-    fn send_within_budget(
-        &mut self,
-        now: u64,
-        sequence: u16,
-        sent: &Kept,
-        packet: &Packet,
-        rtx_ssrc: u32,
-        egress: &mut Egress<'_>,
-    ) -> bool {
-        let len = if sent.is_filler() { 0 } else { packet.payload().len() };
-        let rate = self.meter.bits_per_second(now);
-        if !self.budget.take(now, rate, len) || !egress.takes_rtx(len) {
-            return false;
-        }
-        let Some(bytes) = self.send_again(sequence, sent, packet, rtx_ssrc, egress) else {
-            return false;
-        };
-        self.repair_bytes += bytes as u64;
-        self.rtx_meter.add(bytes, now);
-        egress.mark((self.ssrc, sequence));
-        true
-    }
-
-    /// In RTX format; bytes sent.
-    fn send_again(
-        &mut self,
-        sequence: u16,
-        sent: &Kept,
-        packet: &Packet,
-        rtx_ssrc: u32,
-        egress: &mut Egress<'_>,
-    ) -> Option<usize> {
-        let mut maps = self.payloads.iter();
-        let payload_type = maps.find(|map| map.to.0 == sent.payload_type())?.rtx?;
-        let head = Head {
-            marker: sent.marker(),
-            payload_type: payload_type.0,
-            sequence: self.rtx_sequence,
-            timestamp: sent.timestamp,
-            ssrc: rtx_ssrc,
-            mid: &self.mid,
-            dependency: &[],
-        };
-        let body = Body {
-            original: Some(sequence),
-            red: None,
-            payload: if sent.is_filler() { &[] } else { packet.payload() },
-            pictures: packet.facts.ids.as_ref().map(|ids| (ids, sent.pictures())),
-            padding: false,
-        };
-        let written = match self.sent.told(sent).filter(|_| egress.takes_dependencies()) {
-            Some(told) => write_described(head, &mut self.rtx_header, packet, told, body, egress),
-            None => egress.write(head, &mut self.rtx_header, packet, body),
-        };
-        let len = written.ok()?;
-        self.rtx_sequence += 1;
-        self.retransmitted += 1;
-        self.bytes += len as u64;
-        Some(len)
-    }
-
     /// PLI or FIR of the subscriber.
     pub fn handle_keyframe_request(&mut self) {
         self.plis += 1;
         self.wants_keyframe = true;
         self.freezes.on_keyframe_request();
-    }
-
-    pub fn handle_report(&mut self, now: u64, block: &ReportBlock, track: &Track) {
-        let clock_rate = self.clock_rate(track);
-        self.reports.on_block(now, block, clock_rate);
     }
 
     /// The layer of which a keyframe is needed. Asking often is fine: the track coalesces.
@@ -377,16 +300,9 @@ impl Subscription {
         }
     }
 
-    /// A sender report, when one is due and the publisher's clock is known.
-    pub fn sender_report(&mut self, now: u64, track: &Track) -> Option<SenderInfo> {
-        if !self.reports.is_due(now) {
-            return None;
-        }
-        let layer = self.source?.layer;
-        let clock = track.layers.get(usize::from(layer))?.clock?;
-        let clock_rate = self.clock_rate(track);
-        let timestamps = &self.timestamps;
-        Some(self.reports.make(now, clock, clock_rate, |rtp| timestamps.map(rtp)))
+    /// What is forwarded cannot be decoded.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.wants_keyframe && self.source.is_some()
     }
 
     /// Simulcast layer, or spatial layer of a track that is one stream, and temporal layer that are forwarded.
@@ -400,11 +316,6 @@ impl Subscription {
     pub fn poll_layer(&mut self) -> Option<Option<u8>> {
         let layer = self.layers().map(|(layer, _)| layer);
         (std::mem::replace(&mut self.announced, layer) != layer).then_some(layer)
-    }
-
-    /// Milliseconds; 0 until a receiver report told it.
-    pub fn rtt_ms(&self) -> f64 {
-        self.reports.reception.rtt_ms
     }
 
     /// Whether a packet of another stream than the current one may take over.
@@ -441,6 +352,7 @@ impl Subscription {
             self.catch_up = Some((packet.layer, packet.seq));
         }
         self.wants_keyframe = false;
+        self.redirected = false;
         self.sound.begin(track);
         self.sequence.begin(packet.seq);
         self.timestamps.begin(Beginning {
@@ -471,6 +383,7 @@ impl Subscription {
         };
         if packet.facts.keyframe {
             self.wants_keyframe = false;
+            self.keyframe = Some(output as u16);
             self.freezes.on_keyframe();
         }
         Some(Sent {
@@ -556,21 +469,6 @@ impl Subscription {
         }
         self.payload
     }
-
-    /// Hz, of the format that is likely in use.
-    fn clock_rate(&self, track: &Track) -> u32 {
-        let format = self.payloads.first().and_then(|map| track.clock_rate(map.from));
-        format.unwrap_or(match self.kind {
-            MediaKind::Audio => 48_000,
-            MediaKind::Video => 90_000,
-        })
-    }
-}
-
-/// The packet that was sent, while its layer holds it.
-fn kept_packet<'t>(sent: &Kept, track: &'t Track) -> Option<&'t Packet> {
-    let ring = &track.layers.get(sent.layer())?.ring;
-    ring.get(sent.source(ring.end())).map(|packet| &**packet)
 }
 
 fn source_of(packet: &Packet) -> Source {

@@ -2,7 +2,10 @@
 
 use wire::rtcp::report::{ReportBlock, SenderInfo};
 
+use super::Subscription;
+use crate::command::MediaKind;
 use crate::crossing::SourceClock;
+use crate::publish::track::Track;
 
 /// Between two sender reports, microseconds. Shorter finds lip sync sooner and costs more.
 const INTERVAL: u64 = 1_000_000;
@@ -80,6 +83,39 @@ impl Reports {
                 self.reception.rtt_ms = round_trip as f64 / 1_000.0;
             }
         }
+    }
+}
+
+impl Subscription {
+    pub fn handle_report(&mut self, now: u64, block: &ReportBlock, track: &Track) {
+        let clock_rate = self.clock_rate(track);
+        self.reports.on_block(now, block, clock_rate);
+    }
+
+    /// A sender report, when one is due and the publisher's clock is known.
+    pub fn sender_report(&mut self, now: u64, track: &Track) -> Option<SenderInfo> {
+        if !self.reports.is_due(now) {
+            return None;
+        }
+        let layer = self.source?.layer;
+        let clock = track.layers.get(usize::from(layer))?.clock?;
+        let clock_rate = self.clock_rate(track);
+        let timestamps = &self.timestamps;
+        Some(self.reports.make(now, clock, clock_rate, |rtp| timestamps.map(rtp)))
+    }
+
+    /// Milliseconds; 0 until a receiver report told it.
+    pub fn rtt_ms(&self) -> f64 {
+        self.reports.reception.rtt_ms
+    }
+
+    /// Hz, of the format that is likely in use.
+    fn clock_rate(&self, track: &Track) -> u32 {
+        let format = self.payloads.first().and_then(|map| track.clock_rate(map.from));
+        format.unwrap_or(match self.kind {
+            MediaKind::Audio => 48_000,
+            MediaKind::Video => 90_000,
+        })
     }
 }
 

@@ -115,6 +115,11 @@ impl SentRing {
         }
     }
 
+    /// Nothing of it can be sent again.
+    pub(super) fn clear(&mut self) {
+        self.entries.fill(Kept::default());
+    }
+
     #[inline]
     pub(super) fn insert(&mut self, sent: &Sent) {
         let slot = sent.output as usize & (self.entries.len() - 1);

@@ -66,6 +66,11 @@ impl Bucket {
         self.empty_at.saturating_sub(nanos(now)) / 1_000
     }
 
+    /// Bytes that flow off within so many microseconds.
+    pub(super) fn carries(&self, micros: u64) -> u32 {
+        (nanos(micros) as f64 / self.per_byte) as u32
+    }
+
     /// Microseconds that so many bytes take.
     pub(super) fn takes(&self, bytes: u64) -> u64 {
         (bytes as f64 * self.per_byte / 1_000.0) as u64

@@ -43,6 +43,10 @@ impl Flows {
         self.flows.get(&key).is_some_and(|flow| !flow.list.is_empty())
     }
 
+    pub(super) fn holds_keyframe<T>(&self, slab: &Slab<T>, key: u32) -> bool {
+        self.flows.get(&key).is_some_and(|flow| flow.list.has_keyframe(slab))
+    }
+
     pub(super) fn push<T>(&mut self, slab: &mut Slab<T>, key: u32, entry: Entry<T>) {
         let flow = self.flows.entry(key).or_insert(Flow {
             list: List::EMPTY,

@@ -112,6 +112,12 @@ impl List {
         slab.nodes.get(self.head as usize)?.entry.as_ref()
     }
 
+    pub(super) fn has_keyframe<T>(&self, slab: &Slab<T>) -> bool {
+        let after = |node: &&Node<T>| slab.nodes.get(node.next as usize);
+        let mut nodes = std::iter::successors(slab.nodes.get(self.head as usize), after);
+        nodes.any(|node| node.entry.as_ref().is_some_and(|entry| entry.keyframe))
+    }
+
     pub(super) fn pop<T>(&mut self, slab: &mut Slab<T>) -> Option<Entry<T>> {
         let index = self.head;
         let node = slab.nodes.get_mut(index as usize)?;
@@ -206,6 +212,7 @@ mod tests {
             for &keyframe in keyframes {
                 list.push(&mut slab, entry(Rc::clone(&held), keyframe));
             }
+            assert_eq!(list.has_keyframe(&slab), keyframes.contains(&true));
             assert_eq!(list.cut(&mut slab), dropped, "{keyframes:?}");
             assert_eq!(list.len(), keyframes.len() - dropped);
             assert_eq!(Rc::strong_count(&held), 1 + list.len(), "what is dropped is freed");

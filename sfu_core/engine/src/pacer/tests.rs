@@ -436,6 +436,22 @@ fn media_take_the_place_of_padding() {
     assert_eq!(world.sent.len(), 20);
 }
 
+/// Half of the rate is audio, which is no part of what is measured.
+#[test]
+fn audio_in_between_does_not_slow_a_cluster_down() {
+    let mut world = World::new(100_000);
+    world.advance(S);
+    world.pacer.probe(S, probe(120_000.0, 2_500, 5));
+    for number in 0..10 {
+        world.offer(Class::Audio, (1, number), 150, false);
+        world.advance(S + u64::from(number + 1) * 20 * MS);
+    }
+    let (first, last) = (world.padding[0], world.padding[world.padding.len() - 1]);
+    let sent: u32 = world.padding.iter().map(|&(_, bytes)| bytes).sum();
+    let found = f64::from(sent - last.1) * 8e6 / (last.0 - first.0) as f64;
+    assert!((found / 120_000.0 - 1.0).abs() < 0.02, "{found}");
+}
+
 #[test]
 fn audio_that_waited_is_not_counted_in_a_cluster() {
     let mut world = World::new(300_000);

@@ -86,6 +86,8 @@ pub(crate) struct Flow {
     next_number: u64,
     queue: VecDeque<u32>,
     tokens: f64,
+    /// Bytes of padding that may be sent.
+    filled: f64,
     next_frame: u64,
     next_audio: u64,
     layer: usize,
@@ -135,6 +137,7 @@ impl Flow {
             random,
             queue: VecDeque::new(),
             tokens: 0.0,
+            filled: 0.0,
             next_frame: start + phase,
             next_audio: start,
             layer: 0,
@@ -242,7 +245,19 @@ impl Flow {
         while self.tokens > 0.0 {
             let Some(bytes) = self.queue.pop_front() else { break };
             self.tokens -= f64::from(bytes);
+            self.filled -= f64::from(bytes);
             self.send(now, bytes, Kind::Media, None);
+        }
+        let Some(fill) = self.bandwidth.fill(now) else {
+            self.filled = 0.0;
+            return;
+        };
+        self.filled = (self.filled + fill / 8e3).min(fill / 8e3 * 5.0);
+        // As the pacer does: what takes 5 ms.
+        let padding = ((fill / 8e3 * 5.0) as u32).clamp(200, PACKET);
+        while self.filled > 0.0 && self.queue.is_empty() {
+            self.filled -= f64::from(padding);
+            self.send(now, padding, Kind::Padding, None);
         }
     }
 

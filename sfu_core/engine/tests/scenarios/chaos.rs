@@ -1,11 +1,11 @@
 //! Random operations in random order: nothing panics, nothing is left behind.
 
 use pysfu_engine::Config;
-use pysfu_engine::command::{Command, MediaKind, Wanted};
-use pysfu_engine::ids::{SubscriptionId, TrackId};
+use pysfu_engine::command::{Command, MediaKind, PayloadMap, Redirect, Wanted};
+use pysfu_engine::ids::{PayloadType, SubscriptionId, TrackId, WorkerId};
 use pysfu_engine::transmit::TransmitArena;
 
-use crate::media::{Rtp, Source};
+use crate::media::{self, Rtp, Source};
 use crate::world::{MS, World};
 
 struct Random(u64);
@@ -131,8 +131,31 @@ impl Chaos {
                 let time = self.random.below(3_000) as u32;
                 self.world.run_for(time * MS);
             }
+            20 | 21 => self.redirect(),
             _ => self.talk(),
         }
+    }
+
+    /// To any track, of the wrong kind, too.
+    fn redirect(&mut self) {
+        let (Some((who, subscription, _)), Some(published)) =
+            (self.random.pick(&self.subscriptions), self.random.pick(&self.tracks))
+        else {
+            return;
+        };
+        let redirect = Redirect {
+            subscription,
+            peer: self.world.people[who].peer,
+            track: published.track,
+            home: WorkerId(self.world.people[published.who].worker as u8),
+            payloads: vec![PayloadMap {
+                from: PayloadType(media::VP8),
+                to: PayloadType(media::VP8),
+                rtx: Some(PayloadType(media::VP8_RTX)),
+            }],
+        };
+        let worker = self.world.people[who].worker;
+        self.world.command(worker, Command::Redirect(redirect));
     }
 
     fn leave(&mut self) {

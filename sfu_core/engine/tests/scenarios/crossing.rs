@@ -1,12 +1,29 @@
 //! Tracks with subscribers on other workers.
 
 use pysfu_engine::command::{Command, MediaKind};
+use pysfu_engine::ids::TrackId;
 use pysfu_engine::{Config, Event};
 
 use crate::media::Source;
 use crate::world::{MS, World};
 
 const OUT: u32 = 9_000;
+
+/// A publisher, and a subscriber on another worker.
+fn two_workers() -> (World, [usize; 2]) {
+    let mut world = World::with(2, Config::default());
+    let people = [world.join(0), world.join(1)];
+    (world, people)
+}
+
+fn publish_two_layers(world: &mut World, who: usize) -> (TrackId, [Source; 2]) {
+    let track = world.publish_video(who, "0", &["q", "h"]);
+    let sources = [
+        Source::video(1_000, "0", Some("q"), (320, 180)),
+        Source::video(1_001, "0", Some("h"), (640, 360)),
+    ];
+    (track, sources)
+}
 
 #[test]
 fn a_track_crosses_once_for_all_subscribers_of_a_worker() {
@@ -47,13 +64,8 @@ fn a_track_crosses_once_for_all_subscribers_of_a_worker() {
 
 #[test]
 fn keyframe_wishes_cross_back() {
-    let mut world = World::with(2, Config::default());
-    let (alice, bob) = (world.join(0), world.join(1));
-    let track = world.publish_video(alice, "0", &["q", "h"]);
-    let mut sources = [
-        Source::video(1_000, "0", Some("q"), (320, 180)),
-        Source::video(1_001, "0", Some("h"), (640, 360)),
-    ];
+    let (mut world, [alice, bob]) = two_workers();
+    let (track, mut sources) = publish_two_layers(&mut world, alice);
     for source in &mut sources {
         for packet in source.frame(true, 2) {
             world.send(alice, packet);
@@ -86,13 +98,8 @@ fn keyframe_wishes_cross_back() {
 /// The first subscriber of a worker begins with what the home keeps, as those beside the publisher do, again and again.
 #[test]
 fn a_newcomer_elsewhere_begins_with_what_the_home_keeps() {
-    let mut world = World::with(2, Config::default());
-    let (alice, bob) = (world.join(0), world.join(1));
-    let track = world.publish_video(alice, "0", &["q", "h"]);
-    let mut sources = [
-        Source::video(1_000, "0", Some("q"), (320, 180)),
-        Source::video(1_001, "0", Some("h"), (640, 360)),
-    ];
+    let (mut world, [alice, bob]) = two_workers();
+    let (track, mut sources) = publish_two_layers(&mut world, alice);
     for frame in 0..40 {
         for source in &mut sources {
             for packet in source.frame(frame == 0, 2) {
@@ -132,8 +139,7 @@ fn a_newcomer_elsewhere_begins_with_what_the_home_keeps() {
 
 #[test]
 fn the_last_subscriber_detaches_and_the_publisher_takes_all_with_it() {
-    let mut world = World::with(2, Config::default());
-    let (alice, bob) = (world.join(0), world.join(1));
+    let (mut world, [alice, bob]) = two_workers();
     let track = world.publish_audio(alice, "0");
     let mut source = Source::audio(1_000, "0");
     let peer = world.people[bob].peer;
@@ -162,8 +168,7 @@ fn the_last_subscriber_detaches_and_the_publisher_takes_all_with_it() {
 
 #[test]
 fn a_subscription_may_overtake_the_publication() {
-    let mut world = World::with(2, Config::default());
-    let (alice, bob) = (world.join(0), world.join(1));
+    let (mut world, [alice, bob]) = two_workers();
     // The id that the publication will get, once this one subscription has its own.
     let track = pysfu_engine::ids::TrackId(world.id() + 2);
     world.subscribe(bob, track, 0, MediaKind::Audio, OUT);

@@ -2,27 +2,20 @@
 
 use std::time::Duration;
 
-use netem::{Capacity, LinkConfig, Queue, Script};
+use netem::{LinkConfig, Script};
 use pysfu_engine::Event;
 use pysfu_engine::command::{Command, MediaKind, Wanted};
 use pysfu_engine::ids::{SubscriptionId, TrackId};
 
 use wire::rtcp::nack;
 
+use crate::camera::{Camera, is_due, link, seconds};
 use crate::media::Source;
 use crate::path::{Frames, Path};
 use crate::world::{MS, World};
 
 const VIDEO: u32 = 9_000;
 const AUDIO: u32 = 9_100;
-/// Packets per frame and octets of payload: about 150 kb/s, 500 kb/s and 1.7 Mb/s at 30 frames per second.
-const LAYERS: [(&str, (u16, u16), usize, usize); 3] = [
-    ("q", (320, 180), 1, 560),
-    ("h", (640, 360), 2, 1_000),
-    ("f", (1_280, 720), 6, 1_150),
-];
-/// A keyframe is so many times as large as another frame.
-const KEYFRAME: usize = 5;
 
 struct Call {
     world: World,
@@ -30,7 +23,7 @@ struct Call {
     bob: usize,
     subscription: SubscriptionId,
     video: TrackId,
-    layers: Vec<Source>,
+    camera: Camera,
     voice: Source,
     frames: Frames,
     ticks: u64,
@@ -38,35 +31,20 @@ struct Call {
     history: Vec<Option<u8>>,
 }
 
-fn seconds(time: f64) -> Duration {
-    Duration::from_secs_f64(time)
-}
-
-fn link(bits_per_second: u64, delay: Duration) -> LinkConfig {
-    LinkConfig {
-        capacity: Capacity::kbps(bits_per_second / 1_000),
-        delay,
-        queue: Queue::Time(300 * MS),
-        ..LinkConfig::default()
-    }
-}
-
 impl Call {
     fn new(config: LinkConfig, script: Script, seed: u64) -> Self {
         let mut world = World::new();
         world.tick = MS;
         let (alice, bob) = (world.join(0), world.join(0));
-        let video: TrackId = world.publish_video(alice, "0", &["q", "h", "f"]);
+        let video: TrackId = world.publish_video(alice, "0", &Camera::RIDS);
         let audio = world.publish_audio(alice, "1");
         let path = Path::new(world.now, config, script, seed);
         let frames = path.frames();
         world.people[bob].path = Some(Box::new(path));
         let subscription = world.subscribe(bob, video, 0, MediaKind::Video, VIDEO);
         world.subscribe(bob, audio, 0, MediaKind::Audio, AUDIO);
-        let layers = LAYERS.iter().enumerate();
-        let layers = layers.map(|(index, (rid, size, ..))| Source::video(1_000 + index as u32, "0", Some(rid), *size));
         Self {
-            layers: layers.collect(),
+            camera: Camera::new("0"),
             voice: Source::audio(2_000, "1"),
             world,
             frames,
@@ -84,9 +62,8 @@ impl Call {
         for _ in 0..time.as_millis() {
             let tick = self.ticks;
             self.ticks += 1;
-            // 33 ms, 33 ms, 34 ms.
-            if matches!(tick % 100, 0 | 33 | 66) {
-                self.send_frames();
+            if is_due(tick) {
+                self.camera.send(&mut self.world, self.alice);
             }
             if tick % 20 == 7 {
                 let packet = self.voice.speak(30);
@@ -95,24 +72,6 @@ impl Call {
             self.world.step();
             if tick % 100 == 99 {
                 self.history.push(self.forwarded());
-            }
-        }
-    }
-
-    fn send_frames(&mut self) {
-        let asked = self.world.people[self.alice].keyframe_requests();
-        self.world.people[self.alice].rtcp.clear();
-        let first = self.ticks == 1;
-        for (source, (_, _, packets, size)) in self.layers.iter_mut().zip(LAYERS) {
-            let keyframe = first || asked.contains(&source.ssrc);
-            let count = if keyframe { packets * KEYFRAME } else { packets };
-            let mut frame = source.frame(keyframe, count);
-            source.sent.clear();
-            for packet in &mut frame {
-                packet.payload.resize(size, 0);
-            }
-            for packet in frame {
-                self.world.send(self.alice, packet);
             }
         }
     }

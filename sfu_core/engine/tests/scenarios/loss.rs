@@ -103,6 +103,55 @@ fn subscriber_is_sent_again_what_it_lost() {
 }
 
 #[test]
+fn what_is_asked_for_first_is_sent_first() {
+    let (mut world, alice, bob, mut source) = call();
+    for packet in source.frame(false, 6) {
+        world.send(alice, packet);
+    }
+    world.run_for(20 * MS);
+    let received = &world.people[bob].rtp;
+    let missing: Vec<u16> = received[4..8].iter().map(|packet| packet.seq).collect();
+    world.send_rtcp(bob, |out| {
+        wire::rtcp::nack::write(out, 77, OUT, missing.clone()).unwrap()
+    });
+    world.run_for(20 * MS);
+    let again = world.people[bob].rtp.iter().filter(|packet| packet.ssrc == OUT + 1);
+    let again: Vec<u16> = again
+        .map(|packet| u16::from_be_bytes([packet.payload[0], packet.payload[1]]))
+        .collect();
+    assert_eq!(again, missing);
+}
+
+/// Who asks for a packet for so long cannot show anything since, and would ask for a keyframe itself after three seconds.
+#[test]
+fn what_can_no_longer_be_repeated_takes_a_keyframe() {
+    let (mut world, alice, bob, mut source) = call();
+    let mut forgotten = None;
+    // Longer than what a newcomer begins with is kept.
+    for _ in 0..120 {
+        for packet in source.frame(false, 2) {
+            world.send(alice, packet);
+        }
+        world.run_for(33 * MS);
+        forgotten.get_or_insert(world.people[bob].rtp[3].seq);
+    }
+    assert!(world.people[alice].keyframe_requests().is_empty());
+    let asks = |out: &mut [u8]| wire::rtcp::nack::write(out, 77, OUT, forgotten).unwrap();
+    world.send_rtcp(bob, asks);
+    world.run_for(20 * MS);
+    assert_eq!(world.people[alice].keyframe_requests(), [source.ssrc]);
+    for packet in source.frame(true, 3) {
+        world.send(alice, packet);
+    }
+    world.run_for(20 * MS);
+    world.people[alice].rtcp.clear();
+    // It has what it needs.
+    world.send_rtcp(bob, asks);
+    world.run_for(1_000 * MS);
+    assert!(world.people[alice].keyframe_requests().is_empty());
+}
+
+#[test]
 fn duplicates_are_forwarded_once() {
     let (mut world, alice, bob, mut source) = call();
     let frame = source.frame(false, 2);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper is a failing test")]
 
 mod audio;
+mod camera;
 mod chaos;
 #[allow(dead_code, reason = "shared with the tests of the transport")]
 #[path = "../transport/client.rs"]
@@ -20,6 +21,7 @@ mod lossy_publisher;
 mod media;
 mod meeting;
 mod path;
+mod redirect;
 mod reports;
 mod spectator;
 mod statistics;

@@ -2,25 +2,18 @@
 
 use std::time::Duration;
 
-use netem::{Capacity, Change, LinkConfig, Loss, Queue, Script};
+use netem::{Change, LinkConfig, Loss, Script};
 use pysfu_engine::command::{Command, MediaKind, Wanted};
 use pysfu_engine::ids::SubscriptionId;
 use pysfu_engine::stats::{DownlinkRow, FeedbackKind, LimitedBy, PauseReason, SubscriptionRow};
 use wire::rtcp::remb;
 
-use crate::media::Source;
+use crate::camera::{Camera, is_due, link, seconds};
 use crate::path::Path;
 use crate::viewer::{Shown, Viewer};
 use crate::world::{MS, World};
 
 const VIDEO: u32 = 9_000;
-/// Packets per frame and octets of payload: about 130 kb/s, 500 kb/s and 1.7 Mb/s at 30 frames per second.
-const LAYERS: [(&str, (u16, u16), usize, usize); 3] = [
-    ("q", (320, 180), 1, 560),
-    ("h", (640, 360), 2, 1_000),
-    ("f", (1_280, 720), 6, 1_150),
-];
-const KEYFRAME: usize = 5;
 const FRAME: Duration = Duration::from_micros(33_333);
 
 struct Call {
@@ -28,24 +21,11 @@ struct Call {
     alice: usize,
     bob: usize,
     subscription: SubscriptionId,
-    layers: Vec<Source>,
+    camera: Camera,
     shown: Option<Shown>,
     ticks: u64,
     /// The publisher's camera is on.
     films: bool,
-}
-
-fn seconds(time: f64) -> Duration {
-    Duration::from_secs_f64(time)
-}
-
-fn link(bits_per_second: u64, delay: Duration) -> LinkConfig {
-    LinkConfig {
-        capacity: Capacity::kbps(bits_per_second / 1_000),
-        delay,
-        queue: Queue::Time(300 * MS),
-        ..LinkConfig::default()
-    }
 }
 
 impl Call {
@@ -53,7 +33,7 @@ impl Call {
         let mut world = World::new();
         world.tick = MS;
         let (alice, bob) = (world.join(0), world.join(0));
-        let video = world.publish_video(alice, "0", &["q", "h", "f"]);
+        let video = world.publish_video(alice, "0", &Camera::RIDS);
         let mut shown = None;
         if let Some((config, script, seed)) = link {
             let path = Path::new(world.now, config, script, seed);
@@ -62,10 +42,8 @@ impl Call {
             shown = Some(truth);
         }
         let subscription = world.subscribe(bob, video, 0, MediaKind::Video, VIDEO);
-        let layers = LAYERS.iter().enumerate();
-        let layers = layers.map(|(index, (rid, size, ..))| Source::video(1_000 + index as u32, "0", Some(rid), *size));
         Self {
-            layers: layers.collect(),
+            camera: Camera::new("0"),
             world,
             alice,
             bob,
@@ -80,28 +58,10 @@ impl Call {
         for _ in 0..time.as_millis() {
             let tick = self.ticks;
             self.ticks += 1;
-            if self.films && matches!(tick % 100, 0 | 33 | 66) {
-                self.send_frames();
+            if self.films && is_due(tick) {
+                self.camera.send(&mut self.world, self.alice);
             }
             self.world.step();
-        }
-    }
-
-    fn send_frames(&mut self) {
-        let asked = self.world.people[self.alice].keyframe_requests();
-        self.world.people[self.alice].rtcp.clear();
-        let first = self.ticks == 1;
-        for (source, (_, _, packets, size)) in self.layers.iter_mut().zip(LAYERS) {
-            let keyframe = first || asked.contains(&source.ssrc);
-            let count = if keyframe { packets * KEYFRAME } else { packets };
-            let mut frame = source.frame(keyframe, count);
-            source.sent.clear();
-            for packet in &mut frame {
-                packet.payload.resize(size, 0);
-            }
-            for packet in frame {
-                self.world.send(self.alice, packet);
-            }
         }
     }
 

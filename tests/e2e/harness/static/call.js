@@ -120,6 +120,20 @@ const call = {
     return result;
   },
 
+  /** Frames of the camera sent so far, by MIME type: a backup codec has a sender of its own. */
+  async sentByCodec() {
+    const { track } = state.room.localParticipant.getTrackPublication(Track.Source.Camera);
+    const result = {};
+    for (const { sender } of [track, ...track.simulcastCodecs.values()]) {
+      const entries = [...((await sender?.getStats())?.values() ?? [])];
+      for (const rtp of entries.filter((entry) => entry.type === 'outbound-rtp')) {
+        const codec = entries.find((entry) => entry.id === rtp.codecId)?.mimeType;
+        if (codec) result[codec] = (result[codec] ?? 0) + (rtp.framesSent ?? 0);
+      }
+    }
+    return result;
+  },
+
   setQuality({ identity, quality }) {
     const participant = state.room.remoteParticipants.get(identity);
     participant.getTrackPublication(Track.Source.Camera).setVideoQuality(VideoQuality[quality]);
