@@ -114,6 +114,8 @@ class Core:
         ("data_channel_opened", peer, label, reliable)
         ("data_channel_closed", peer, label)
         ("data_received", peer, label, binary, payload)
+        ("link_alive", link, alive)                     whether anything authentic comes over it; at first it is alive
+        ("mirror_ended", track)                         the other end has no such track, or the link was removed
         ("command_failed", peer | None, message)
         ("worker_failed", worker)
         """
@@ -187,8 +189,38 @@ class Core:
     def unsubscribe(self, subscription: int) -> None: ...
     def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None: ...
     def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None: ...
+    def worker_of(self, track: int) -> int:
+        """Where a published track or a mirror lives: links that carry it end there. Raises UnknownIdError."""
+    def worker_addresses(self, worker: int) -> list[tuple[str, int]]:
+        """(address, UDP port) at which clients and links reach a worker."""
+    def new_link(self) -> int:
+        """A random id for a link of ours, which the other end is to be told: its datagrams begin with it."""
+    def add_link(
+        self,
+        link: int,
+        *,
+        worker: int,
+        theirs: int,
+        send: bytes,
+        receive: bytes,
+        remote: tuple[str, int] | None = None,
+    ) -> None:
+        """A sealed UDP link from `worker` to a worker of another node. `theirs`: the id that the other end gave it.
+        `send`, `receive`: 16 octets of AES-128 key and 12 of salt, fresh for every link and direction. `remote`: where
+        the other end listens; without it the first authentic datagram tells. Raises ValueError."""
+    def rotate_link(self, link: int, *, send: bytes | None = None, receive: bytes | None = None) -> None:
+        """The next keys of one direction or both. What the other end sends with is to be known here before."""
+    def remove_link(self, link: int) -> None:
+        """Its mirrors end ("mirror_ended") and their subscriptions with them."""
+    def mirror(self, link: int, theirs: int, *, kind: str, group: int | None = None, track: int | None = None) -> int:
+        """A track of the other end as one of ours. `theirs` is its handle there, `kind` and `group` as of `publish`. It
+        crosses the link while somebody subscribes here or over another link. With `track`, a mirror that there is comes
+        over this link from now on and keeps its handle and subscriptions; both links must be of one worker, else
+        ValueError."""
+    def unmirror(self, track: int) -> None:
+        """Ends a mirror and its subscriptions."""
     def stats(self) -> dict[str, bytes]:
         """The newest snapshot of each worker (taken twice a second), concatenated: packed rows for the numpy dtypes in
-        `pysfu.stats`: "workers", "peers", "downlinks", "layers", "subscriptions", "io"."""
+        `pysfu.stats`: "workers", "peers", "downlinks", "layers", "subscriptions", "links", "io"."""
     def shutdown(self) -> None:
         """Stops the workers and closes the sockets. May be called twice."""

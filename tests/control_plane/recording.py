@@ -26,12 +26,14 @@ class Snapshot:
         self.downlinks = rows("downlinks")
         self.layers = rows("layers")
         self.subscriptions = rows("subscriptions")
+        self.links = rows("links")
 
 
 class RecordingMedia:
     """`calls` holds (command, arguments) in order; handles count from 1."""
 
     fingerprint = ":".join(["AB"] * 32)
+    worker_count = 1
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -165,6 +167,35 @@ class RecordingMedia:
 
     def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None:
         self._record("send_data", peers=list(peers), label=label, payload=payload, binary=binary)
+
+    def worker_of(self, track: int) -> int:
+        return track % self.worker_count
+
+    def worker_addresses(self, worker: int) -> list[tuple[str, int]]:
+        return [("127.0.0.1", 7882 + worker)]
+
+    def new_link(self) -> int:
+        return self._handle("new_link")
+
+    def add_link(
+        self, link: int, *, worker: int, theirs: int, send: bytes, receive: bytes, remote: tuple[str, int] | None = None
+    ) -> None:
+        self._record("add_link", link=link, worker=worker, theirs=theirs, send=send, receive=receive, remote=remote)
+
+    def rotate_link(self, link: int, *, send: bytes | None = None, receive: bytes | None = None) -> None:
+        self._record("rotate_link", link=link, send=send, receive=receive)
+
+    def remove_link(self, link: int) -> None:
+        self._record("remove_link", link=link)
+
+    def mirror(self, link: int, theirs: int, *, kind: str, group: int | None = None, track: int | None = None) -> int:
+        if track is None:
+            return self._handle("mirror", link=link, theirs=theirs, kind=kind, group=group, track=None)
+        self._record("mirror", handle=track, link=link, theirs=theirs, kind=kind, group=group, track=track)
+        return track
+
+    def unmirror(self, track: int) -> None:
+        self._record("unmirror", track=track)
 
     def _record(self, command: str, **arguments: Any) -> None:
         self.calls.append((command, arguments))
