@@ -95,7 +95,8 @@ class LiveRoom:
         if not participant.hidden:
             self._gone.append(gone)
         self._schedule_update()
-        self._node.left(participant.session)
+        if participant.session is not None:
+            self._node.left(participant.session)
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_PARTICIPANT_LEFT, self, participant)
 
     def changed(self, participant: Participant) -> None:
@@ -113,19 +114,19 @@ class LiveRoom:
     def permissions_changed(self, publisher: Participant) -> None:
         """Who may subscribe to what this participant publishes."""
         for track in publisher.tracks.values():
-            for other in self.room.participants.values():
-                had = track.id in other.session.subscriptions
-                other.session.consider(track)
-                has = track.id in other.session.subscriptions
+            for other in self.room.sessions():
+                had = track.id in other.subscriptions
+                other.consider(track)
+                has = track.id in other.subscriptions
                 if had != has:
                     message = signaling_pb2.SubscriptionPermissionChanged(
                         participant_id=publisher.id, track_id=track.id, allowed=has
                     )
-                    other.session.emit(SessionResponse(subscription_permission_changed=message))
+                    other.emit(SessionResponse(subscription_permission_changed=message))
 
-    def permission_changed(self, participant: Participant) -> None:
-        """What this participant itself may do."""
-        session = participant.session
+    def permission_changed(self, session: "Session") -> None:
+        """What its participant itself may do."""
+        participant = session.participant
         pending = [encoding.track for encoding in session.publications.pending.values()]
         for track in dict.fromkeys([*participant.tracks.values(), *pending]):
             if not participant.permission.can_publish:
@@ -137,9 +138,9 @@ class LiveRoom:
     def broadcast(self, message: SessionResponse, besides: Participant | None = None) -> None:
         """To every session, serialised once."""
         payload = message.SerializeToString()
-        for participant in self.room.participants.values():
-            if participant is not besides:
-                participant.session.emit(payload)
+        for session in self.room.sessions():
+            if session.participant is not besides:
+                session.emit(payload)
 
     # Tracks.
 
@@ -194,11 +195,11 @@ class LiveRoom:
         ]
         if formats[0] != formats[1]:
             # Payload types translate differently now: subscribe anew.
-            for other in list(self.room.participants.values()):
-                subscription = other.session.subscriptions.get(track.id)
+            for other in self.room.sessions():
+                subscription = other.subscriptions.get(track.id)
                 if subscription is not None and subscription.encoding in (None, encoding):
-                    other.session.drop_subscription(track)
-                    other.session.consider(track)
+                    other.drop_subscription(track)
+                    other.consider(track)
         if encoding.codec != came_in:
             self._codec_changed(track)
 
@@ -211,8 +212,8 @@ class LiveRoom:
     def _codec_changed(self, track: Track) -> None:
         track.describe()
         self.changed(track.owner)
-        for other in list(self.room.participants.values()):
-            other.session.retry(track)
+        for other in self.room.sessions():
+            other.retry(track)
         self.serving.changed(track)
 
     def layer_active(self, encoding: Encoding, layer: int, active: bool) -> None:
@@ -229,7 +230,7 @@ class LiveRoom:
         encoding.withdraw()
         track.describe()
         self.serving.decide(track)
-        _quietly(lambda: self._core.unpublish(handle))
+        track.owner.home.release(handle)
         self.changed(track.owner)
 
     def unpublished(self, track: Track) -> None:
@@ -237,20 +238,18 @@ class LiveRoom:
         self._tracks.pop(track.id, None)
         if track in self._fresh:
             self._fresh.remove(track)
-        for other in self.room.participants.values():
-            other.session.forget_track(track)
+        for other in self.room.sessions():
+            other.forget_track(track)
         self._voices.pop(track.id, None)
         self._schedule_speakers()
         self.serving.forget(track)
-        peer = track.owner.session.publisher.peer
         for handle in track.handles():
             self._node.remove_track(handle)
-            if peer is not None and not peer.lost:
-                _quietly(lambda handle=handle: self._core.unpublish(handle))  # type: ignore[misc]
+            track.owner.home.release(handle)
         for encoding in track.encodings:
             encoding.handle = None
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_TRACK_UNPUBLISHED, self, track.owner, track)
-        if not track.owner.session.ended:
+        if not track.owner.home.ended:
             self.changed(track.owner)
 
     def set_muted(self, track: Track, muted: bool) -> None:
@@ -268,8 +267,7 @@ class LiveRoom:
     def subscriber_added(self, track: Track) -> None:
         track.subscribers += 1
         if track.subscribers == 1:
-            first = signaling_pb2.FirstSubscriber(track_id=track.id)
-            track.owner.session.emit(SessionResponse(first_subscriber=first))
+            track.owner.home.first_subscriber(track)
 
     def subscribed(self, subscription: "Subscription", session: "Session") -> None:
         self._node.add_subscription(subscription, session)
@@ -301,7 +299,7 @@ class LiveRoom:
     def layers_wanted(self, encoding: Encoding, highest: Highest | None) -> None:
         """Subscribers on all workers together can use this much of it."""
         encoding.wanted = highest
-        encoding.track.owner.session.publications.tell_wanted(encoding.track)
+        encoding.track.owner.home.tell_wanted(encoding.track)
 
     # Transports and data.
 
@@ -313,6 +311,10 @@ class LiveRoom:
     def close_peer(self, peer: MediaPeer) -> None:
         self._node.remove_peer(peer)
         _quietly(peer.close)
+
+    def unpublish(self, handle: int) -> None:
+        """In the core: the encoding is not published any more."""
+        _quietly(lambda: self._core.unpublish(handle))
 
     def open_data_channel(self, peer: MediaPeer, label: str) -> None:
         ordered, retransmits = data.channel_options(label)
@@ -329,7 +331,8 @@ class LiveRoom:
     ) -> None:
         """To the channels with this label of those named, or of everyone but the sender."""
         found = data.receivers(self.room.participants.values(), sender_id, to_ids, to_identities)
-        peers = [peer.handle for item in found if (peer := item.session.data_peer) is not None and peer.connected]
+        sessions = (item.session for item in found if item.session is not None)
+        peers = [peer.handle for item in sessions if (peer := item.data_peer) is not None and peer.connected]
         if peers:
             self._core.send_data(peers, label=label, payload=payload, binary=binary)
 
@@ -411,18 +414,18 @@ class LiveRoom:
             update = signaling_pb2.ParticipantsChanged(participants=[*gone, *visible])
             self.broadcast(SessionResponse(participants_changed=update))
         for participant in changed.values():
-            if participant.hidden:
+            if participant.hidden and participant.session is not None:
                 own = signaling_pb2.ParticipantsChanged(participants=[participant.snapshot()])
                 participant.session.emit(SessionResponse(participants_changed=own))
         if self._room_changed:
             self._room_changed = False
             self.broadcast(SessionResponse(room_changed=self.room.snapshot()))
-        for participant in list(self.room.participants.values()):
+        for session in self.room.sessions():
             try:
                 for track in fresh:
-                    participant.session.consider(track)
+                    session.consider(track)
             except Exception:
-                log.exception("subscribing failed", participant=participant.id)
+                log.exception("subscribing failed", participant=session.participant.id)
 
 
 def update_interval(participants: int, *, new_tracks: bool) -> float:

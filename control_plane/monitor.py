@@ -61,8 +61,8 @@ class Monitor:
         told: dict[str, tuple[Quality, float]] = {}
         for live in self._node.rooms():
             updates, newcomers = [], []
-            for participant in live.room.participants.values():
-                session = participant.session
+            for session in live.room.sessions():
+                participant = session.participant
                 if participant.info.state != participant.info.STATE_ACTIVE:
                     continue
                 handles = [offers.peer.handle for offers in session.transports() if offers.peer is not None]

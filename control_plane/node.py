@@ -132,7 +132,7 @@ class Node:
     def end_room(self, live: LiveRoom) -> None:
         """Everyone is disconnected."""
         for participant in list(live.room.participants.values()):
-            participant.session.leave(models_pb2.DISCONNECT_REASON_ROOM_ENDED, "the room has ended")
+            participant.home.leave(models_pb2.DISCONNECT_REASON_ROOM_ENDED, "the room has ended")
         self._end(live)
 
     # Sessions.
@@ -167,7 +167,7 @@ class Node:
             raise
         replaced = live.room.participants.get(token.identity)
         if replaced is not None:
-            replaced.session.leave(models_pb2.DISCONNECT_REASON_DUPLICATE_IDENTITY, "the same identity joined again")
+            replaced.home.leave(models_pb2.DISCONNECT_REASON_DUPLICATE_IDENTITY, "the same identity joined again")
         self._keep_open(live)
         self._sessions[session.id] = session
         self.idle.clear()

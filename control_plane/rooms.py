@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from control_plane import ids
 from control_plane.auth import Token
@@ -103,12 +103,34 @@ class Track:
         info.codecs.extend(encoding.told for encoding in self.encodings if encoding.negotiated is not None)
 
 
+class Home(Protocol):
+    """Where a participant is: its session here, or the node that has it. What a room asks of either."""
+
+    @property
+    def ended(self) -> bool: ...
+    def leave(
+        self, reason: "models_pb2.DisconnectReason.ValueType", message: str = "", can_rejoin: bool = False
+    ) -> None:
+        """It is to be gone from the room when this returns."""
+
+    def first_subscriber(self, track: Track) -> None:
+        """Somebody here subscribes to it, as the first one."""
+
+    def tell_wanted(self, track: Track) -> None:
+        """What is of use of the track to those who are here may be new."""
+
+    def release(self, handle: int) -> None:
+        """The core need not carry this encoding any more."""
+
+
 @dataclass(eq=False, slots=True)
 class Participant:
     """Someone in a room, for the length of one session."""
 
     info: models_pb2.Participant
-    session: "Session"
+    home: Home
+    session: "Session | None" = None
+    """None for who is on another node."""
     tracks: dict[str, Track] = field(default_factory=dict)
     rules: SubscriptionRules = field(default_factory=SubscriptionRules)
     _encoded: tuple[int, int, bytes] = (-1, -1, b"")
@@ -169,6 +191,10 @@ class Room:
         self.info.num_publishers = sum(any(t.announced for t in p.tracks.values()) for p in visible)
         return self.info
 
+    def sessions(self) -> "list[Session]":
+        """Of those who are on this node."""
+        return [one.session for one in self.participants.values() if one.session is not None]
+
     def participant(self, identity: str) -> Participant:
         participant = self.participants.get(identity)
         if participant is None:
@@ -217,7 +243,7 @@ def new_participant(token: Token, join: signaling_pb2.Join, session: "Session") 
     info.version = 1
     info.permission.CopyFrom(permission_of(token))
     info.joined_at.GetCurrentTime()
-    return Participant(info, session)
+    return Participant(info, session, session)
 
 
 def permission_of(token: Token) -> models_pb2.Permission:

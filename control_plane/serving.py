@@ -105,7 +105,7 @@ class Serving:
         for index, encoding in enumerate(track.encodings):
             encoding.awaited = index in awaited
         if [encoding.demand for encoding in track.encodings] != before:
-            track.owner.session.publications.tell_wanted(track)
+            track.owner.home.tell_wanted(track)
 
     def forget(self, track: Track) -> None:
         """It is not published any more."""
@@ -120,15 +120,15 @@ class Serving:
 
     def _viewers(self, track: Track) -> "dict[Session, tuple[Subscription, Viewer]]":
         viewers = {}
-        for participant in self._room.room.participants.values():
-            subscription = participant.session.subscriptions.get(track.id)
+        for session in self._room.room.sessions():
+            subscription = session.subscriptions.get(track.id)
             if subscription is None or subscription.place is None:
                 continue
             codecs, current = subscription.place.codecs, subscription.encoding
             if subscription.decodes[0] != track.version:
                 decodes = (index for index, one in enumerate(track.encodings) if one.is_decoded_by(codecs))
                 subscription.decodes = (track.version, tuple(decodes))
-            viewers[participant.session] = (
+            viewers[session] = (
                 subscription,
                 Viewer(
                     subscription.decodes[1],

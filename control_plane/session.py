@@ -165,6 +165,19 @@ class Session:
         self.room.leave(self.participant, reason)
         log.info("left", room=self.room.name, participant=self.participant.id, reason=reason)
 
+    # What its room asks of it for its participant.
+
+    def first_subscriber(self, track: Track) -> None:
+        self.emit(SessionResponse(first_subscriber=signaling_pb2.FirstSubscriber(track_id=track.id)))
+
+    def tell_wanted(self, track: Track) -> None:
+        self.publications.tell_wanted(track)
+
+    def release(self, handle: int) -> None:
+        peer = self.publisher.peer
+        if peer is not None and not peer.lost:
+            self.room.unpublish(handle)
+
     # Requests.
 
     def _on_offer(self, offer: signaling_pb2.SessionDescription, request_id: int) -> None:

@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 
 from control_plane.auth import Grants, Verifier
 from control_plane.data import check_message
-from control_plane.errors import ControlError, InvalidArgumentError
+from control_plane.errors import ControlError, InvalidArgumentError, UnavailableError
 from control_plane.live_room import LiveRoom
 from control_plane.node import Node
 from control_plane.rooms import Participant, check_metadata, check_room_name, update_info
 from control_plane.services.calls import Context, authenticate, refuse, unary
+from control_plane.session import Session
 from pysfu.v1 import models_pb2, rooms_pb2, rooms_pb2_grpc
 
 MAX_LISTED = 4_096
@@ -72,14 +73,14 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
     async def UpdateParticipant(
         self, request: rooms_pb2.UpdateParticipantRequest, context: Context
     ) -> models_pb2.Participant:
-        participant = self._participant(context, request.room, request.identity)
+        session = self._session(context, request.room, request.identity)
+        participant, live = session.participant, session.room
         name = request.name if request.HasField("name") else None
         metadata = request.metadata if request.HasField("metadata") else None
         update_info(participant.info, name, metadata, dict(request.attributes))
-        live = participant.session.room
         if request.HasField("permission"):
             participant.info.permission.CopyFrom(request.permission)
-            live.permission_changed(participant)
+            live.permission_changed(session)
         else:
             live.changed(participant)
         return participant.snapshot()
@@ -88,28 +89,28 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
     async def RemoveParticipant(
         self, request: rooms_pb2.RemoveParticipantRequest, context: Context
     ) -> rooms_pb2.RemoveParticipantResponse:
-        participant = self._participant(context, request.room, request.identity)
-        participant.session.leave(models_pb2.DISCONNECT_REASON_PARTICIPANT_REMOVED, "removed from the room")
+        session = self._session(context, request.room, request.identity)
+        session.leave(models_pb2.DISCONNECT_REASON_PARTICIPANT_REMOVED, "removed from the room")
         return rooms_pb2.RemoveParticipantResponse()
 
     @unary
     async def MuteTrack(self, request: rooms_pb2.MuteTrackRequest, context: Context) -> models_pb2.Track:
-        participant = self._participant(context, request.room, request.identity)
-        track = participant.track(request.track_id)
-        participant.session.publications.mute(track, request.muted, by_server=True)
+        session = self._session(context, request.room, request.identity)
+        track = session.participant.track(request.track_id)
+        session.publications.mute(track, request.muted, by_server=True)
         return track.info
 
     @unary
     async def UpdateSubscriptions(
         self, request: rooms_pb2.UpdateSubscriptionsRequest, context: Context
     ) -> rooms_pb2.UpdateSubscriptionsResponse:
-        participant = self._participant(context, request.room, request.identity)
+        session = self._session(context, request.room, request.identity)
         if len(request.track_ids) > MAX_LISTED:
             raise InvalidArgumentError(f"more than {MAX_LISTED} tracks")
-        tracks = [participant.session.room.known_track(track_id) for track_id in request.track_ids]
+        tracks = [session.room.known_track(track_id) for track_id in request.track_ids]
         for track in tracks:
-            participant.session.choose(track, request.subscribe)
-        participant.session.settle(0)
+            session.choose(track, request.subscribe)
+        session.settle(0)
         return rooms_pb2.UpdateSubscriptionsResponse()
 
     @unary
@@ -153,3 +154,9 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
 
     def _participant(self, context: Context, room: str, identity: str) -> Participant:
         return self._administered(context, room).room.participant(identity)
+
+    def _session(self, context: Context, room: str, identity: str) -> Session:
+        session = self._participant(context, room, identity).session
+        if session is None:
+            raise UnavailableError(f"participant {identity[:80]!r} is on another node")
+        return session

@@ -165,9 +165,9 @@ def room_stats(node: Node, live: LiveRoom, snapshot: Snapshot) -> stats_pb2.Room
             mime_type=encoding.told.mime_type,
         )
     members = {
-        offers.peer.handle: participant.id
-        for participant in live.room.participants.values()
-        for offers in participant.session.transports()
+        offers.peer.handle: session.participant.id
+        for session in live.room.sessions()
+        for offers in session.transports()
         if offers.peer is not None
     }
     for row in rows_of(snapshot.downlinks, "peer", list(members)):
