@@ -18,7 +18,7 @@ WEB_OUT := control_plane/gateway/static
 .PHONY: help build run test lint audit bench protos lock clean test-rust test-python test-web
 
 help: ## List the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMPS)/venv: requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -114,6 +114,11 @@ bench-forward: build bench-programs ## Measure forwarding beside the bare relay 
 .PHONY: bench-quality
 bench-quality: build test-programs bench-programs ## Measure media quality: the engine in simulated time, then real browsers (an hour)
 	$(BIN)/python -m bench.quality $(QUALITY)
+
+# PLACEMENT=--quick takes two seconds.
+.PHONY: bench-placement
+bench-placement: $(STAMPS)/venv ## Simulate a day of placements in a cluster of 10,000 nodes (20 seconds)
+	$(BIN)/python -m bench.cluster.placement $(PLACEMENT)
 
 lock: ## Pin every dependency anew in requirements.lock
 	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \

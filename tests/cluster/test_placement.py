@@ -1,14 +1,20 @@
 """Where participants go: a table of small clusters, properties over random ones, and a day of a large one."""
 
+import json
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.cluster.placement import Scenario, simulate
+from bench.cluster.placement import Result, Scenario, by_name, simulate
+from bench.cluster.placement.figures import figures
 from control_plane.cluster.placement import FULL, NodeView, Paths, place
 
+ROOT = Path(__file__).parents[2]
 PATHS = Paths({("eu", "us"): 90.0, ("eu", "asia"): 160.0, ("us", "asia"): 140.0, ("eu", "eu2"): 15.0}, measured={})
 
 
@@ -84,15 +90,76 @@ def test_a_node_that_comes_or_goes_moves_few_rooms() -> None:
     assert all(one == other or one == "n19" for one, other in zip(before, after, strict=True))
 
 
-def test_a_day_of_a_large_cluster() -> None:
+def day(scenario: Scenario) -> tuple[Result, dict[str, float]]:
+    result = simulate(scenario)
+    return result, {figure.name: figure.value for figure in figures(scenario, result, 0.0)}
+
+
+@pytest.fixture(scope="module")
+def ordinary() -> tuple[Result, dict[str, float]]:
     """A tenth of what `python -m bench.cluster.placement` runs, with a region that fails at its busiest."""
-    result = simulate(Scenario(nodes=1_000, rooms=100_000))
+    return day(Scenario(nodes=1_000, rooms=100_000))
+
+
+def test_load_is_even_where_it_counts(ordinary: tuple[Result, dict[str, float]]) -> None:
+    result, figure = ordinary
     assert result.participants > 400_000
-    assert result.failed > 3_000
-    assert result.moved + result.refused >= result.failed, "those of the region that failed, and nobody else, move"
-    assert result.moved > 0.9 * result.failed
-    assert max(result.busiest) <= 1.1, "a node that is full takes nobody"
-    assert result.refused < 0.001 * result.participants
-    assert result.placed_away_though_open < 0.03 * result.participants
-    assert result.added_rtt < 5
+    assert figure["imbalance.p50"] <= 2
+    assert figure["imbalance.worst"] <= 2.6
+    assert figure["busiest"] <= 1.1, "a node that is full takes nobody"
     assert np.nanmax(result.used) < FULL + 0.1
+    assert figure["again.share"] <= 0.12
+
+
+def test_people_are_served_near_to_them(ordinary: tuple[Result, dict[str, float]]) -> None:
+    _, figure = ordinary
+    assert 0 < figure["away.ordinary"] <= 0.07
+    assert figure["away.day"] <= 0.07
+    assert figure["away.by_choice"] <= 0.03
+    assert figure["added_rtt"] <= 5
+
+
+def test_a_region_that_fails_moves_its_own_people_and_nobody_else(ordinary: tuple[Result, dict[str, float]]) -> None:
+    result, figure = ordinary
+    assert result.failed > 3_000
+    assert result.moved == sum(result.fled.values()) == sum(result.moves) == result.failed
+    assert [hour for hour, moves in zip(result.hours, result.moves, strict=True) if moves] == [pytest.approx(14.0)]
+    assert "frankfurt" not in result.fled
+    assert result.fled["london"] > 0.5 * result.failed, "the nearest region takes most"
+    assert figure["failure.away"] > 0.2
+    assert figure["failure.recovery"] <= 30
+
+
+def test_nobody_is_refused_while_there_is_room(ordinary: tuple[Result, dict[str, float]]) -> None:
+    assert ordinary[1]["refused.share"] == 0
+
+
+def test_a_cluster_that_is_too_small_refuses_the_rest() -> None:
+    result, figure = day(Scenario(nodes=200, rooms=100_000))
+    assert figure["refused.share"] > 0.1
+    assert max(result.busiest) <= 1.1
+    assert np.nanmax(result.used) > FULL, "it is full before anybody is refused"
+
+
+def test_placing_by_load_and_distance_serves_nearer_than_placing_by_name(
+    ordinary: tuple[Result, dict[str, float]],
+) -> None:
+    beside = simulate(Scenario(nodes=1_000, rooms=100_000), cost=by_name)
+    assert beside.participants == ordinary[0].participants
+    assert ordinary[0].added_rtt < 0.5 * beside.added_rtt
+    assert ordinary[0].placed_away < 0.7 * beside.placed_away
+
+
+def test_the_command_writes_its_figures_and_its_page(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench.cluster.placement", "--nodes=500", "--rooms=50000", f"--out={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    written = json.loads((tmp_path / "placement.json").read_text())
+    found = written["figures"]
+    assert done.returncode == int(any(figure["pass"] is False for figure in found.values()))
+    assert {"imbalance.p50", "away.day", "failure.moved", "refused.share"} <= set(found)
+    assert len(written["series"]["hours"]) == len(written["series"]["away"]) == 288
+    page = (tmp_path / "placement.html").read_text()
+    assert page.count("<svg") == 5
+    assert "50,000 rooms" in page
+    assert "15 o'clock" in done.stderr, "it tells how far it is"

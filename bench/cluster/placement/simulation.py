@@ -5,13 +5,14 @@ Load is known late: a batch of placements sees no placement of the same batch. A
 refuses, and whoever was refused is placed again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from control_plane.cluster.placement import FULL, PER_REGION, Candidates, costs
+from control_plane.cluster.placement import FULL, NEAREST_REGIONS, PER_REGION, Candidates, Milliseconds, costs
 
 # Longitude and latitude, degrees, and the share of all rooms.
 REGIONS: Final = {
@@ -31,6 +32,10 @@ STEP: Final = 5 / 60
 BATCH: Final = 4_096
 HOME: Final = 0.9
 """Share of a room's people who are in its region."""
+BUSY: Final = 0.4
+"""Mean used share from which on a region's balance counts: of nodes that are nearly empty any one room unbalances."""
+
+Cost = Callable[[Candidates], Milliseconds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,15 @@ class Result:
     """Mean used share of each region's open nodes; not a number where none is open."""
     busiest: list[float] = field(default_factory=list)
     imbalance: list[float] = field(default_factory=list)
-    """The 99th percentile of the used share over its mean, the worst region with 20 % in use."""
+    """The 99th percentile of the used share over its mean, of the worst busy region; not a number where none is."""
     away: list[float] = field(default_factory=list)
     """Share of those placed in the step that are not in their own region."""
+    moves: list[int] = field(default_factory=list)
+    refusals: list[int] = field(default_factory=list)
+    again: list[int] = field(default_factory=list)
+    """Placements of the step that met a node which had become full."""
+    fled: dict[str, int] = field(default_factory=dict)
+    """Where those went who were on nodes that failed: people by region."""
     participants: int = 0
     placed_away: int = 0
     placed_away_though_open: int = 0
@@ -66,13 +77,22 @@ class Result:
     """Participants who were on nodes that failed."""
     refused: int = 0
     asked_again: int = 0
-    """Placements that met a node which had become full."""
+    placements: int = 0
     added_rtt: float = 0.0
     """Milliseconds to the node beyond that to the own region, mean over participants."""
 
 
-def simulate(scenario: Scenario = Scenario()) -> Result:
-    return _Day(scenario).run()
+def simulate(
+    scenario: Scenario = Scenario(), *, cost: Cost = costs, tell: Callable[[float], None] = lambda _: None
+) -> Result:
+    """`tell` is told the hour as it passes."""
+    return _Day(scenario, cost, tell).run()
+
+
+def by_name(candidates: Candidates) -> Milliseconds:
+    """What placement is compared with: the nearest region, there the node by the room's name, whatever its load."""
+    cost = candidates.rtt + np.where(candidates.relayed, 1e6, 0.0) + candidates.spread
+    return np.where(candidates.open & (candidates.used < FULL), cost, np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +112,10 @@ class Items:
 
 
 class _Day:
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, cost: Cost, tell: Callable[[float], None]) -> None:
         self._scenario = scenario
+        self._cost = cost
+        self._tell = tell
         self._random = np.random.default_rng(scenario.seed)
         self._names = list(REGIONS)
         self._rtt = _round_trips()
@@ -106,7 +128,7 @@ class _Day:
         self._open = np.ones(self._first[-1], dtype=np.bool_)
         self._items = _items(scenario, self._random, weights)
         self._node = np.full(len(self._items.room), -1)
-        self._near = np.argsort(self._rtt, axis=1)[:, :3]
+        self._near = np.argsort(self._rtt, axis=1)
         self._result = Result()
 
     def run(self) -> Result:
@@ -116,12 +138,14 @@ class _Day:
         leaves = np.searchsorted(items.end[leaving], np.arange(steps + 1))
         comes = np.searchsorted(items.begin, np.arange(steps + 1))
         for step in range(steps):
+            self._tell(step * STEP)
+            before = result.moved, result.refused, result.asked_again
             if step:
                 gone = leaving[leaves[step - 1] : leaves[step]]
                 self._leave(gone[self._node[gone] >= 0])
             self._fail(step)
             away = self._place(np.arange(comes[step], comes[step + 1]))
-            self._note(step, away)
+            self._note(step, away, before)
         result.participants = int(items.size.sum())
         groups = np.unique(items.room * len(self._names) + self._region_of[np.maximum(self._node, 0)])
         result.region_groups = len(groups)
@@ -141,15 +165,29 @@ class _Day:
         nodes = slice(self._first[region], self._first[region + 1])
         if step == round(begins / STEP):
             self._open[nodes] = False
+            self._look(without=region)
             here = np.flatnonzero((self._node >= 0) & (self._items.begin < step) & (self._items.end >= step))
             here = here[self._region_of[self._node[here]] == region]
             self._people[nodes] = 0
             self._result.failed += int(self._items.size[here].sum())
             self._node[here] = -1
             self._place(here)
-            self._result.moved += int(self._items.size[here[self._node[here] >= 0]].sum())
+            moved = here[self._node[here] >= 0]
+            self._result.moved += int(self._items.size[moved].sum())
+            people = np.bincount(
+                self._region_of[self._node[moved]], weights=self._items.size[moved], minlength=len(self._names)
+            )
+            self._result.fled = {name: int(count) for name, count in zip(self._names, people, strict=True) if count}
         elif step == round(ends / STEP):
             self._open[nodes] = True
+            self._look()
+
+    def _look(self, without: int | None = None) -> None:
+        """Regions by distance, the one that is away last."""
+        rtt = self._rtt.copy()
+        if without is not None:
+            rtt[:, without] = np.inf
+        self._near = np.argsort(rtt, axis=1)
 
     def _place(self, items: npt.NDArray[np.int64]) -> float:
         """Share of them that went to another region than their own."""
@@ -159,18 +197,28 @@ class _Day:
             for start in range(0, len(of_level), BATCH):
                 waiting = of_level[start : start + BATCH]
                 while len(waiting):
-                    gone, waiting = self._place_batch(waiting)
+                    gone, again, nowhere = self._place_batch(waiting, NEAREST_REGIONS)
                     away += gone
+                    # Where the nearest are full the next ones are looked at.
+                    gone, farther, refused = self._place_batch(nowhere, len(self._names))
+                    away += gone
+                    self._result.refused += int(self._items.size[refused].sum())
+                    waiting = np.concatenate((again, farther))
         total = int(self._items.size[items].sum())
         return away / total if total else 0.0
 
-    def _place_batch(self, batch: npt.NDArray[np.int64]) -> tuple[int, npt.NDArray[np.int64]]:
-        """People who went to another region than their own, and the items that their node refused."""
+    def _place_batch(
+        self, batch: npt.NDArray[np.int64], reach: int
+    ) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Looks at `reach` regions. Who is left: items whose node has become full, and items for whom there was none.
+
+        First of all the number of people who went to another region than their own.
+        """
         items = self._items
         room, region, size = items.room[batch], items.region[batch], items.size[batch]
         anchor = np.where(items.anchor[batch] >= 0, self._node[items.anchor[batch]], -1)
         columns = []
-        for near in range(self._near.shape[1]):
+        for near in range(reach):
             regions = self._near[region, near]
             columns += [
                 self._first[regions] + _hash(room, regions, index) % self._in_region[regions]
@@ -182,7 +230,7 @@ class _Day:
         regions = self._region_of[nodes]
         anchored = anchor[:, None] >= 0
         rtt = self._rtt[region[:, None], regions]
-        cost = costs(
+        cost = self._cost(
             Candidates(
                 rtt=rtt,
                 relayed=anchored & (nodes != anchor[:, None]),
@@ -195,18 +243,18 @@ class _Day:
         best = np.argmin(cost, axis=1)
         rows = np.arange(len(batch))
         possible = np.isfinite(cost[rows, best])
-        self._result.refused += int(size[~possible].sum())
         chosen = nodes[rows, best]
         taken = possible & self._has_room(chosen, size, possible)
         self._node[batch[taken]] = chosen[taken]
         np.add.at(self._people, chosen[taken], size[taken])
         away = taken & (self._region_of[chosen] != region)
         result = self._result
+        result.placements += int(possible.sum())
         result.asked_again += int((possible & ~taken).sum())
         result.placed_away += int(size[away].sum())
         result.placed_away_though_open += int(size[away & self._open[self._first[region]]].sum())
         result.added_rtt += float((size * (rtt[rows, best] - self._rtt[region, region]))[taken].sum())
-        return int(size[away].sum()), batch[possible & ~taken]
+        return int(size[away].sum()), batch[possible & ~taken], batch[~possible]
 
     def _has_room(
         self, chosen: npt.NDArray[np.int64], size: npt.NDArray[np.int64], possible: npt.NDArray[np.bool_]
@@ -221,7 +269,7 @@ class _Day:
         fits[order] = self._people[chosen[order]] + before < FULL * self._scenario.capacity
         return fits
 
-    def _note(self, step: int, away: float) -> None:
+    def _note(self, step: int, away: float, before: tuple[int, int, int]) -> None:
         used = self._people / self._scenario.capacity
         by_region = [used[self._region_of == region] for region in range(len(self._names))]
         is_open = [self._open[self._first[region]] for region in range(len(self._names))]
@@ -229,9 +277,12 @@ class _Day:
         result.hours.append(step * STEP)
         result.used.append(np.array([one.mean() if up else np.nan for one, up in zip(by_region, is_open, strict=True)]))
         result.busiest.append(float(used.max()))
-        busy = [np.percentile(one, 99) / one.mean() for one in by_region if one.mean() >= 0.2]
+        busy = [np.percentile(one, 99) / one.mean() for one in by_region if one.mean() >= BUSY]
         result.imbalance.append(max(busy, default=np.nan))
         result.away.append(away)
+        result.moves.append(result.moved - before[0])
+        result.refusals.append(result.refused - before[1])
+        result.again.append(result.asked_again - before[2])
 
 
 def _round_trips() -> npt.NDArray[np.float64]:
