@@ -61,6 +61,9 @@ class LiveRoom:
         self._room_changed = False
         self._tracks: dict[str, Track] = {}
         self._voices: dict[str, tuple[Track, int, bool]] = {}
+        self._voices_elsewhere: dict[str, Voice] = {}
+        self.qualities_elsewhere: dict[str, signaling_pb2.ConnectionQualities.Update] = {}
+        """What other nodes tell of their participants' connections, by participant id."""
         self._told_voices: dict[str, Voice] = {}
         self._speakers: asyncio.TimerHandle | None = None
         self._floor: tuple[str, ...] = ()
@@ -78,13 +81,15 @@ class LiveRoom:
     def join(self, participant: Participant) -> None:
         """Everyone else is told of it soon."""
         self.room.participants[participant.identity] = participant
-        participant.info.state = models_pb2.Participant.STATE_JOINED
+        if participant.session is not None:
+            participant.info.state = models_pb2.Participant.STATE_JOINED
+            self._node.neighbours.changed(self, participant)
         self._changed[participant.id] = participant
         self._schedule_update()
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_PARTICIPANT_JOINED, self, participant)
 
     def leave(self, participant: Participant, reason: "models_pb2.DisconnectReason.ValueType") -> None:
-        """Called by a session that ends."""
+        """Called by a session that ends, and of another node by whoever hears of it."""
         if self.room.participants.get(participant.identity) is participant:
             del self.room.participants[participant.identity]
         self._changed.pop(participant.id, None)
@@ -96,15 +101,26 @@ class LiveRoom:
             self._gone.append(gone)
         self._schedule_update()
         if participant.session is not None:
+            self._node.neighbours.left(self, participant, reason)
             self._node.left(participant.session)
+        elif self._voices_elsewhere.pop(participant.id, None) is not None:
+            self._schedule_speakers()
+        self.qualities_elsewhere.pop(participant.id, None)
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_PARTICIPANT_LEFT, self, participant)
 
     def changed(self, participant: Participant) -> None:
         """Something that others see of a participant is new."""
-        participant.info.version += 1
+        participant.revise()
+        if participant.session is not None:
+            self._node.neighbours.changed(self, participant)
         self._changed[participant.id] = participant
         self._schedule_update()
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_PARTICIPANT_UPDATED, self, participant)
+
+    def set_metadata(self, metadata: str) -> None:
+        self.room.info.metadata = metadata
+        self._node.neighbours.room_changed(self)
+        self.room_changed()
 
     def room_changed(self) -> None:
         self._room_changed = True
@@ -113,6 +129,8 @@ class LiveRoom:
 
     def permissions_changed(self, publisher: Participant) -> None:
         """Who may subscribe to what this participant publishes."""
+        if publisher.session is not None:
+            self._node.neighbours.changed(self, publisher)
         for track in publisher.tracks.values():
             for other in self.room.sessions():
                 had = track.id in other.subscriptions
@@ -164,7 +182,8 @@ class LiveRoom:
         self._node.add_track(encoding, self)
         if track.muted_by_server:
             self._core.set_muted(handle, True)
-        if track.kind == "video":
+        if track.kind == "video" and track.owner.session is not None:
+            # Links tell what a track shows along with it.
             sizes = demand.sizes(track.info, encoding.told.layers)
             self._core.describe(handle, source=demand.source(track.info), sizes=sizes)
         self.changed(track.owner)
@@ -180,20 +199,22 @@ class LiveRoom:
 
     def renegotiated(self, encoding: Encoding, negotiated: Negotiated) -> None:
         """Formats, layers or sources of what is published may be new."""
-        before, track = encoding.negotiated, encoding.track
+        before, came_in = encoding.negotiated, encoding.codec
         if encoding.handle is None or before is None or _config(before) == _config(negotiated):
             return
-        came_in = encoding.codec
         encoding.negotiate(negotiated)
-        track.describe()
         rids = ordered_rids(negotiated.rids, encoding.told.layers)
         self._core.update_publish(
             encoding.handle, mid=negotiated.mid, codecs=codec_rows(negotiated), rids=rids, ssrcs=ssrc_rows(negotiated)
         )
-        formats = [
-            {(codec.payload_type, codec.name, codec.fmtp) for codec in item.codecs} for item in (before, negotiated)
-        ]
-        if formats[0] != formats[1]:
+        self._node.neighbours.changed(self, encoding.track.owner)
+        self.reformatted(encoding, before, came_in)
+
+    def reformatted(self, encoding: Encoding, before: Negotiated, came_in: str) -> None:
+        """It was in other formats before, and came in another codec."""
+        track, negotiated = encoding.track, encoding.negotiated
+        track.describe()
+        if negotiated is not None and _formats(before) != _formats(negotiated):
             # Payload types translate differently now: subscribe anew.
             for other in self.room.sessions():
                 subscription = other.subscriptions.get(track.id)
@@ -205,6 +226,8 @@ class LiveRoom:
 
     def started(self, encoding: Encoding, codec: str) -> None:
         """The first packet has come: a client may send another format than the first that was negotiated."""
+        if encoding.track.owner.session is None:
+            return
         if encoding.track.kind == "video" and codec != encoding.codec:
             encoding.expect(codec)
             self._codec_changed(encoding.track)
@@ -217,9 +240,13 @@ class LiveRoom:
         self.serving.changed(track)
 
     def layer_active(self, encoding: Encoding, layer: int, active: bool) -> None:
-        """A layer begins or ceases to flow."""
+        """A layer begins or ceases to flow. Of tracks of other nodes the home tells it, also while none comes here."""
+        if encoding.track.owner.session is None:
+            return
         (encoding.active.add if active else encoding.active.discard)(layer)
         self.serving.changed(encoding.track)
+        if len(encoding.track.encodings) > 1:
+            self._node.neighbours.changed(self, encoding.track.owner)
 
     def withdrawn(self, encoding: Encoding) -> None:
         """A backup is not published any more: who has it moves to something else."""
@@ -329,7 +356,21 @@ class LiveRoom:
         to_ids: Collection[str] = (),
         to_identities: Collection[str] = (),
     ) -> None:
-        """To the channels with this label of those named, or of everyone but the sender."""
+        """To the channels with this label of those named, or of everyone but the sender, on whatever node they are."""
+        self.deliver_data(sender_id, label, payload, binary, to_ids, to_identities)
+        message = models_pb2.DataMessage(label=label, payload=payload, binary=binary, sender_id=sender_id)
+        self._node.neighbours.data(self, message, to_ids, to_identities)
+
+    def deliver_data(
+        self,
+        sender_id: str,
+        label: str,
+        payload: bytes,
+        binary: bool,
+        to_ids: Collection[str] = (),
+        to_identities: Collection[str] = (),
+    ) -> None:
+        """To those of them who are on this node."""
         found = data.receivers(self.room.participants.values(), sender_id, to_ids, to_identities)
         sessions = (item.session for item in found if item.session is not None)
         peers = [peer.handle for item in sessions if (peer := item.data_peer) is not None and peer.connected]
@@ -344,8 +385,22 @@ class LiveRoom:
             session.emit(_speakers_changed(self._told_voices))
 
     def voice(self, track: Track, dbov: int, active: bool) -> None:
+        """As the core measures it. Of tracks of other nodes the home tells it, also while none comes here."""
+        if track.owner.session is None:
+            return
         self._voices[track.id] = (track, dbov, active and not track.info.muted)
         self._schedule_speakers()
+
+    def voices_elsewhere(self, voices: Mapping[str, Voice]) -> None:
+        """Changed voices of participants of other nodes, by their ids."""
+        now = {**self._voices_elsewhere, **voices}
+        self._voices_elsewhere = {participant: voice for participant, voice in now.items() if voice.active}
+        self._schedule_speakers()
+
+    def voices_here(self) -> dict[str, Voice]:
+        """Who speaks of this node's participants, as was told last."""
+        here = (one.participant.id for one in self.room.sessions())
+        return {one: self._told_voices[one] for one in here if one in self._told_voices}
 
     def _schedule_speakers(self) -> None:
         if self._speakers is None:
@@ -356,11 +411,15 @@ class LiveRoom:
         by_participant: dict[str, list[tuple[int, bool]]] = {}
         for track, dbov, active in self._voices.values():
             by_participant.setdefault(track.owner.id, []).append((dbov, active))
-        now = {participant: loudest(voices) for participant, voices in by_participant.items()}
+        here = {participant: loudest(voices) for participant, voices in by_participant.items()}
+        now = self._voices_elsewhere | here
         self._set_floor(floor(self._floor, now))
         told = changes(self._told_voices, now)
         if not told:
             return
+        told_here = {participant: voice for participant, voice in told.items() if participant in here}
+        if told_here:
+            self._node.neighbours.voices(self, told_here)
         self._told_voices = {key: voice for key, voice in (self._told_voices | told).items() if voice.active}
         self.broadcast(_speakers_changed(told))
 
@@ -373,8 +432,8 @@ class LiveRoom:
                 self._rank(track)
 
     def _rank(self, track: Track) -> None:
-        """Tells the core whether its owner speaks or spoke before. A shared screen has its own weight."""
-        if track.info.source != models_pb2.TRACK_SOURCE_CAMERA:
+        """Tells the core whether its owner speaks or spoke before, of which links tell. A screen has its own weight."""
+        if track.info.source != models_pb2.TRACK_SOURCE_CAMERA or track.owner.session is None:
             return
         owner = track.owner.id
         rank = self._floor.index(owner) if owner in self._floor else None

@@ -24,7 +24,8 @@ from control_plane.live_room import LiveRoom
 from control_plane.media import MediaCore, MediaPeer
 from control_plane.negotiation.model import USUAL_FEC, FecPolicy
 from control_plane.negotiation.parse import parse
-from control_plane.rooms import DEPARTURE_TIMEOUT, Participant, Track, check_room_name, new_participant, new_room
+from control_plane.neighbours import Alone, Neighbours, RoomHolder
+from control_plane.rooms import DEPARTURE_TIMEOUT, Participant, Room, Track, check_room_name, new_participant, new_room
 from control_plane.server_offers import ServerOffers
 from control_plane.serving import Subscription
 from control_plane.session import Session
@@ -75,8 +76,13 @@ class Watcher:
 class Node:
     """Everything that happens on this node, on one event loop."""
 
-    def __init__(self, core: MediaCore, store: RoomStore, limits: NodeLimits, version: str) -> None:
-        self.id = ids.node_id()
+    def __init__(
+        self, core: MediaCore, store: RoomStore, limits: NodeLimits, version: str, node_id: str | None = None
+    ) -> None:
+        self.id = node_id or ids.node_id()
+        self.neighbours: Neighbours = Alone()
+        self.holder: RoomHolder | None = None
+        """None: what rooms there are is this node's business alone."""
         self.core = core
         self.version = version
         self.draining = False
@@ -111,12 +117,27 @@ class Node:
             raise UnavailableError("the node is draining")
         if len(self._live) >= self._limits.max_rooms:
             raise LimitExceededError(f"the node holds {self._limits.max_rooms} rooms")
-        room = self._store.add(new_room(name, metadata, max_participants, empty_timeout))
-        live = self._live[room.info.id] = LiveRoom(room, self)
-        self._close_when_empty(live, room.info.empty_timeout_seconds)
-        self.emit_event(rooms_pb2.RoomEvent.KIND_ROOM_STARTED, live)
-        log.info("room started", room=name, id=room.info.id)
-        return live
+        return self._open(new_room(name, metadata, max_participants, empty_timeout))
+
+    async def hold(self, wanted: Room, *, may_create: bool = True) -> None:
+        """In a cluster: the room of that name is held here from now on, empty at first. Raises ControlError."""
+        if self.holder is None or self._store.get(wanted.name) is not None:
+            return
+        if self.draining:
+            raise UnavailableError("the node is draining")
+        if len(self._live) >= self._limits.max_rooms:
+            raise LimitExceededError(f"the node holds {self._limits.max_rooms} rooms")
+        agreed = await self.holder.hold(wanted.info, may_create=may_create)
+        if self._store.get(wanted.name) is None:
+            self._open(Room(agreed))
+
+    async def hold_to_join(self, token: Token, join: signaling_pb2.Join) -> None:
+        """The same for a room that somebody wants to join, once it is certain that they may. To precede `join`."""
+        if self.holder is None or join.resume_session_id:
+            return
+        name = _name_to_join(token, join)
+        may_create = self._limits.auto_create_rooms or token.grants.room_create is True
+        await self.hold(new_room(name), may_create=may_create)
 
     def room(self, name: str) -> LiveRoom:
         room = self._store.get(name)
@@ -130,19 +151,16 @@ class Node:
         return [self._live[room.info.id] for room in self._store.all() if not wanted or room.name in wanted]
 
     def end_room(self, live: LiveRoom) -> None:
-        """Everyone is disconnected."""
-        for participant in list(live.room.participants.values()):
-            participant.home.leave(models_pb2.DISCONNECT_REASON_ROOM_ENDED, "the room has ended")
-        self._end(live)
+        """Everyone is disconnected, on every node."""
+        for session in live.room.sessions():
+            session.leave(models_pb2.DISCONNECT_REASON_ROOM_ENDED, "the room has ended")
+        self._end(live, ended=True)
 
     # Sessions.
 
     def join(self, token: Token, join: signaling_pb2.Join, request_id: int) -> Session:
         """A new session, or the one that is resumed. Raises ControlError when refused; then nothing has changed."""
-        name = join.room or token.grants.room
-        token.grants.require_room_join(name)
-        if not token.identity:
-            raise PermissionDeniedError("the token has no identity (sub)")
+        name = _name_to_join(token, join)
         if join.resume_session_id:
             return self._resume(token, join, name, request_id)
         if self.draining:
@@ -151,7 +169,6 @@ class Node:
             raise LimitExceededError(f"the node holds {self._limits.max_participants} participants")
         if join.HasField("offer"):
             parse(join.offer.sdp)
-        check_room_name(name)
         existing = self._store.get(name)
         if existing is None and not self._limits.auto_create_rooms:
             token.grants.require_room_create()
@@ -202,7 +219,7 @@ class Node:
         if timer is not None:
             timer.cancel()
         live = session.room
-        if not live.room.participants and not live.room.ended:
+        if not live.room.is_populated and not live.room.ended:
             self._close_when_empty(live, min(self._limits.departure_timeout, live.room.info.empty_timeout_seconds))
 
     def drain(self) -> None:
@@ -325,6 +342,12 @@ class Node:
         participant = self.participant_of(peer) if peer is not None else None
         log.warning("the core refused a command", participant=participant.id if participant else None, reason=message)
 
+    def _on_link_alive(self, link: int, alive: bool) -> None:
+        self.neighbours.link_alive(link, alive)
+
+    def _on_mirror_ended(self, track: int) -> None:
+        self.neighbours.mirror_ended(track)
+
     def _on_worker_failed(self, worker: int) -> None:
         # Its transports are reported lost one by one.
         log.error("a media worker has failed", worker=worker)
@@ -340,6 +363,8 @@ class Node:
         "data_channel_opened": _on_data_channel_opened,
         "data_channel_closed": _on_data_channel_closed,
         "data_received": _on_data_received,
+        "link_alive": _on_link_alive,
+        "mirror_ended": _on_mirror_ended,
         "command_failed": _on_command_failed,
         "worker_failed": _on_worker_failed,
     }
@@ -416,16 +441,38 @@ class Node:
         self._keep_open(live)
         self._closing[live.room.info.id] = self._loop.call_later(after, self._end, live)
 
-    def _end(self, live: LiveRoom) -> None:
+    def _open(self, room: Room) -> LiveRoom:
+        room = self._store.add(room)
+        live = self._live[room.info.id] = LiveRoom(room, self)
+        self._close_when_empty(live, room.info.empty_timeout_seconds)
+        self.emit_event(rooms_pb2.RoomEvent.KIND_ROOM_STARTED, live)
+        log.info("room started", room=live.name, id=room.info.id)
+        self.neighbours.opened(live)
+        return live
+
+    def _end(self, live: LiveRoom, ended: bool = False) -> None:
         if live.room.ended:
             return
         live.room.ended = True
         self._keep_open(live)
         self._store.remove(live.room)
         self._live.pop(live.room.info.id, None)
+        self.neighbours.closed(live, ended=ended)
+        if self.holder is not None:
+            self.holder.release(live.room.info, ended=ended)
         live.close()
         self.emit_event(rooms_pb2.RoomEvent.KIND_ROOM_ENDED, live)
         log.info("room ended", room=live.name, id=live.room.info.id)
+
+
+def _name_to_join(token: Token, join: signaling_pb2.Join) -> str:
+    """Raises ControlError when the token does not grant it."""
+    name = join.room or token.grants.room
+    token.grants.require_room_join(name)
+    if not token.identity:
+        raise PermissionDeniedError("the token has no identity (sub)")
+    check_room_name(name)
+    return name
 
 
 class StateMismatchError(FailedPreconditionError):

@@ -151,6 +151,12 @@ class Participant:
     def hidden(self) -> bool:
         return self.info.permission.hidden
 
+    def revise(self) -> None:
+        """Something that others see is new. Versions are counted where the participant is."""
+        self._encoded = (-1, -1, b"")
+        if self.session is not None:
+            self.info.version += 1
+
     def snapshot(self) -> models_pb2.Participant:
         """As others may see it now: with the tracks that are negotiated."""
         del self.info.tracks[:]
@@ -191,6 +197,11 @@ class Room:
         self.info.num_publishers = sum(any(t.announced for t in p.tracks.values()) for p in visible)
         return self.info
 
+    @property
+    def is_populated(self) -> bool:
+        """Somebody is on this node."""
+        return any(one.session is not None for one in self.participants.values())
+
     def sessions(self) -> "list[Session]":
         """Of those who are on this node."""
         return [one.session for one in self.participants.values() if one.session is not None]
@@ -212,7 +223,7 @@ class Room:
         return (t for p in self.participants.values() for t in p.tracks.values() if t.announced)
 
 
-def new_room(name: str, metadata: str, max_participants: int, empty_timeout: int | None) -> Room:
+def new_room(name: str, metadata: str = "", max_participants: int = 0, empty_timeout: int | None = None) -> Room:
     """Raises InvalidArgumentError for a bad name or a limit out of range."""
     check_room_name(name)
     check_metadata(metadata)
@@ -267,7 +278,7 @@ def new_track(request: signaling_pb2.AddTrack, owner: Participant) -> Track:
     if request.kind not in KINDS:
         raise InvalidArgumentError("kind must be audio or video")
     check_name(request.name)
-    track_id = request.track_id if _is_track_id(request.track_id) else ids.track_id()
+    track_id = request.track_id if is_track_id(request.track_id) else ids.track_id()
     info = models_pb2.Track(id=track_id, kind=request.kind, source=request.source, name=request.name)
     info.muted, info.width, info.height = request.muted, request.width, request.height
     info.backup_codec_policy = request.backup_codec_policy
@@ -362,5 +373,5 @@ def check_live(room: Room) -> None:
         raise FailedPreconditionError(f"room {room.name!r} has ended")
 
 
-def _is_track_id(text: str) -> bool:
+def is_track_id(text: str) -> bool:
     return text.startswith("TR_") and 3 < len(text) <= 40 and text[3:].isalnum() and text.isascii()
