@@ -26,7 +26,7 @@ from pysfu.v1 import models_pb2 as pysfu_dot_v1_dot_models__pb2
 from pysfu.v1 import signaling_pb2 as pysfu_dot_v1_dot_signaling__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16pysfu/v1/cascade.proto\x12\x08pysfu.v1\x1a\x15pysfu/v1/models.proto\x1a\x18pysfu/v1/signaling.proto\"\x13\n\x11\x43\x61scadeInvitation\"\x10\n\x0e\x43\x61scadeInvited\"\xc7\x06\n\x0e\x43\x61scadeMessage\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.pysfu.v1.CascadeHelloH\x00\x12%\n\x04ping\x18\x02 \x01(\x0b\x32\x15.pysfu.v1.CascadePingH\x00\x12%\n\x04pong\x18\x03 \x01(\x0b\x32\x15.pysfu.v1.CascadePongH\x00\x12)\n\nlink_offer\x18\x04 \x01(\x0b\x32\x13.pysfu.v1.LinkOfferH\x00\x12%\n\x08link_key\x18\x05 \x01(\x0b\x32\x11.pysfu.v1.LinkKeyH\x00\x12\x30\n\x0elink_key_taken\x18\x06 \x01(\x0b\x32\x16.pysfu.v1.LinkKeyTakenH\x00\x12$\n\x04room\x18\x07 \x01(\x0b\x32\x14.pysfu.v1.RemoteRoomH\x00\x12-\n\troom_left\x18\x08 \x01(\x0b\x32\x18.pysfu.v1.RemoteRoomLeftH\x00\x12\x31\n\x0broom_update\x18\t \x01(\x0b\x32\x1a.pysfu.v1.RemoteRoomUpdateH\x00\x12(\n\x06voices\x18\n \x01(\x0b\x32\x16.pysfu.v1.RemoteVoicesH\x00\x12$\n\x04\x64\x61ta\x18\x0b \x01(\x0b\x32\x14.pysfu.v1.RemoteDataH\x00\x12\x30\n\nsubscribed\x18\x0c \x01(\x0b\x32\x1a.pysfu.v1.RemoteSubscribedH\x00\x12*\n\x07\x61waited\x18\r \x01(\x0b\x32\x17.pysfu.v1.RemoteAwaitedH\x00\x12.\n\tdismissal\x18\x0e \x01(\x0b\x32\x19.pysfu.v1.RemoteDismissalH\x00\x12.\n\tqualities\x18\x0f \x01(\x0b\x32\x19.pysfu.v1.RemoteQualitiesH\x00\x12\x31\n\x0emirror_request\x18\x10 \x01(\x0b\x32\x17.pysfu.v1.MirrorRequestH\x00\x12\x33\n\x0fmirror_response\x18\x11 \x01(\x0b\x32\x18.pysfu.v1.MirrorResponseH\x00\x12\x31\n\x0emirror_release\x18\x12 \x01(\x0b\x32\x17.pysfu.v1.MirrorReleaseH\x00\x42\t\n\x07message\"\xb4\x01\n\x0c\x43\x61scadeHello\x12\x17\n\x0foldest_protocol\x18\x01 \x01(\r\x12\x17\n\x0fnewest_protocol\x18\x02 \x01(\r\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12)\n\x07workers\x18\x05 \x03(\x0b\x32\x18.pysfu.v1.RelayAddresses\x12!\n\x05links\x18\x06 \x03(\x0b\x32\x12.pysfu.v1.LinkKept\";\n\x0eRelayAddresses\x12)\n\taddresses\x18\x01 \x03(\x0b\x32\x16.pysfu.v1.RelayAddress\"(\n\x0cRelayAddress\x12\n\n\x02ip\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\"\x1d\n\x0b\x43\x61scadePing\x12\x0e\n\x06number\x18\x01 \x01(\x04\"\x1d\n\x0b\x43\x61scadePong\x12\x0e\n\x06number\x18\x01 \x01(\x04\"7\n\x08LinkKept\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04link\x18\x02 \x01(\x04\x12\x0e\n\x06theirs\x18\x03 \x01(\x04\"5\n\tLinkOffer\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04link\x18\x02 \x01(\x04\x12\x0b\n\x03key\x18\x03 \x01(\x0c\"3\n\x07LinkKey\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04link\x18\x02 \x01(\x04\x12\x0b\n\x03key\x18\x03 \x01(\x0c\"+\n\x0cLinkKeyTaken\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04link\x18\x02 \x01(\x04\"\x97\x01\n\nRemoteRoom\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65gins\x18\x02 \x01(\x08\x12\x11\n\tcompletes\x18\x03 \x01(\x08\x12\x31\n\x0cparticipants\x18\x04 \x03(\x0b\x32\x1b.pysfu.v1.RemoteParticipant\x12\"\n\x04gone\x18\x05 \x03(\x0b\x32\x14.pysfu.v1.RemoteGone\"P\n\nRemoteGone\x12\x16\n\x0eparticipant_id\x18\x01 \x01(\t\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.pysfu.v1.DisconnectReason\"0\n\x0eRemoteRoomLeft\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\r\n\x05\x65nded\x18\x02 \x01(\x08\"5\n\x10RemoteRoomUpdate\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x10\n\x08metadata\x18\x02 \x01(\t\"\x90\x01\n\x11RemoteParticipant\x12#\n\x04info\x18\x01 \x01(\x0b\x32\x15.pysfu.v1.Participant\x12/\n\x05rules\x18\x02 \x01(\x0b\x32 .pysfu.v1.SubscriptionPermission\x12%\n\x06tracks\x18\x03 \x03(\x0b\x32\x15.pysfu.v1.RemoteTrack\"Y\n\x0bRemoteTrack\x12\x1d\n\x04info\x18\x01 \x01(\x0b\x32\x0f.pysfu.v1.Track\x12+\n\tencodings\x18\x02 \x03(\x0b\x32\x18.pysfu.v1.RemoteEncoding\"\xa8\x01\n\x0eRemoteEncoding\x12\x0e\n\x06handle\x18\x01 \x01(\x04\x12\x0e\n\x06worker\x18\x02 \x01(\r\x12\r\n\x05\x63odec\x18\x03 \x01(\t\x12\"\n\x04told\x18\x04 \x01(\x0b\x32\x14.pysfu.v1.TrackCodec\x12%\n\x06\x63odecs\x18\x05 \x03(\x0b\x32\x15.pysfu.v1.RemoteCodec\x12\x0c\n\x04rids\x18\x06 \x03(\t\x12\x0e\n\x06\x61\x63tive\x18\x07 \x03(\r\"\x91\x01\n\x0bRemoteCodec\x12\x14\n\x0cpayload_type\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nclock_rate\x18\x03 \x01(\r\x12\x10\n\x08\x63hannels\x18\x04 \x01(\r\x12\x0c\n\x04\x66mtp\x18\x05 \x01(\t\x12\x10\n\x03rtx\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x07 \x03(\tB\x06\n\x04_rtx\"D\n\x0cRemoteVoices\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12#\n\x08speakers\x18\x02 \x03(\x0b\x32\x11.pysfu.v1.Speaker\"~\n\nRemoteData\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12&\n\x07message\x18\x02 \x01(\x0b\x32\x15.pysfu.v1.DataMessage\x12\x17\n\x0f\x64\x65stination_ids\x18\x03 \x03(\t\x12\x1e\n\x16\x64\x65stination_identities\x18\x04 \x03(\t\"5\n\x10RemoteSubscribed\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x10\n\x08track_id\x18\x02 \x01(\t\"E\n\rRemoteAwaited\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x10\n\x08track_id\x18\x02 \x01(\t\x12\x11\n\tencodings\x18\x03 \x03(\r\"w\n\x0fRemoteDismissal\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12*\n\x06reason\x18\x03 \x01(\x0e\x32\x1a.pysfu.v1.DisconnectReason\x12\x0f\n\x07message\x18\x04 \x01(\t\"Y\n\x0fRemoteQualities\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x35\n\x07updates\x18\x02 \x03(\x0b\x32$.pysfu.v1.ConnectionQualities.Update\"~\n\rMirrorRequest\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04home\x18\x02 \x01(\t\x12\x0e\n\x06handle\x18\x03 \x01(\x04\x12\x0e\n\x06worker\x18\x04 \x01(\r\x12!\n\x04kind\x18\x05 \x01(\x0e\x32\x13.pysfu.v1.MediaKind\x12\x0c\n\x04path\x18\x06 \x03(\t\"Q\n\x0eMirrorResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0e\n\x06handle\x18\x02 \x01(\x04\x12\x0e\n\x06worker\x18\x03 \x01(\r\x12\x0f\n\x07refusal\x18\x04 \x01(\t\"-\n\rMirrorRelease\x12\x0c\n\x04home\x18\x01 \x01(\t\x12\x0e\n\x06handle\x18\x02 \x01(\x04\x32\x94\x01\n\x0e\x43\x61scadeService\x12\x41\n\x07\x43onnect\x12\x18.pysfu.v1.CascadeMessage\x1a\x18.pysfu.v1.CascadeMessage(\x01\x30\x01\x12?\n\x06Invite\x12\x1b.pysfu.v1.CascadeInvitation\x1a\x18.pysfu.v1.CascadeInvitedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16pysfu/v1/cascade.proto\x12\x08pysfu.v1\x1a\x15pysfu/v1/models.proto\x1a\x18pysfu/v1/signaling.proto\"\x13\n\x11\x43\x61scadeInvitation\"\x10\n\x0e\x43\x61scadeInvited\"\xc7\x06\n\x0e\x43\x61scadeMessage\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.pysfu.v1.CascadeHelloH\x00\x12%\n\x04ping\x18\x02 \x01(\x0b\x32\x15.pysfu.v1.CascadePingH\x00\x12%\n\x04pong\x18\x03 \x01(\x0b\x32\x15.pysfu.v1.CascadePongH\x00\x12)\n\nlink_offer\x18\x04 \x01(\x0b\x32\x13.pysfu.v1.LinkOfferH\x00\x12%\n\x08link_key\x18\x05 \x01(\x0b\x32\x11.pysfu.v1.LinkKeyH\x00\x12\x30\n\x0elink_key_taken\x18\x06 \x01(\x0b\x32\x16.pysfu.v1.LinkKeyTakenH\x00\x12$\n\x04room\x18\x07 \x01(\x0b\x32\x14.pysfu.v1.RemoteRoomH\x00\x12-\n\troom_left\x18\x08 \x01(\x0b\x32\x18.pysfu.v1.RemoteRoomLeftH\x00\x12\x31\n\x0broom_update\x18\t \x01(\x0b\x32\x1a.pysfu.v1.RemoteRoomUpdateH\x00\x12(\n\x06voices\x18\n \x01(\x0b\x32\x16.pysfu.v1.RemoteVoicesH\x00\x12$\n\x04\x64\x61ta\x18\x0b \x01(\x0b\x32\x14.pysfu.v1.RemoteDataH\x00\x12\x30\n\nsubscribed\x18\x0c \x01(\x0b\x32\x1a.pysfu.v1.RemoteSubscribedH\x00\x12*\n\x07\x61waited\x18\r \x01(\x0b\x32\x17.pysfu.v1.RemoteAwaitedH\x00\x12.\n\tdismissal\x18\x0e \x01(\x0b\x32\x19.pysfu.v1.RemoteDismissalH\x00\x12.\n\tqualities\x18\x0f \x01(\x0b\x32\x19.pysfu.v1.RemoteQualitiesH\x00\x12\x31\n\x0emirror_request\x18\x10 \x01(\x0b\x32\x17.pysfu.v1.MirrorRequestH\x00\x12\x33\n\x0fmirror_response\x18\x11 \x01(\x0b\x32\x18.pysfu.v1.MirrorResponseH\x00\x12\x31\n\x0emirror_release\x18\x12 \x01(\x0b\x32\x17.pysfu.v1.MirrorReleaseH\x00\x42\t\n\x07message\"\xb4\x01\n\x0c\x43\x61scadeHello\x12\x17\n\x0foldest_protocol\x18\x01 \x01(\r\x12\x17\n\x0fnewest_protocol\x18\x02 \x01(\r\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12)\n\x07workers\x18\x05 \x03(\x0b\x32\x18.pysfu.v1.RelayAddresses\x12!\n\x05links\x18\x06 \x03(\x0b\x32\x12.pysfu.v1.LinkKept\";\n\x0eRelayAddresses\x12)\n\taddresses\x18\x01 \x03(\x0b\x32\x16.pysfu.v1.RelayAddress\"(\n\x0cRelayAddress\x12\n\n\x02ip\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\"\x1d\n\x0b\x43\x61scadePing\x12\x0e\n\x06number\x18\x01 \x01(\x04\"\x1d\n\x0b\x43\x61scadePong\x12\x0e\n\x06number\x18\x01 \x01(\x04\"7\n\x08LinkKept\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04link\x18\x02 \x01(\x04\x12\x0e\n\x06theirs\x18\x03 \x01(\x04\"5\n\tLinkOffer\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04link\x18\x02 \x01(\x04\x12\x0b\n\x03key\x18\x03 \x01(\x0c\"3\n\x07LinkKey\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04link\x18\x02 \x01(\x04\x12\x0b\n\x03key\x18\x03 \x01(\x0c\"+\n\x0cLinkKeyTaken\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04link\x18\x02 \x01(\x04\"\x94\x01\n\nRemoteRoom\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65gins\x18\x02 \x01(\x08\x12\x11\n\tcompletes\x18\x03 \x01(\x08\x12\x31\n\x0cparticipants\x18\x04 \x03(\x0b\x32\x1b.pysfu.v1.RemoteParticipant\x12\"\n\x04gone\x18\x05 \x03(\x0b\x32\x14.pysfu.v1.RemoteGone\"P\n\nRemoteGone\x12\x16\n\x0eparticipant_id\x18\x01 \x01(\t\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.pysfu.v1.DisconnectReason\"-\n\x0eRemoteRoomLeft\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\r\n\x05\x65nded\x18\x02 \x01(\x08\"2\n\x10RemoteRoomUpdate\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x10\n\x08metadata\x18\x02 \x01(\t\"\x90\x01\n\x11RemoteParticipant\x12#\n\x04info\x18\x01 \x01(\x0b\x32\x15.pysfu.v1.Participant\x12/\n\x05rules\x18\x02 \x01(\x0b\x32 .pysfu.v1.SubscriptionPermission\x12%\n\x06tracks\x18\x03 \x03(\x0b\x32\x15.pysfu.v1.RemoteTrack\"Y\n\x0bRemoteTrack\x12\x1d\n\x04info\x18\x01 \x01(\x0b\x32\x0f.pysfu.v1.Track\x12+\n\tencodings\x18\x02 \x03(\x0b\x32\x18.pysfu.v1.RemoteEncoding\"\xa8\x01\n\x0eRemoteEncoding\x12\x0e\n\x06handle\x18\x01 \x01(\x04\x12\x0e\n\x06worker\x18\x02 \x01(\r\x12\r\n\x05\x63odec\x18\x03 \x01(\t\x12\"\n\x04told\x18\x04 \x01(\x0b\x32\x14.pysfu.v1.TrackCodec\x12%\n\x06\x63odecs\x18\x05 \x03(\x0b\x32\x15.pysfu.v1.RemoteCodec\x12\x0c\n\x04rids\x18\x06 \x03(\t\x12\x0e\n\x06\x61\x63tive\x18\x07 \x03(\r\"\x91\x01\n\x0bRemoteCodec\x12\x14\n\x0cpayload_type\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nclock_rate\x18\x03 \x01(\r\x12\x10\n\x08\x63hannels\x18\x04 \x01(\r\x12\x0c\n\x04\x66mtp\x18\x05 \x01(\t\x12\x10\n\x03rtx\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x07 \x03(\tB\x06\n\x04_rtx\"A\n\x0cRemoteVoices\x12\x0c\n\x04room\x18\x01 \x01(\t\x12#\n\x08speakers\x18\x02 \x03(\x0b\x32\x11.pysfu.v1.Speaker\"{\n\nRemoteData\x12\x0c\n\x04room\x18\x01 \x01(\t\x12&\n\x07message\x18\x02 \x01(\x0b\x32\x15.pysfu.v1.DataMessage\x12\x17\n\x0f\x64\x65stination_ids\x18\x03 \x03(\t\x12\x1e\n\x16\x64\x65stination_identities\x18\x04 \x03(\t\"2\n\x10RemoteSubscribed\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x10\n\x08track_id\x18\x02 \x01(\t\"B\n\rRemoteAwaited\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x10\n\x08track_id\x18\x02 \x01(\t\x12\x11\n\tencodings\x18\x03 \x03(\r\"t\n\x0fRemoteDismissal\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12*\n\x06reason\x18\x03 \x01(\x0e\x32\x1a.pysfu.v1.DisconnectReason\x12\x0f\n\x07message\x18\x04 \x01(\t\"V\n\x0fRemoteQualities\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x35\n\x07updates\x18\x02 \x03(\x0b\x32$.pysfu.v1.ConnectionQualities.Update\"~\n\rMirrorRequest\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04home\x18\x02 \x01(\t\x12\x0e\n\x06handle\x18\x03 \x01(\x04\x12\x0e\n\x06worker\x18\x04 \x01(\r\x12!\n\x04kind\x18\x05 \x01(\x0e\x32\x13.pysfu.v1.MediaKind\x12\x0c\n\x04path\x18\x06 \x03(\t\"Q\n\x0eMirrorResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0e\n\x06handle\x18\x02 \x01(\x04\x12\x0e\n\x06worker\x18\x03 \x01(\r\x12\x0f\n\x07refusal\x18\x04 \x01(\t\"-\n\rMirrorRelease\x12\x0c\n\x04home\x18\x01 \x01(\t\x12\x0e\n\x06handle\x18\x02 \x01(\x04\x32\x94\x01\n\x0e\x43\x61scadeService\x12\x41\n\x07\x43onnect\x12\x18.pysfu.v1.CascadeMessage\x1a\x18.pysfu.v1.CascadeMessage(\x01\x30\x01\x12?\n\x06Invite\x12\x1b.pysfu.v1.CascadeInvitation\x1a\x18.pysfu.v1.CascadeInvitedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,39 +58,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LINKKEYTAKEN']._serialized_start=1479
   _globals['_LINKKEYTAKEN']._serialized_end=1522
   _globals['_REMOTEROOM']._serialized_start=1525
-  _globals['_REMOTEROOM']._serialized_end=1676
-  _globals['_REMOTEGONE']._serialized_start=1678
-  _globals['_REMOTEGONE']._serialized_end=1758
-  _globals['_REMOTEROOMLEFT']._serialized_start=1760
-  _globals['_REMOTEROOMLEFT']._serialized_end=1808
-  _globals['_REMOTEROOMUPDATE']._serialized_start=1810
-  _globals['_REMOTEROOMUPDATE']._serialized_end=1863
-  _globals['_REMOTEPARTICIPANT']._serialized_start=1866
-  _globals['_REMOTEPARTICIPANT']._serialized_end=2010
-  _globals['_REMOTETRACK']._serialized_start=2012
-  _globals['_REMOTETRACK']._serialized_end=2101
-  _globals['_REMOTEENCODING']._serialized_start=2104
-  _globals['_REMOTEENCODING']._serialized_end=2272
-  _globals['_REMOTECODEC']._serialized_start=2275
-  _globals['_REMOTECODEC']._serialized_end=2420
-  _globals['_REMOTEVOICES']._serialized_start=2422
-  _globals['_REMOTEVOICES']._serialized_end=2490
-  _globals['_REMOTEDATA']._serialized_start=2492
-  _globals['_REMOTEDATA']._serialized_end=2618
-  _globals['_REMOTESUBSCRIBED']._serialized_start=2620
-  _globals['_REMOTESUBSCRIBED']._serialized_end=2673
-  _globals['_REMOTEAWAITED']._serialized_start=2675
-  _globals['_REMOTEAWAITED']._serialized_end=2744
-  _globals['_REMOTEDISMISSAL']._serialized_start=2746
-  _globals['_REMOTEDISMISSAL']._serialized_end=2865
-  _globals['_REMOTEQUALITIES']._serialized_start=2867
-  _globals['_REMOTEQUALITIES']._serialized_end=2956
-  _globals['_MIRRORREQUEST']._serialized_start=2958
-  _globals['_MIRRORREQUEST']._serialized_end=3084
-  _globals['_MIRRORRESPONSE']._serialized_start=3086
-  _globals['_MIRRORRESPONSE']._serialized_end=3167
-  _globals['_MIRRORRELEASE']._serialized_start=3169
-  _globals['_MIRRORRELEASE']._serialized_end=3214
-  _globals['_CASCADESERVICE']._serialized_start=3217
-  _globals['_CASCADESERVICE']._serialized_end=3365
+  _globals['_REMOTEROOM']._serialized_end=1673
+  _globals['_REMOTEGONE']._serialized_start=1675
+  _globals['_REMOTEGONE']._serialized_end=1755
+  _globals['_REMOTEROOMLEFT']._serialized_start=1757
+  _globals['_REMOTEROOMLEFT']._serialized_end=1802
+  _globals['_REMOTEROOMUPDATE']._serialized_start=1804
+  _globals['_REMOTEROOMUPDATE']._serialized_end=1854
+  _globals['_REMOTEPARTICIPANT']._serialized_start=1857
+  _globals['_REMOTEPARTICIPANT']._serialized_end=2001
+  _globals['_REMOTETRACK']._serialized_start=2003
+  _globals['_REMOTETRACK']._serialized_end=2092
+  _globals['_REMOTEENCODING']._serialized_start=2095
+  _globals['_REMOTEENCODING']._serialized_end=2263
+  _globals['_REMOTECODEC']._serialized_start=2266
+  _globals['_REMOTECODEC']._serialized_end=2411
+  _globals['_REMOTEVOICES']._serialized_start=2413
+  _globals['_REMOTEVOICES']._serialized_end=2478
+  _globals['_REMOTEDATA']._serialized_start=2480
+  _globals['_REMOTEDATA']._serialized_end=2603
+  _globals['_REMOTESUBSCRIBED']._serialized_start=2605
+  _globals['_REMOTESUBSCRIBED']._serialized_end=2655
+  _globals['_REMOTEAWAITED']._serialized_start=2657
+  _globals['_REMOTEAWAITED']._serialized_end=2723
+  _globals['_REMOTEDISMISSAL']._serialized_start=2725
+  _globals['_REMOTEDISMISSAL']._serialized_end=2841
+  _globals['_REMOTEQUALITIES']._serialized_start=2843
+  _globals['_REMOTEQUALITIES']._serialized_end=2929
+  _globals['_MIRRORREQUEST']._serialized_start=2931
+  _globals['_MIRRORREQUEST']._serialized_end=3057
+  _globals['_MIRRORRESPONSE']._serialized_start=3059
+  _globals['_MIRRORRESPONSE']._serialized_end=3140
+  _globals['_MIRRORRELEASE']._serialized_start=3142
+  _globals['_MIRRORRELEASE']._serialized_end=3187
+  _globals['_CASCADESERVICE']._serialized_start=3190
+  _globals['_CASCADESERVICE']._serialized_end=3338
 # @@protoc_insertion_point(module_scope)

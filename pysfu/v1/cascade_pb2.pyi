@@ -383,12 +383,13 @@ class RemoteRoom(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ROOM_ID_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
     BEGINS_FIELD_NUMBER: _builtins.int
     COMPLETES_FIELD_NUMBER: _builtins.int
     PARTICIPANTS_FIELD_NUMBER: _builtins.int
     GONE_FIELD_NUMBER: _builtins.int
-    room_id: _builtins.str
+    room: _builtins.str
+    """its name"""
     begins: _builtins.bool
     completes: _builtins.bool
     @_builtins.property
@@ -400,7 +401,7 @@ class RemoteRoom(_message.Message):
     def __init__(
         self,
         *,
-        room_id: _builtins.str = ...,
+        room: _builtins.str = ...,
         begins: _builtins.bool = ...,
         completes: _builtins.bool = ...,
         participants: _abc.Iterable[Global___RemoteParticipant] | None = ...,
@@ -408,7 +409,7 @@ class RemoteRoom(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begins", b"begins", "completes", b"completes", "gone", b"gone", "participants", b"participants", "room_id", b"room_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begins", b"begins", "completes", b"completes", "gone", b"gone", "participants", b"participants", "room", b"room"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -442,19 +443,20 @@ class RemoteRoomLeft(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ROOM_ID_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
-    room_id: _builtins.str
+    room: _builtins.str
+    """its name"""
     ended: _builtins.bool
     def __init__(
         self,
         *,
-        room_id: _builtins.str = ...,
+        room: _builtins.str = ...,
         ended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "room_id", b"room_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "room", b"room"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -464,19 +466,20 @@ Global___RemoteRoomLeft: _TypeAlias = RemoteRoomLeft  # noqa: Y015
 class RemoteRoomUpdate(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    ROOM_ID_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
-    room_id: _builtins.str
+    room: _builtins.str
+    """its name"""
     metadata: _builtins.str
     def __init__(
         self,
         *,
-        room_id: _builtins.str = ...,
+        room: _builtins.str = ...,
         metadata: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "room_id", b"room_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "room", b"room"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -636,20 +639,21 @@ class RemoteVoices(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ROOM_ID_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
     SPEAKERS_FIELD_NUMBER: _builtins.int
-    room_id: _builtins.str
+    room: _builtins.str
+    """its name"""
     @_builtins.property
     def speakers(self) -> _containers.RepeatedCompositeFieldContainer[_models_pb2.Speaker]: ...
     def __init__(
         self,
         *,
-        room_id: _builtins.str = ...,
+        room: _builtins.str = ...,
         speakers: _abc.Iterable[_models_pb2.Speaker] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["room_id", b"room_id", "speakers", b"speakers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room", "speakers", b"speakers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -659,11 +663,12 @@ Global___RemoteVoices: _TypeAlias = RemoteVoices  # noqa: Y015
 class RemoteData(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    ROOM_ID_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DESTINATION_IDS_FIELD_NUMBER: _builtins.int
     DESTINATION_IDENTITIES_FIELD_NUMBER: _builtins.int
-    room_id: _builtins.str
+    room: _builtins.str
+    """its name"""
     @_builtins.property
     def message(self) -> _models_pb2.DataMessage:
         """`sender_id` is empty when a server sends"""
@@ -675,14 +680,14 @@ class RemoteData(_message.Message):
     def __init__(
         self,
         *,
-        room_id: _builtins.str = ...,
+        room: _builtins.str = ...,
         message: _models_pb2.DataMessage | None = ...,
         destination_ids: _abc.Iterable[_builtins.str] | None = ...,
         destination_identities: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination_identities", b"destination_identities", "destination_ids", b"destination_ids", "message", b"message", "room_id", b"room_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination_identities", b"destination_identities", "destination_ids", b"destination_ids", "message", b"message", "room", b"room"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -694,19 +699,20 @@ class RemoteSubscribed(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ROOM_ID_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
     TRACK_ID_FIELD_NUMBER: _builtins.int
-    room_id: _builtins.str
+    room: _builtins.str
+    """its name"""
     track_id: _builtins.str
     def __init__(
         self,
         *,
-        room_id: _builtins.str = ...,
+        room: _builtins.str = ...,
         track_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["room_id", b"room_id", "track_id", b"track_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room", "track_id", b"track_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -718,23 +724,24 @@ class RemoteAwaited(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ROOM_ID_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
     TRACK_ID_FIELD_NUMBER: _builtins.int
     ENCODINGS_FIELD_NUMBER: _builtins.int
-    room_id: _builtins.str
+    room: _builtins.str
+    """its name"""
     track_id: _builtins.str
     @_builtins.property
     def encodings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
         *,
-        room_id: _builtins.str = ...,
+        room: _builtins.str = ...,
         track_id: _builtins.str = ...,
         encodings: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "room_id", b"room_id", "track_id", b"track_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "room", b"room", "track_id", b"track_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -746,25 +753,26 @@ class RemoteDismissal(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ROOM_ID_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
     PARTICIPANT_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
-    room_id: _builtins.str
+    room: _builtins.str
+    """its name"""
     participant_id: _builtins.str
     reason: _models_pb2.DisconnectReason.ValueType
     message: _builtins.str
     def __init__(
         self,
         *,
-        room_id: _builtins.str = ...,
+        room: _builtins.str = ...,
         participant_id: _builtins.str = ...,
         reason: _models_pb2.DisconnectReason.ValueType = ...,
         message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "participant_id", b"participant_id", "reason", b"reason", "room_id", b"room_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "participant_id", b"participant_id", "reason", b"reason", "room", b"room"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -774,20 +782,21 @@ Global___RemoteDismissal: _TypeAlias = RemoteDismissal  # noqa: Y015
 class RemoteQualities(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    ROOM_ID_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
     UPDATES_FIELD_NUMBER: _builtins.int
-    room_id: _builtins.str
+    room: _builtins.str
+    """its name"""
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[_signaling_pb2.ConnectionQualities.Update]: ...
     def __init__(
         self,
         *,
-        room_id: _builtins.str = ...,
+        room: _builtins.str = ...,
         updates: _abc.Iterable[_signaling_pb2.ConnectionQualities.Update] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["room_id", b"room_id", "updates", b"updates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
