@@ -26,7 +26,6 @@ class Snapshot:
         self.downlinks = rows("downlinks")
         self.layers = rows("layers")
         self.subscriptions = rows("subscriptions")
-        self.links = rows("links")
 
 
 class RecordingMedia:
