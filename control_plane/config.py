@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from control_plane.ids import check_node_id
 from control_plane.negotiation.model import Parity
 
 DEV_KEY: Final = ("devkey", "secret")
@@ -65,6 +66,19 @@ class Settings(BaseSettings):
     fec: Literal["auto", "off"] = Field("auto", description="parity beside video where packets are lost: auto, off")
     uplink_fec: Parity = Field("any", description="parity that publishers may send: any, flexfec, off")
     audio_redundancy: int = Field(4, ge=0, le=4, description="repeats of audio at most where packets are lost; 0: none")
+    nats: Addresses = Field(default_factory=list, description="NATS servers of a cluster; none: a node by itself")
+    nats_credentials: Path | None = Field(None, description="credentials file of NATS")
+    node_id: str = Field("", description="of a cluster's node; must be that of its certificate")
+    region: str = Field("", max_length=64, description="where the node is, such as eu-west")
+    cluster_host: str = Field("", description="address of what nodes say to each other")
+    cluster_port: Port = Field(7891, description="its port")
+    cluster_address: str = Field("", description="host:port at which other nodes reach it")
+    cluster_ca: Path | None = Field(None, description="certificates that sign those of nodes, PEM")
+    cluster_cert: Path | None = Field(None, description="certificate of this node, PEM")
+    cluster_key: Path | None = Field(None, description="its private key, PEM")
+    relay_ip: str = Field("", description="address at which media of other nodes arrives")
+    fan_out: int = Field(8, ge=1, le=256, description="nodes that a track is sent to from one node")
+    public_url: str = Field("", description="URL of this node's gateway, for who is sent here")
     tls_cert: Path | None = Field(None, description="certificate chain for HTTPS and gRPC, PEM")
     tls_key: Path | None = Field(None, description="its private key, PEM")
     max_participants_per_room: int = Field(0, ge=0, description="0: no limit")
@@ -105,6 +119,7 @@ class Settings(BaseSettings):
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 raise ValueError(f"{name}: no file {path}")
+        self._is_a_cluster_node()
         if not self.dev and not self.keys:
             raise ValueError("keys: none given; set PYSFU_KEYS='key: secret' (or try --dev)")
         for key, secret in self.keys.items():
@@ -115,6 +130,29 @@ class Settings(BaseSettings):
         if self.start_bitrate > self.max_bitrate:
             raise ValueError(f"start_bitrate: {self.start_bitrate} is above max_bitrate, {self.max_bitrate}")
         return self
+
+    def _is_a_cluster_node(self) -> None:
+        if self.node_id:
+            check_node_id(self.node_id)
+        if self.relay_ip:
+            self._are_addresses([self.relay_ip])
+        if self.cluster_address and not all(self.cluster_address.rpartition(":")[::2]):
+            raise ValueError(f"cluster_address: {self.cluster_address!r} is not host:port")
+        for url in self.nats:
+            if not url.startswith(("nats://", "tls://")):
+                raise ValueError(f"nats: {url!r} does not begin with nats:// or tls://")
+        if not self.nats:
+            return
+        for name in ("cluster_ca", "cluster_cert", "cluster_key"):
+            path = getattr(self, name)
+            if path is None:
+                raise ValueError(f"{name}: needed with nats; `pysfu cluster certs` makes certificates for development")
+            if not path.is_file():
+                raise ValueError(f"{name}: no file {path}")
+        if self.nats_credentials is not None and not self.nats_credentials.is_file():
+            raise ValueError(f"nats_credentials: no file {self.nats_credentials}")
+        if not self.announced_ip():
+            raise ValueError("relay_ip: needed in a cluster unless media_ips or external_ips name an address")
 
     # What is left open is decided here.
 
@@ -128,6 +166,23 @@ class Settings(BaseSettings):
     def grpc_address(self) -> str:
         host = self.grpc_host or ("127.0.0.1" if self.dev else "0.0.0.0")  # noqa: S104
         return f"[{host}]:{self.grpc_port}" if ":" in host else f"{host}:{self.grpc_port}"
+
+    def cluster_bind(self) -> str:
+        host = self.cluster_host or ("127.0.0.1" if self.dev else "0.0.0.0")  # noqa: S104
+        return f"[{host}]:{self.cluster_port}" if ":" in host else f"{host}:{self.cluster_port}"
+
+    def announced_ip(self) -> str:
+        """Where media of other nodes reaches this one; empty when nothing says so."""
+        named = [self.relay_ip, *self.external_ips, *self.media_addresses()]
+        return next((ip for ip in named if ip and not ipaddress.ip_address(ip).is_unspecified), "")
+
+    def announced_cluster_address(self) -> str:
+        ip = self.announced_ip()
+        return self.cluster_address or (f"[{ip}]:{self.cluster_port}" if ":" in ip else f"{ip}:{self.cluster_port}")
+
+    def announced_url(self) -> str:
+        scheme = "http" if self.tls_cert is None else "https"
+        return self.public_url or f"{scheme}://{'localhost' if self.dev else self.announced_ip()}:{self.http_port}"
 
     def media_addresses(self) -> list[str]:
         return self.media_ips or (loopback() if self.dev else ["0.0.0.0", *_ipv6("::")])  # noqa: S104

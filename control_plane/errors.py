@@ -2,7 +2,14 @@
 
 
 class ControlError(Exception):
-    """A request is refused. The text names what is wrong and is shown to the client."""
+    """A request is refused. The text names what is wrong and is shown to the client.
+
+    `retry_after`: seconds after which it may succeed; None when that is not known.
+    """
+
+    def __init__(self, text: str = "", *, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(text)
 
 
 class InvalidArgumentError(ControlError):

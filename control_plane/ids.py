@@ -1,11 +1,14 @@
 """Identifiers: a prefix that says of what, then random base62 characters."""
 
+import re
 import secrets
 import string
 from typing import Final
 
 ALPHABET: Final = string.ascii_letters + string.digits
 ICE_CHARACTERS: Final = ALPHABET + "+/"
+# A label of a DNS name (RFC 1035 section 2.3.1), because certificates carry it as one; those ignore case.
+_NODE_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def _random(length: int, alphabet: str = ALPHABET) -> str:
@@ -46,3 +49,10 @@ def ice_ufrag() -> str:
 def ice_pwd() -> str:
     """192 bits; RFC 8839 section 5.4 asks for 128 at least."""
     return _random(32, ICE_CHARACTERS)
+
+
+def check_node_id(node: str) -> str:
+    """Returns the id of a cluster's node. Raises ValueError."""
+    if not _NODE_ID.fullmatch(node):
+        raise ValueError(f"{node[:80]!r} is no node id: 1 to 63 lower-case letters, digits and hyphens, none at its ends")
+    return node

@@ -1,0 +1,373 @@
+"""Rooms of this node as the cluster knows them: every change of a record is a compare-and-swap.
+
+Only rooms that are here are kept in memory. While the shared state is away they go on, and nothing is deleted; what was
+to be written is written when it is back.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from control_plane.cluster.records import RoomRecord, cleaned, decode, encode, held_by, key_of, left_by, restored
+from control_plane.cluster.registry import Kind, Registry
+from control_plane.cluster.state import Bucket, ConflictError, SharedState, StateUnavailableError
+from control_plane.errors import LimitExceededError, UnavailableError
+from control_plane.rooms import Room
+
+log = structlog.get_logger(__name__)
+
+# Writers of one key at the same time: each attempt at least one of them succeeds. More than nodes that join at once.
+MAX_ATTEMPTS: Final = 200
+# Seconds. A loser of the race waits so long at most, longer with each loss.
+BACKOFF: Final = 0.005
+MAX_BACKOFF: Final = 0.2
+RETRY: Final = 0.25
+RETRY_AFTER: Final = 2.0
+# Records that are put right at a time.
+AT_ONCE: Final = 32
+# Whose holders are all dead is kept for them to come back, and for their clients to come elsewhere. Seconds.
+ORPHAN_CHECK: Final = 60.0
+
+HoldersChanged = Callable[[str, tuple[str, ...]], None]
+RecordChanged = Callable[[RoomRecord], None]
+
+
+class Directory:
+    """`start` it after the registry. Holders of rooms that are here are told to `holders_changed`."""
+
+    def __init__(
+        self, state: SharedState, registry: Registry, is_live: Callable[[str], bool], orphan_check: float = ORPHAN_CHECK
+    ) -> None:
+        """`is_live`: whether a room of this name is on this node, so that its record must stay."""
+        self.holders_changed: list[HoldersChanged] = []
+        """Called with the name and the sorted ids, this node's among them; with none once it holds the room no more."""
+        self.record_changed: list[RecordChanged] = []
+        self._state = state
+        self._registry = registry
+        self._is_live = is_live
+        self._orphan_check = orphan_check
+        self._bucket: Bucket
+        self._held: dict[str, RoomRecord] = {}
+        self._names: dict[str, str] = {}
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._due: set[str] = set()
+        self._woken = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Returns at once."""
+        self._bucket = await self._state.bucket("rooms")
+        self._registry.listeners.append(self._on_node)
+        parts = (self._watch(), self._put_right(), self._bury())
+        self._tasks = [asyncio.create_task(part) for part in parts]
+
+    async def stop(self) -> None:
+        """Leaves every room; deletes only those that nobody else holds."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            self._registry.listeners.remove(self._on_node)
+        self._tasks = []
+        names = list(self._held)
+        for start in range(0, len(names), AT_ONCE):
+            leaving = (self._leave(name) for name in names[start : start + AT_ONCE])
+            results = await asyncio.gather(*leaving, return_exceptions=True)
+            if any(isinstance(result, StateUnavailableError) for result in results):
+                log.warning("rooms were not left in the shared state: it is away", rooms=len(names) - start)
+                return
+
+    def record(self, name: str) -> RoomRecord | None:
+        """Of a room that is here, as it was last known."""
+        return self._held.get(name)
+
+    def records(self) -> list[RoomRecord]:
+        return list(self._held.values())
+
+    def holders(self, name: str) -> tuple[str, ...]:
+        """Of a room that is here; empty for others."""
+        record = self._held.get(name)
+        return record.holders if record is not None else ()
+
+    async def find(self, name: str) -> RoomRecord | None:
+        """Of any room, as it is now; of those that are here, as it was last known. Raises UnavailableError."""
+        if name in self._held:
+            return self._held[name]
+        try:
+            return await self._read(name)
+        except StateUnavailableError as error:
+            raise _away() from error
+
+    async def all(self) -> list[RoomRecord]:
+        """Every room of the cluster. Raises UnavailableError."""
+        try:
+            entries = await self._bucket.entries()
+        except StateUnavailableError as error:
+            raise _away() from error
+        return [record for entry in entries if (record := decode(entry.value)) is not None]
+
+    async def hold(self, name: str, new: Callable[[], Room]) -> RoomRecord:
+        """This node hosts the room from now on, until `release`. `new`: makes the room when nobody has it yet.
+
+        One compare-and-swap, none when the room is here. Raises UnavailableError while the shared state is away.
+        """
+        async with self._locked(name):
+            held = self._held.get(name)
+            if held is not None:
+                return held
+            made: RoomRecord | None = None
+
+            def change(found: RoomRecord | None) -> RoomRecord:
+                nonlocal made
+                if found is not None:
+                    return held_by(found, self._registry.id, self._registry.is_dead)
+                if made is None:
+                    made = _of(new(), self._registry.id)
+                return made
+
+            try:
+                record = await self._swap(name, change)
+            except StateUnavailableError as error:
+                raise _away() from error
+            if record is None:
+                raise AssertionError("a record that is held was deleted")
+            self._know(name, record)
+            return record
+
+    async def release(self, name: str) -> None:
+        """This node does not host it any more, unless it does again by now. Never fails: it is tried until it is done."""
+        async with self._locked(name):
+            if self._is_live(name) or name not in self._held:
+                return
+            try:
+                await self._leave(name)
+            except StateUnavailableError:
+                self._later(name)
+
+    async def describe(self, name: str, metadata: str) -> None:
+        """Writes what a room says of itself. Raises UnavailableError."""
+        async with self._locked(name):
+            if name not in self._held:
+                return
+
+            def change(found: RoomRecord | None) -> RoomRecord:
+                known = found if found is not None else restored(self._held[name], self._registry.id)
+                return _with_metadata(known, metadata)
+
+            try:
+                record = await self._swap(name, change)
+            except StateUnavailableError as error:
+                raise _away() from error
+            if record is not None:
+                self._know(name, record)
+
+    # Writing.
+
+    async def _read(self, name: str) -> RoomRecord | None:
+        entry = await self._bucket.get(key_of(name))
+        return decode(entry.value) if entry is not None else None
+
+    async def _swap(
+        self, name: str, change: Callable[[RoomRecord | None], RoomRecord | None]
+    ) -> RoomRecord | None:
+        """Applies `change` to the newest record, again when somebody was faster. Returns what is stored then."""
+        key = key_of(name)
+        for attempt in range(MAX_ATTEMPTS):
+            entry = await self._bucket.get(key)
+            found = decode(entry.value) if entry is not None else None
+            wanted = change(found)
+            if wanted == found and (found is not None or entry is None):
+                return found
+            try:
+                if wanted is None:
+                    await self._bucket.delete(key, entry.revision if entry is not None else None)
+                elif entry is None:
+                    await self._bucket.create(key, encode(wanted))
+                else:
+                    await self._bucket.update(key, encode(wanted), entry.revision)
+            except ConflictError:
+                pause = min(BACKOFF * (attempt + 1), MAX_BACKOFF)
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311
+                continue
+            return wanted
+        raise LimitExceededError(f"too many nodes change room {name[:80]!r} at once", retry_after=RETRY_AFTER)
+
+    async def _leave(self, name: str) -> None:
+        node = self._registry.id
+        await self._swap(name, lambda found: left_by(found, node) if found is not None else None)
+        self._forget(name)
+
+    def _know(self, name: str, record: RoomRecord) -> None:
+        before = self._held.get(name)
+        self._held[name] = record
+        self._names[key_of(name)] = name
+        if record == before:
+            return
+        for told in self.record_changed:
+            _safely(lambda told=told: told(record), name)  # type: ignore[misc]
+        if before is None or before.holders != record.holders:
+            self._tell_holders(name, record.holders)
+
+    def _forget(self, name: str) -> None:
+        self._held.pop(name, None)
+        self._names.pop(key_of(name), None)
+        self._tell_holders(name, ())
+
+    def _tell_holders(self, name: str, holders: tuple[str, ...]) -> None:
+        for told in self.holders_changed:
+            _safely(lambda told=told: told(name, holders), name)  # type: ignore[misc]
+
+    # Keeping records right.
+
+    async def _watch(self) -> None:
+        async for change in self._bucket.watch():
+            name = self._names.get(change.key)
+            if name is None:
+                continue
+            record = decode(change.value) if change.value is not None else None
+            known = self._held[name]
+            if record is None or record.name != name or self._registry.id not in record.holders:
+                # Who was taken for dead while cut off, and whose room is here still, comes back.
+                self._later(name)
+            elif record.epoch >= known.epoch or record.id != known.id:
+                self._know(name, record)
+                if self._differs(record):
+                    self._later(name)
+
+    def _on_node(self, node: str, kind: Kind) -> None:
+        if kind == "gone":
+            for record in self._held.values():
+                if node in record.holders:
+                    self._later(record.name)
+
+    def _differs(self, record: RoomRecord) -> bool:
+        return cleaned(record, self._registry.id, self._registry.is_dead) != record
+
+    def _later(self, name: str) -> None:
+        self._due.add(name)
+        self._woken.set()
+
+    async def _put_right(self) -> None:
+        """Writes what is due, and looks once a second whether holders have died of whom nobody told."""
+        while True:
+            try:
+                await asyncio.wait_for(self._woken.wait(), 1.0)
+            except TimeoutError:
+                self._due.update(record.name for record in self._held.values() if self._differs(record))
+            self._woken.clear()
+            if not self._state.available:
+                await asyncio.sleep(RETRY)
+                self._woken.set()
+                continue
+            due = [self._due.pop() for _ in range(min(AT_ONCE, len(self._due)))]
+            if self._due:
+                self._woken.set()
+            results = await asyncio.gather(*(self._put_one_right(name) for name in due), return_exceptions=True)
+            failed = [name for name, result in zip(due, results, strict=True) if isinstance(result, Exception)]
+            for result in results:
+                if isinstance(result, Exception) and not isinstance(result, StateUnavailableError):
+                    log.error("a room's record was not put right", exc_info=result)
+            if failed:
+                self._due.update(failed)
+                await asyncio.sleep(RETRY)
+                self._woken.set()
+
+    async def _put_one_right(self, name: str) -> None:
+        async with self._locked(name):
+            if name not in self._held:
+                return
+            if not self._is_live(name):
+                await self._leave(name)
+                return
+            known, node, is_dead = self._held[name], self._registry.id, self._registry.is_dead
+
+            def change(found: RoomRecord | None) -> RoomRecord:
+                if found is None:
+                    return restored(known, node)
+                if node not in found.holders:
+                    return held_by(found, node, is_dead)
+                return cleaned(found, node, is_dead)
+
+            record = await self._swap(name, change)
+            if record is not None:
+                if record.epoch != known.epoch:
+                    log.info("a room has another owner", room=name, owner=record.owner, epoch=record.epoch)
+                self._know(name, record)
+
+    async def _bury(self) -> None:
+        """Deletes records whose holders have all been dead for two looks. The least node alive looks after it."""
+        seen: dict[str, int] = {}
+        while True:
+            await asyncio.sleep(self._orphan_check)
+            nodes = self._registry.nodes()
+            if not self._registry.sees or nodes[0].id != self._registry.id:
+                seen = {}
+                continue
+            try:
+                entries = await self._bucket.entries()
+                orphans = {}
+                for entry in entries:
+                    record = decode(entry.value)
+                    if record is not None and all(self._registry.is_dead(holder) for holder in record.holders):
+                        orphans[entry.key] = entry.revision
+                for key, revision in orphans.items():
+                    if seen.get(key) == revision:
+                        await self._bucket.delete(key, revision)
+                        log.info("a room whose nodes are all gone was deleted", key=key)
+                seen = orphans
+            except ConflictError:
+                continue
+            except StateUnavailableError:
+                seen = {}
+
+    @asynccontextmanager
+    async def _locked(self, name: str) -> AsyncIterator[None]:
+        """One change of a room at a time, first come first served."""
+        lock, users = self._locks.get(name, (asyncio.Lock(), 0))
+        self._locks[name] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            _, users = self._locks[name]
+            if users == 1:
+                del self._locks[name]
+            else:
+                self._locks[name] = lock, users - 1
+
+
+def _of(room: Room, node: str) -> RoomRecord:
+    info = room.info
+    return RoomRecord(
+        name=info.name,
+        id=info.id,
+        epoch=1,
+        owner=node,
+        holders=(node,),
+        created_at=info.created_at.ToMicroseconds() / 1e6 if info.HasField("created_at") else time.time(),
+        metadata=info.metadata,
+        max_participants=info.max_participants,
+        empty_timeout=info.empty_timeout_seconds,
+    )
+
+
+def _with_metadata(record: RoomRecord, metadata: str) -> RoomRecord:
+    return replace(record, metadata=metadata)
+
+
+def _away() -> UnavailableError:
+    text = "the cluster's shared state is away: rooms that are not on this node cannot be reached now"
+    return UnavailableError(text, retry_after=RETRY_AFTER)
+
+
+def _safely(call: Callable[[], None], room: str) -> None:
+    try:
+        call()
+    except Exception:
+        log.exception("a listener failed", room=room)
