@@ -36,6 +36,9 @@ from pysfu.v1.signaling_pb2 import SessionResponse
 log = structlog.get_logger(__name__)
 
 WATCHER_QUEUE: Final = 4_096
+# Seconds until whoever was refused may try again: longer spares a full node, shorter lets people in sooner.
+FULL_RETRY: Final = 5.0
+DRAINING_RETRY: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +113,44 @@ class Node:
         if existing is not None:
             return self._live[existing.info.id]
         if self.draining:
-            raise UnavailableError("the node is draining")
+            raise UnavailableError("the node is draining", retry_after=DRAINING_RETRY)
         if len(self._live) >= self._limits.max_rooms:
-            raise LimitExceededError(f"the node holds {self._limits.max_rooms} rooms")
-        room = self._store.add(new_room(name, metadata, max_participants, empty_timeout))
-        live = self._live[room.info.id] = LiveRoom(room, self)
-        self._close_when_empty(live, room.info.empty_timeout_seconds)
-        self.emit_event(rooms_pb2.RoomEvent.KIND_ROOM_STARTED, live)
-        log.info("room started", room=name, id=room.info.id)
-        self.neighbours.opened(live)
-        return live
+            raise LimitExceededError(f"the node holds {self._limits.max_rooms} rooms", retry_after=FULL_RETRY)
+        return self._open(new_room(name, metadata, max_participants, empty_timeout))
+
+    async def hold(self, wanted: Room, *, may_create: bool = True) -> None:
+        """In a cluster: the room of that name is held here from now on, empty at first. Raises ControlError."""
+        if self.holder is None or self._store.get(wanted.name) is not None:
+            return
+        if self.draining:
+            raise UnavailableError("the node is draining", retry_after=DRAINING_RETRY)
+        if len(self._live) >= self._limits.max_rooms:
+            raise LimitExceededError(f"the node holds {self._limits.max_rooms} rooms", retry_after=FULL_RETRY)
+        agreed = await self.holder.hold(wanted.info, may_create=may_create)
+        if self._store.get(wanted.name) is None:
+            self._open(Room(agreed))
+
+    async def hold_to_join(self, token: Token, join: signaling_pb2.Join) -> None:
+        """The same for a room that somebody wants to join, once it is certain that they may. To precede `join`."""
+        if self.holder is None or join.resume_session_id:
+            return
+        name = _name_to_join(token, join)
+        may_create = self._limits.auto_create_rooms or token.grants.room_create is True
+        await self.hold(new_room(name), may_create=may_create)
+
+    def is_live(self, name: str) -> bool:
+        return self._store.get(name) is not None
+
+    def renamed(self, live: LiveRoom, room_id: str) -> None:
+        """The room was made twice, by nodes that did not see each other, and the other one's id holds."""
+        before = live.room.info.id
+        live.room.info.id = room_id
+        self._live[room_id] = self._live.pop(before)
+        timer = self._closing.pop(before, None)
+        if timer is not None:
+            timer.cancel()
+            self._close_when_empty(live, live.room.info.empty_timeout_seconds)
+        live.room_changed()
 
     def room(self, name: str) -> LiveRoom:
         room = self._store.get(name)
@@ -149,9 +180,10 @@ class Node:
         if join.resume_session_id:
             return self._resume(token, join, name, request_id)
         if self.draining:
-            raise UnavailableError("the node is draining")
+            raise UnavailableError("the node is draining", retry_after=DRAINING_RETRY)
         if len(self._sessions) >= self._limits.max_participants:
-            raise LimitExceededError(f"the node holds {self._limits.max_participants} participants")
+            text = f"the node holds {self._limits.max_participants} participants"
+            raise LimitExceededError(text, retry_after=FULL_RETRY)
         if join.HasField("offer"):
             parse(join.offer.sdp)
         check_room_name(name)

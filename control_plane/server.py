@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from control_plane.auth import Verifier
+from control_plane.cluster.cluster import Cluster, ClusterOptions
 from control_plane.media import Media
 from control_plane.monitor import Monitor
 from control_plane.node import Node, NodeLimits
@@ -48,6 +49,8 @@ class ServerOptions:
     credentials: grpc.ServerCredentials | None = None
     limits: NodeLimits = field(default_factory=NodeLimits)
     version: str = ""
+    cluster: ClusterOptions | None = None
+    """None: a node by itself."""
 
 
 class ControlPlane:
@@ -56,6 +59,7 @@ class ControlPlane:
     def __init__(self, media: Media, options: ServerOptions, store: RoomStore | None = None) -> None:
         self.node: Node
         self.port = 0
+        self.cluster: Cluster | None = None
         self._media = media
         self._options = options
         self._store = store or InProcessStore()
@@ -64,11 +68,15 @@ class ControlPlane:
         self._stopped = False
 
     async def start(self) -> None:
-        """Serves when it returns. Raises GrpcBindError."""
-        options = self._options
-        self.node = Node(self._media, self._store, options.limits, options.version)
+        """Serves when it returns. Raises GrpcBindError or ClusterBindError."""
+        options, media = self._options, self._media
+        node_id = options.cluster.identity.node if options.cluster is not None else ""
+        self.node = Node(media, self._store, options.limits, options.version, node_id)
+        if options.cluster is not None:
+            capacity = options.limits.max_participants
+            self.cluster = Cluster(options.cluster, self.node, media.snapshot, options.version, capacity)
         verifier = Verifier(options.keys)
-        self._server = build_server(self.node, verifier, self._media, self._health)
+        self._server = build_server(self.node, verifier, media, self._health, self.cluster)
         try:
             if options.credentials is None:
                 self.port = self._server.add_insecure_port(options.address)
@@ -79,6 +87,9 @@ class ControlPlane:
         if self.port == 0:
             raise GrpcBindError(options.address)
         self._media.listen(self.node.on_event)
+        if self.cluster is not None:
+            cluster = self.cluster
+            await cluster.start(lambda server: add_services(server, self.node, verifier, cluster))
         await self._server.start()
         self._tasks.append(asyncio.create_task(Monitor(self.node, self._media.snapshot).run()))
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
@@ -87,6 +98,8 @@ class ControlPlane:
     async def drain(self, patience: float = 30.0) -> None:
         """Takes no more joins, then waits at most `patience` seconds until everyone has left."""
         self.node.drain()
+        if self.cluster is not None:
+            self.cluster.registry.announce()
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.node.idle.wait(), patience)
@@ -99,8 +112,11 @@ class ControlPlane:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.node.stop()
-        await self._server.stop(STOP_GRACE)
+        if hasattr(self, "node"):
+            self.node.stop()
+            await self._server.stop(STOP_GRACE)
+        if self.cluster is not None:
+            await self.cluster.stop()
         self._media.shutdown()
         log.info("control plane stopped", node=self.node.id)
 
@@ -109,7 +125,15 @@ class ControlPlane:
             await self._health.set(service, status)
 
 
-def build_server(node: Node, verifier: Verifier, media: Media, health_servicer: Any) -> grpc.aio.Server:
+def add_services(server: grpc.aio.Server, node: Node, verifier: Verifier, cluster: Cluster | None) -> None:
+    """What clients call, and other nodes for them: with the client's token."""
+    rooms_pb2_grpc.add_RoomServiceServicer_to_server(RoomService(node, verifier, cluster), server)
+    server.add_generic_rpc_handlers((SignalingService(node, verifier, cluster).handler(),))
+
+
+def build_server(
+    node: Node, verifier: Verifier, media: Media, health_servicer: Any, cluster: Cluster | None = None
+) -> grpc.aio.Server:
     """Every service of this node on a server without an address."""
     server = grpc.aio.server(
         options=[
@@ -123,9 +147,8 @@ def build_server(node: Node, verifier: Verifier, media: Media, health_servicer: 
             ("grpc.keepalive_permit_without_calls", 1),
         ]
     )
-    rooms_pb2_grpc.add_RoomServiceServicer_to_server(RoomService(node, verifier), server)
+    add_services(server, node, verifier, cluster)
     stats_pb2_grpc.add_StatsServiceServicer_to_server(StatsService(node, verifier, media.snapshot), server)
-    server.add_generic_rpc_handlers((SignalingService(node, verifier).handler(),))
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return server

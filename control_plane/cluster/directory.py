@@ -17,8 +17,8 @@ import structlog
 from control_plane.cluster.records import RoomRecord, cleaned, decode, encode, held_by, key_of, left_by, restored
 from control_plane.cluster.registry import Kind, Registry
 from control_plane.cluster.state import Bucket, ConflictError, SharedState, StateUnavailableError
-from control_plane.errors import LimitExceededError, UnavailableError
-from control_plane.rooms import Room
+from control_plane.errors import LimitExceededError, NotFoundError, UnavailableError
+from pysfu.v1 import models_pb2
 
 log = structlog.get_logger(__name__)
 
@@ -112,24 +112,24 @@ class Directory:
             raise _away() from error
         return [record for entry in entries if (record := decode(entry.value)) is not None]
 
-    async def hold(self, name: str, new: Callable[[], Room]) -> RoomRecord:
-        """This node hosts the room from now on, until `release`. `new`: makes the room when nobody has it yet.
+    async def hold(self, room: models_pb2.Room, *, may_create: bool = True) -> RoomRecord:
+        """This node hosts the room of that name from now on, until `release`. `room`: as it is when nobody has it yet.
 
-        One compare-and-swap, none when the room is here. Raises UnavailableError while the shared state is away.
+        One compare-and-swap, none when the room is here. Raises UnavailableError while the shared state is away,
+        NotFoundError when nobody has the room and it may not be made.
         """
+        name = room.name
         async with self._locked(name):
             held = self._held.get(name)
             if held is not None:
                 return held
-            made: RoomRecord | None = None
 
             def change(found: RoomRecord | None) -> RoomRecord:
-                nonlocal made
-                if found is not None:
+                if found is not None and not found.ended:
                     return held_by(found, self._registry.id, self._registry.is_dead)
-                if made is None:
-                    made = _of(new(), self._registry.id)
-                return made
+                if not may_create:
+                    raise NotFoundError(f"no room {name[:80]!r}")
+                return _of(room, self._registry.id, found.epoch + 1 if found is not None else 1)
 
             try:
                 record = await self._swap(name, change)
@@ -140,11 +140,16 @@ class Directory:
             self._know(name, record)
             return record
 
-    async def release(self, name: str) -> None:
-        """This node does not host it any more, unless it does again by now. Never fails: it is tried until it is done."""
+    async def release(self, name: str, *, ended: bool = False) -> None:
+        """This node does not host it any more, unless it does again by now. `ended`: nor shall any other.
+
+        Never fails: it is tried until it is done.
+        """
         async with self._locked(name):
             if self._is_live(name) or name not in self._held:
                 return
+            if ended:
+                self._held[name] = replace(self._held[name], ended=True)
             try:
                 await self._leave(name)
             except StateUnavailableError:
@@ -199,8 +204,16 @@ class Directory:
         raise LimitExceededError(f"too many nodes change room {name[:80]!r} at once", retry_after=RETRY_AFTER)
 
     async def _leave(self, name: str) -> None:
-        node = self._registry.id
-        await self._swap(name, lambda found: left_by(found, node) if found is not None else None)
+        node, known = self._registry.id, self._held[name]
+
+        def change(found: RoomRecord | None) -> RoomRecord | None:
+            if found is None or node not in found.holders:
+                return found
+            if known.ended and known.id == found.id:
+                found = replace(found, ended=True)
+            return left_by(found, node)
+
+        await self._swap(name, change)
         self._forget(name)
 
     def _know(self, name: str, record: RoomRecord) -> None:
@@ -209,7 +222,7 @@ class Directory:
         self._names[key_of(name)] = name
         if record == before:
             return
-        for told in self.record_changed:
+        for told in [*self.record_changed]:
             _safely(lambda told=told: told(record), name)  # type: ignore[misc]
         if before is None or before.holders != record.holders:
             self._tell_holders(name, record.holders)
@@ -290,6 +303,8 @@ class Directory:
             def change(found: RoomRecord | None) -> RoomRecord:
                 if found is None:
                     return restored(known, node)
+                if found.ended:
+                    return found
                 if node not in found.holders:
                     return held_by(found, node, is_dead)
                 return cleaned(found, node, is_dead)
@@ -342,12 +357,11 @@ class Directory:
                 self._locks[name] = lock, users - 1
 
 
-def _of(room: Room, node: str) -> RoomRecord:
-    info = room.info
+def _of(info: models_pb2.Room, node: str, epoch: int) -> RoomRecord:
     return RoomRecord(
         name=info.name,
         id=info.id,
-        epoch=1,
+        epoch=epoch,
         owner=node,
         holders=(node,),
         created_at=info.created_at.ToMicroseconds() / 1e6 if info.HasField("created_at") else time.time(),

@@ -29,6 +29,8 @@ class RoomRecord:
     metadata: str = ""
     max_participants: int = 0
     empty_timeout: int = 0
+    ended: bool = False
+    """Somebody has ended it for everyone: who holds it lets go, and who comes now makes another one."""
 
 
 def key_of(name: str) -> str:
@@ -91,6 +93,7 @@ def decode(value: bytes) -> RoomRecord | None:
             metadata=str(found.get("metadata", "")),
             max_participants=int(found.get("max_participants", 0)),
             empty_timeout=int(found.get("empty_timeout", 0)),
+            ended=found.get("ended") is True,
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

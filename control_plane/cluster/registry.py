@@ -43,7 +43,7 @@ class NodeInfo:
     """What a node says of itself. `load`: used shares of capacity by name. `links`: round trips in ms by node id."""
 
     id: str
-    incarnation: str
+    incarnation: int
     """New at every start."""
     address: str
     """host:port of its listener for nodes."""
@@ -305,6 +305,12 @@ def _count(value: Any) -> int:
     return int(_number(value))
 
 
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value < 2**64:
+        raise ValueError("no 64-bit number")
+    return value
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 1_024:
         raise ValueError("no text")
@@ -313,7 +319,7 @@ def _text(value: Any) -> str:
 
 _TYPES: Final[dict[str, Callable[[Any], Any]]] = {
     "id": _text,
-    "incarnation": _text,
+    "incarnation": _whole,
     "address": _text,
     "region": _text,
     "version": _text,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from control_plane.auth import Grants, Verifier
+from control_plane.cluster.cluster import Cluster
 from control_plane.data import check_message
 from control_plane.errors import ControlError, InvalidArgumentError, UnavailableError
 from control_plane.live_room import LiveRoom
@@ -18,9 +19,10 @@ MAX_LISTED = 4_096
 class RoomService(rooms_pb2_grpc.RoomServiceServicer):
     """Rooms and who is in them."""
 
-    def __init__(self, node: Node, verifier: Verifier) -> None:
+    def __init__(self, node: Node, verifier: Verifier, cluster: Cluster | None = None) -> None:
         self._node = node
         self._verifier = verifier
+        self._cluster = cluster
 
     @unary
     async def CreateRoom(self, request: rooms_pb2.CreateRoomRequest, context: Context) -> models_pb2.Room:

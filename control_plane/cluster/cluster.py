@@ -1,0 +1,239 @@
+"""A node's part in its cluster, as one object: started and stopped with the control plane, when there is a cluster."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import structlog
+
+from control_plane.cluster.certs import Identity
+from control_plane.cluster.channels import Channels, server_credentials
+from control_plane.cluster.directory import Directory
+from control_plane.cluster.load import LoadMeter
+from control_plane.cluster.nats import NatsState
+from control_plane.cluster.records import RoomRecord
+from control_plane.cluster.registry import PROTOCOL, NodeInfo, Registry
+from control_plane.cluster.state import SharedState
+from control_plane.errors import ControlError
+from control_plane.measure import Snapshot
+from control_plane.node import Node
+from pysfu.v1 import models_pb2
+
+log = structlog.get_logger(__name__)
+
+STOP_GRACE: Final = 1.0
+# Longer leaves more rooms behind properly when the shared state is slow.
+LEAVE_TIMEOUT: Final = 3.0
+# Snapshots of large rooms.
+MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
+
+
+class ClusterBindError(Exception):
+    """The address for other nodes could not be opened."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__(f"cannot listen on {address} for other nodes")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """`address`: "host:port" to listen on for other nodes, port 0 picks one. `announced`: where they reach it.
+
+    `state`: instead of NATS, for tests.
+    """
+
+    identity: Identity
+    nats: list[str] = field(default_factory=list)
+    nats_credentials: Path | None = None
+    address: str = "127.0.0.1:0"
+    announced: str = ""
+    region: str = ""
+    url: str = ""
+    grpc: str = ""
+    relay_ip: str = ""
+    fan_out: int = 8
+    state: SharedState | None = None
+
+
+class Cluster:
+    """What the rest asks: `registry`, `directory`, `channels`. It is the node's `RoomHolder`."""
+
+    def __init__(
+        self, options: ClusterOptions, node: Node, snapshot: Callable[[], Snapshot], version: str, capacity: int
+    ) -> None:
+        """`capacity`: participants that the node takes at most."""
+        self.options = options
+        self.node = node
+        self.incarnation: Final = secrets.randbits(63)
+        self.port = 0
+        self.links: Callable[[], Mapping[str, float]] = dict
+        """Round trips in ms to other nodes, as the links measure them."""
+        self._version = version
+        self._capacity = capacity
+        self._load = LoadMeter(snapshot)
+        self._state = options.state or NatsState(
+            options.nats, name=options.identity.node, credentials=str(options.nats_credentials or "")
+        )
+        self.registry = Registry(self._state, self.describe)
+        self.directory = Directory(self._state, self.registry, node.is_live)
+        self.channels = Channels(options.identity, self._address_of)
+        self._server: grpc.aio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def id(self) -> str:
+        return self.options.identity.node
+
+    @property
+    def is_connected(self) -> bool:
+        """The shared state is there."""
+        return self._state.available
+
+    async def start(self, add_services: Callable[[grpc.aio.Server], None]) -> None:
+        """Listens and joins the others; returns also while the shared state is away. Raises ClusterBindError.
+
+        `add_services`: puts what nodes may call on a server.
+        """
+        self._server = self._listen(add_services)
+        await self._server.start()
+        self.directory.record_changed.append(self._on_record)
+        self.registry.listeners.append(self._on_node)
+        self.node.holder = self
+        await self.registry.start()
+        await self.directory.start()
+        log.info("cluster node", node=self.id, region=self.options.region, port=self.port, nats=self.options.nats)
+
+    async def stop(self) -> None:
+        """Leaves the cluster: after the node's rooms have ended, so that nothing is held any more."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._leave(), LEAVE_TIMEOUT)
+        await self.channels.close()
+        if self._server is not None:
+            await self._server.stop(STOP_GRACE)
+        await self._state.close()
+
+    def describe(self) -> NodeInfo:
+        """This node as the others are to see it now."""
+        options, node, load = self.options, self.node, self._load.measure()
+        return NodeInfo(
+            id=self.id,
+            incarnation=self.incarnation,
+            address=self._announced(),
+            region=options.region,
+            version=self._version,
+            protocol=PROTOCOL,
+            url=options.url,
+            grpc=options.grpc,
+            draining=node.draining,
+            load={
+                "cpu": round(load.cpu, 4),
+                "participants": round(node.num_sessions / max(1, self._capacity), 4),
+            },
+            participants=node.num_sessions,
+            capacity=self._capacity,
+            rooms=node.num_rooms,
+            packets_per_second=round(load.packets_per_second, 1),
+            egress_bps=round(load.egress_bps),
+            links={peer: round(rtt, 2) for peer, rtt in self.links().items()},
+        )
+
+    # Rooms: what `Node` asks.
+
+    async def hold(self, room: models_pb2.Room, *, may_create: bool) -> models_pb2.Room:
+        """This node hosts the room of that name from now on. Returns it as all nodes have it: the one that there is,
+        else `room`. Raises NotFoundError when there is none and none may be made, UnavailableError when that cannot be
+        found out."""
+        return room_of(await self.directory.hold(room, may_create=may_create))
+
+    def release(self, room: models_pb2.Room, *, ended: bool) -> None:
+        """It does not any more, unless it is live again. `ended`: no other node shall either. Returns at once."""
+        self._spawn(self.directory.release(room.name, ended=ended))
+
+    def describe_room(self, name: str, metadata: str) -> None:
+        """Its metadata has changed here. Returns at once."""
+        self._spawn(self._describe_room(name, metadata))
+
+    # Inside.
+
+    def _listen(self, add_services: Callable[[grpc.aio.Server], None]) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_send_message_length", 64 * 1024 * 1024),
+                ("grpc.so_reuseport", 0),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 500),
+                ("grpc.http2.max_ping_strikes", 0),
+            ]
+        )
+        add_services(server)
+        try:
+            self.port = server.add_secure_port(self.options.address, server_credentials(self.options.identity))
+        except RuntimeError as error:
+            raise ClusterBindError(self.options.address) from error
+        if self.port == 0:
+            raise ClusterBindError(self.options.address)
+        return server
+
+    def _announced(self) -> str:
+        return self.options.announced or f"{self.options.address.rpartition(':')[0]}:{self.port}"
+
+    def _address_of(self, node: str) -> str | None:
+        info = self.registry.node(node)
+        return info.address if info is not None and info.fits else None
+
+    def _on_node(self, node: str, kind: str) -> None:
+        if kind == "gone":
+            self._spawn(self.channels.forget(node))
+
+    def _on_record(self, record: RoomRecord) -> None:
+        if not self.node.is_live(record.name):
+            return
+        live = self.node.room(record.name)
+        if live.room.info.id != record.id:
+            log.warning("a room was made twice, while nodes were cut off", room=record.name, id=record.id)
+            self.node.renamed(live, record.id)
+        if record.ended:
+            self.node.end_room(live)
+            return
+        if live.room.info.metadata != record.metadata:
+            live.room.info.metadata = record.metadata
+            live.room_changed()
+
+    async def _describe_room(self, name: str, metadata: str) -> None:
+        try:
+            await self.directory.describe(name, metadata)
+        except ControlError as error:
+            log.warning("metadata was not told to other nodes", room=name, reason=str(error))
+
+    async def _leave(self) -> None:
+        await self.directory.stop()
+        await self.registry.stop()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("work for the cluster failed", exc_info=task.exception())
+
+
+def room_of(record: RoomRecord) -> models_pb2.Room:
+    """The room that a record describes."""
+    info = models_pb2.Room(id=record.id, name=record.name, metadata=record.metadata)
+    info.max_participants = record.max_participants
+    info.empty_timeout_seconds = record.empty_timeout
+    info.created_at.FromMicroseconds(int(record.created_at * 1e6))
+    return info
