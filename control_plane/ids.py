@@ -54,5 +54,7 @@ def ice_pwd() -> str:
 def check_node_id(node: str) -> str:
     """Returns the id of a cluster's node. Raises ValueError."""
     if not _NODE_ID.fullmatch(node):
-        raise ValueError(f"{node[:80]!r} is no node id: 1 to 63 lower-case letters, digits and hyphens, none at its ends")
+        raise ValueError(
+            f"{node[:80]!r} is no node id: 1 to 63 lower-case letters, digits and hyphens, none at its ends"
+        )
     return node

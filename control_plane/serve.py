@@ -11,6 +11,8 @@ import structlog
 from aiohttp import web
 
 from control_plane import logs, metrics
+from control_plane.cluster import certs
+from control_plane.cluster.cluster import ClusterBindError, ClusterOptions
 from control_plane.config import Settings
 from control_plane.gateway.app import build_app
 from control_plane.gateway.options import GatewayOptions
@@ -50,6 +52,8 @@ async def _serve(settings: Settings) -> None:
             await control_plane.start()
         except GrpcBindError as error:
             raise ServeError(f"{error}: choose another port with --grpc-port") from error
+        except ClusterBindError as error:
+            raise ServeError(f"{error}: choose another port with --cluster-port") from error
         runner = web.AppRunner(_gateway(settings, control_plane, sfu), shutdown_timeout=SHUTDOWN_SECONDS)
         try:
             await _listen(settings, runner)
@@ -107,6 +111,30 @@ def _options(settings: Settings) -> ServerOptions:
         credentials=credentials,
         limits=limits,
         version=__version__,
+        cluster=_cluster(settings),
+    )
+
+
+def _cluster(settings: Settings) -> ClusterOptions | None:
+    ca, cert, key = settings.cluster_ca, settings.cluster_cert, settings.cluster_key
+    if not settings.nats or ca is None or cert is None or key is None:
+        return None
+    try:
+        identity = certs.load(ca, cert, key, settings.node_id)
+    except certs.CertificateError as error:
+        raise ServeError(str(error)) from error
+    ip = settings.announced_ip()
+    return ClusterOptions(
+        identity,
+        nats=settings.nats,
+        nats_credentials=settings.nats_credentials,
+        address=settings.cluster_bind(),
+        announced=settings.announced_cluster_address(),
+        region=settings.region,
+        url=settings.announced_url(),
+        grpc=f"[{ip}]:{settings.grpc_port}" if ":" in ip else f"{ip}:{settings.grpc_port}",
+        relay_ip=ip,
+        fan_out=settings.fan_out,
     )
 
 

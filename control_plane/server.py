@@ -128,7 +128,7 @@ class ControlPlane:
 def add_services(server: grpc.aio.Server, node: Node, verifier: Verifier, cluster: Cluster | None) -> None:
     """What clients call, and other nodes for them: with the client's token."""
     rooms_pb2_grpc.add_RoomServiceServicer_to_server(RoomService(node, verifier, cluster), server)
-    server.add_generic_rpc_handlers((SignalingService(node, verifier, cluster).handler(),))
+    server.add_generic_rpc_handlers((SignalingService(node, verifier).handler(),))
 
 
 def build_server(

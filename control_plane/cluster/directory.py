@@ -178,9 +178,7 @@ class Directory:
         entry = await self._bucket.get(key_of(name))
         return decode(entry.value) if entry is not None else None
 
-    async def _swap(
-        self, name: str, change: Callable[[RoomRecord | None], RoomRecord | None]
-    ) -> RoomRecord | None:
+    async def _swap(self, name: str, change: Callable[[RoomRecord | None], RoomRecord | None]) -> RoomRecord | None:
         """Applies `change` to the newest record, again when somebody was faster. Returns what is stored then."""
         key = key_of(name)
         for attempt in range(MAX_ATTEMPTS):
