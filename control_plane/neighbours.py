@@ -1,4 +1,4 @@
-"""What a node's rooms tell the other nodes that hold them."""
+"""What a node's rooms tell the other nodes that hold them, and what they ask of whoever knows which nodes do."""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
@@ -68,3 +68,15 @@ class Alone(Neighbours):
     ) -> None: ...
     def link_alive(self, link: int, alive: bool) -> None: ...
     def mirror_ended(self, handle: int) -> None: ...
+
+
+class RoomHolder(Protocol):
+    """Agrees with the other nodes on what rooms there are."""
+
+    async def hold(self, room: models_pb2.Room, *, may_create: bool) -> models_pb2.Room:
+        """This node holds the room of that name from now on. Returns the room as all nodes have it: with the id of the
+        one that there is, else `room`. Raises NotFoundError when there is none and none may be made, UnavailableError
+        when the others cannot be asked."""
+
+    def release(self, room: models_pb2.Room, *, ended: bool) -> None:
+        """It does not any more. `ended`: no other node shall either."""

@@ -24,8 +24,8 @@ from control_plane.live_room import LiveRoom
 from control_plane.media import MediaCore, MediaPeer
 from control_plane.negotiation.model import USUAL_FEC, FecPolicy
 from control_plane.negotiation.parse import parse
-from control_plane.neighbours import Alone, Neighbours
-from control_plane.rooms import DEPARTURE_TIMEOUT, Participant, Track, check_room_name, new_participant, new_room
+from control_plane.neighbours import Alone, Neighbours, RoomHolder
+from control_plane.rooms import DEPARTURE_TIMEOUT, Participant, Room, Track, check_room_name, new_participant, new_room
 from control_plane.server_offers import ServerOffers
 from control_plane.serving import Subscription
 from control_plane.session import Session
@@ -82,6 +82,8 @@ class Node:
     def __init__(self, core: MediaCore, store: RoomStore, limits: NodeLimits, version: str, node_id: str = "") -> None:
         self.id = node_id or ids.node_id()
         self.neighbours: Neighbours = Alone()
+        self.holder: RoomHolder | None = None
+        """None: what rooms there are is this node's business alone."""
         self.core = core
         self.version = version
         self.draining = False
@@ -135,6 +137,7 @@ class Node:
         if self.holder is None or join.resume_session_id:
             return
         name = _name_to_join(token, join)
+        self._check_open(join)
         may_create = self._limits.auto_create_rooms or token.grants.room_create is True
         await self.hold(new_room(name), may_create=may_create)
 
@@ -173,20 +176,10 @@ class Node:
 
     def join(self, token: Token, join: signaling_pb2.Join, request_id: int) -> Session:
         """A new session, or the one that is resumed. Raises ControlError when refused; then nothing has changed."""
-        name = join.room or token.grants.room
-        token.grants.require_room_join(name)
-        if not token.identity:
-            raise PermissionDeniedError("the token has no identity (sub)")
+        name = _name_to_join(token, join)
         if join.resume_session_id:
             return self._resume(token, join, name, request_id)
-        if self.draining:
-            raise UnavailableError("the node is draining", retry_after=DRAINING_RETRY)
-        if len(self._sessions) >= self._limits.max_participants:
-            text = f"the node holds {self._limits.max_participants} participants"
-            raise LimitExceededError(text, retry_after=FULL_RETRY)
-        if join.HasField("offer"):
-            parse(join.offer.sdp)
-        check_room_name(name)
+        self._check_open(join)
         existing = self._store.get(name)
         if existing is None and not self._limits.auto_create_rooms:
             token.grants.require_room_create()
@@ -216,6 +209,16 @@ class Node:
         session.settle(0)
         log.info("joined", room=name, participant=participant.id, identity=token.identity, client=session.client)
         return session
+
+    def _check_open(self, join: signaling_pb2.Join) -> None:
+        """Raises ControlError for who cannot be taken, wherever the room is."""
+        if self.draining:
+            raise UnavailableError("the node is draining", retry_after=DRAINING_RETRY)
+        if len(self._sessions) >= self._limits.max_participants:
+            text = f"the node holds {self._limits.max_participants} participants"
+            raise LimitExceededError(text, retry_after=FULL_RETRY)
+        if join.HasField("offer"):
+            parse(join.offer.sdp)
 
     def detached(self, session: Session, outbox: object) -> None:
         """A signaling stream has ended; its session waits for a while to be resumed."""
@@ -459,6 +462,15 @@ class Node:
         self._keep_open(live)
         self._closing[live.room.info.id] = self._loop.call_later(after, self._end, live)
 
+    def _open(self, room: Room) -> LiveRoom:
+        room = self._store.add(room)
+        live = self._live[room.info.id] = LiveRoom(room, self)
+        self._close_when_empty(live, room.info.empty_timeout_seconds)
+        self.emit_event(rooms_pb2.RoomEvent.KIND_ROOM_STARTED, live)
+        log.info("room started", room=live.name, id=room.info.id)
+        self.neighbours.opened(live)
+        return live
+
     def _end(self, live: LiveRoom, ended: bool = False) -> None:
         if live.room.ended:
             return
@@ -467,9 +479,21 @@ class Node:
         self._store.remove(live.room)
         self._live.pop(live.room.info.id, None)
         self.neighbours.closed(live, ended=ended)
+        if self.holder is not None:
+            self.holder.release(live.room.info, ended=ended)
         live.close()
         self.emit_event(rooms_pb2.RoomEvent.KIND_ROOM_ENDED, live)
         log.info("room ended", room=live.name, id=live.room.info.id)
+
+
+def _name_to_join(token: Token, join: signaling_pb2.Join) -> str:
+    """Raises ControlError when the token does not grant it."""
+    name = join.room or token.grants.room
+    token.grants.require_room_join(name)
+    if not token.identity:
+        raise PermissionDeniedError("the token has no identity (sub)")
+    check_room_name(name)
+    return name
 
 
 class StateMismatchError(FailedPreconditionError):

@@ -8,7 +8,7 @@ from control_plane.data import check_message
 from control_plane.errors import ControlError, InvalidArgumentError, UnavailableError
 from control_plane.live_room import LiveRoom
 from control_plane.node import Node
-from control_plane.rooms import Participant, check_metadata, check_room_name, update_info
+from control_plane.rooms import Participant, check_metadata, check_room_name, new_room, update_info
 from control_plane.services.calls import Context, authenticate, refuse, unary
 from control_plane.session import Session
 from pysfu.v1 import models_pb2, rooms_pb2, rooms_pb2_grpc
@@ -28,6 +28,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
     async def CreateRoom(self, request: rooms_pb2.CreateRoomRequest, context: Context) -> models_pb2.Room:
         self._grants(context).require_room_create()
         timeout = request.empty_timeout_seconds if request.HasField("empty_timeout_seconds") else None
+        await self._node.hold(new_room(request.name, request.metadata, request.max_participants, timeout))
         live = self._node.create_room(request.name, request.metadata, request.max_participants, timeout)
         return live.room.snapshot()
 

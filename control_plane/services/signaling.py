@@ -80,6 +80,7 @@ class SignalingService:
             raise InvalidArgumentError(f"no join within {JOIN_TIMEOUT:.0f} s") from None
         if not isinstance(first, signaling_pb2.SessionRequest) or not first.HasField("join"):
             raise InvalidArgumentError("the first request must be `join`")
+        await self._node.hold_to_join(token, first.join)
         return self._node.join(token, first.join, first.request_id)
 
     async def _read(self, session: Session, context: Context, outbox: object) -> None:
