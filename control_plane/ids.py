@@ -31,9 +31,14 @@ def node_id() -> str:
     return f"ND_{_random(12)}"
 
 
-def session_id() -> str:
-    """A secret: who knows it may resume the session."""
-    return f"SE_{secrets.token_urlsafe(24)}"
+def session_id(node: str) -> str:
+    """A secret: who knows it may resume the session. Behind it is the node that has the session."""
+    return f"SE_{secrets.token_urlsafe(24)}.{node}"
+
+
+def node_of_session(session: str) -> str:
+    """Empty for what is no session's id."""
+    return session.rpartition(".")[2] if session.startswith("SE_") and "." in session else ""
 
 
 def ssrc() -> int:

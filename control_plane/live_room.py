@@ -73,6 +73,10 @@ class LiveRoom:
         return self.room.name
 
     @property
+    def node_id(self) -> str:
+        return self._node.id
+
+    @property
     def _core(self) -> MediaCore:
         return self._node.core
 

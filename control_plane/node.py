@@ -54,13 +54,23 @@ class NodeLimits:
     fec: FecPolicy = USUAL_FEC
 
 
+Accepts = Callable[["rooms_pb2.RoomEvent.Kind.ValueType", LiveRoom, Participant | None], bool]
+
+
 class Watcher:
     """Room events of one `WatchEvents` call, a bounded number of them."""
 
-    def __init__(self, room: str) -> None:
+    def __init__(self, room: str, accepts: Accepts | None = None) -> None:
+        """`accepts`: which events of the node it is told; None: all."""
         self.room = room
+        self._accepts = accepts
         self._queue: asyncio.Queue[rooms_pb2.RoomEvent | None] = asyncio.Queue(WATCHER_QUEUE)
         self._lost = False
+
+    def accepts(
+        self, kind: "rooms_pb2.RoomEvent.Kind.ValueType", live: LiveRoom, participant: Participant | None
+    ) -> bool:
+        return self.room in ("", live.name) and (self._accepts is None or self._accepts(kind, live, participant))
 
     def put(self, event: rooms_pb2.RoomEvent | None) -> None:
         """None: there will be no more."""
@@ -392,9 +402,9 @@ class Node:
 
     # Events for watchers.
 
-    def watch(self, room: str) -> Watcher:
+    def watch(self, room: str, accepts: Accepts | None = None) -> Watcher:
         """Events of one room, or of all when `room` is empty. Give it back to `unwatch`."""
-        watcher = Watcher(room)
+        watcher = Watcher(room, accepts)
         self._watchers.add(watcher)
         return watcher
 
@@ -408,7 +418,7 @@ class Node:
         participant: Participant | None = None,
         track: Track | None = None,
     ) -> None:
-        watchers = [watcher for watcher in self._watchers if watcher.room in ("", live.name)]
+        watchers = [watcher for watcher in self._watchers if watcher.accepts(kind, live, participant)]
         if not watchers:
             return
         event = rooms_pb2.RoomEvent(kind=kind, room=live.room.snapshot())
@@ -474,7 +484,7 @@ class Node:
     def _end(self, live: LiveRoom, ended: bool = False) -> None:
         if live.room.ended:
             return
-        live.room.ended = True
+        live.room.ended, live.room.finished = True, ended
         self._keep_open(live)
         self._store.remove(live.room)
         self._live.pop(live.room.info.id, None)

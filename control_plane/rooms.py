@@ -185,6 +185,9 @@ class Room:
     info: models_pb2.Room
     participants: dict[str, Participant] = field(default_factory=dict)
     ended: bool = False
+    """It is not on this node any more."""
+    finished: bool = False
+    """Somebody has ended it, for everyone."""
 
     @property
     def name(self) -> str:

@@ -151,6 +151,7 @@ def _gateway(settings: Settings, control_plane: ControlPlane, sfu: Sfu) -> web.A
         ready=lambda: not control_plane.node.draining,
         metrics=lambda: metrics.render(sfu.snapshot, lambda: control_plane.node),
         dev=settings.dev,
+        nodes=control_plane.cluster,
     )
     return build_app(options)
 

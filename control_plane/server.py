@@ -13,18 +13,25 @@ from grpc_reflection.v1alpha import reflection
 
 from control_plane.auth import Verifier
 from control_plane.cluster.cluster import Cluster, ClusterOptions
+from control_plane.cluster.describe import Description
 from control_plane.media import Media
 from control_plane.monitor import Monitor
 from control_plane.node import Node, NodeLimits
+from control_plane.services.allocation import AllocationService
 from control_plane.services.rooms import RoomService
 from control_plane.services.signaling import SignalingService
 from control_plane.services.stats import StatsService
 from control_plane.store import InProcessStore, RoomStore
-from pysfu.v1 import rooms_pb2_grpc, stats_pb2_grpc
+from pysfu.v1 import allocation_pb2_grpc, rooms_pb2_grpc, stats_pb2_grpc
 
 log = structlog.get_logger(__name__)
 
-SERVICES: Final = ("pysfu.v1.RoomService", "pysfu.v1.SignalingService", "pysfu.v1.StatsService")
+SERVICES: Final = (
+    "pysfu.v1.AllocationService",
+    "pysfu.v1.RoomService",
+    "pysfu.v1.SignalingService",
+    "pysfu.v1.StatsService",
+)
 # An offer is 256 KiB at most, a data message too; metadata and layers come on top.
 MAX_REQUEST_BYTES: Final = 1024 * 1024
 # A full list of a big room.
@@ -72,11 +79,12 @@ class ControlPlane:
         options, media = self._options, self._media
         node_id = options.cluster.identity.node if options.cluster is not None else ""
         self.node = Node(media, self._store, options.limits, options.version, node_id)
+        description = Description(self.node, media.snapshot, options.version, options.limits.max_participants)
         if options.cluster is not None:
-            capacity = options.limits.max_participants
-            self.cluster = Cluster(options.cluster, self.node, media.snapshot, options.version, capacity)
+            self.cluster = Cluster(options.cluster, self.node, description)
         verifier = Verifier(options.keys)
-        self._server = build_server(self.node, verifier, media, self._health, self.cluster)
+        services = Services(self.node, verifier, description, self.cluster)
+        self._server = build_server(services, media, self._health)
         try:
             if options.credentials is None:
                 self.port = self._server.add_insecure_port(options.address)
@@ -88,8 +96,7 @@ class ControlPlane:
             raise GrpcBindError(options.address)
         self._media.listen(self.node.on_event)
         if self.cluster is not None:
-            cluster = self.cluster
-            await cluster.start(lambda server: add_services(server, self.node, verifier, cluster))
+            await self.cluster.start(services.add)
         await self._server.start()
         self._tasks.append(asyncio.create_task(Monitor(self.node, self._media.snapshot).run()))
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
@@ -125,15 +132,24 @@ class ControlPlane:
             await self._health.set(service, status)
 
 
-def add_services(server: grpc.aio.Server, node: Node, verifier: Verifier, cluster: Cluster | None) -> None:
-    """What clients call, and other nodes for them: with the client's token."""
-    rooms_pb2_grpc.add_RoomServiceServicer_to_server(RoomService(node, verifier, cluster), server)
-    server.add_generic_rpc_handlers((SignalingService(node, verifier).handler(),))
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What clients call, and other nodes for them with their tokens."""
+
+    node: Node
+    verifier: Verifier
+    description: Description
+    cluster: Cluster | None = None
+
+    def add(self, server: grpc.aio.Server) -> None:
+        node, verifier, cluster = self.node, self.verifier, self.cluster
+        allocation = AllocationService(node, verifier, self.description.now, cluster)
+        rooms_pb2_grpc.add_RoomServiceServicer_to_server(RoomService(node, verifier, cluster), server)
+        allocation_pb2_grpc.add_AllocationServiceServicer_to_server(allocation, server)
+        server.add_generic_rpc_handlers((SignalingService(node, verifier).handler(),))
 
 
-def build_server(
-    node: Node, verifier: Verifier, media: Media, health_servicer: Any, cluster: Cluster | None = None
-) -> grpc.aio.Server:
+def build_server(services: Services, media: Media, health_servicer: Any) -> grpc.aio.Server:
     """Every service of this node on a server without an address."""
     server = grpc.aio.server(
         options=[
@@ -147,8 +163,9 @@ def build_server(
             ("grpc.keepalive_permit_without_calls", 1),
         ]
     )
-    add_services(server, node, verifier, cluster)
-    stats_pb2_grpc.add_StatsServiceServicer_to_server(StatsService(node, verifier, media.snapshot), server)
+    services.add(server)
+    stats = StatsService(services.node, services.verifier, media.snapshot)
+    stats_pb2_grpc.add_StatsServiceServicer_to_server(stats, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return server

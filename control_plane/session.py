@@ -65,7 +65,7 @@ class Session:
     """State of one session. Every method runs on the event loop and returns at once."""
 
     def __init__(self, room: "LiveRoom", join: signaling_pb2.Join, *, fec: FecPolicy = USUAL_FEC) -> None:
-        self.id = ids.session_id()
+        self.id = ids.session_id(room.node_id)
         self.room = room
         self.fec = fec
         self.client = join.client[:256]

@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,16 +10,16 @@ from typing import Any, Final
 import grpc
 import structlog
 
+from control_plane.cluster.allocation import Allocation
 from control_plane.cluster.certs import Identity
 from control_plane.cluster.channels import Channels, server_credentials
+from control_plane.cluster.describe import Description
 from control_plane.cluster.directory import Directory
-from control_plane.cluster.load import LoadMeter
 from control_plane.cluster.nats import NatsState
 from control_plane.cluster.records import RoomRecord
-from control_plane.cluster.registry import PROTOCOL, NodeInfo, Registry
+from control_plane.cluster.registry import NodeInfo, Registry
 from control_plane.cluster.state import SharedState
 from control_plane.errors import ControlError
-from control_plane.measure import Snapshot
 from control_plane.node import Node
 from pysfu.v1 import models_pb2
 
@@ -64,25 +63,19 @@ class ClusterOptions:
 class Cluster:
     """What the rest asks: `registry`, `directory`, `channels`. It is the node's `RoomHolder`."""
 
-    def __init__(
-        self, options: ClusterOptions, node: Node, snapshot: Callable[[], Snapshot], version: str, capacity: int
-    ) -> None:
-        """`capacity`: participants that the node takes at most."""
+    def __init__(self, options: ClusterOptions, node: Node, description: Description) -> None:
         self.options = options
         self.node = node
-        self.incarnation: Final = secrets.randbits(63)
         self.port = 0
-        self.links: Callable[[], Mapping[str, float]] = dict
-        """Round trips in ms to other nodes, as the links measure them."""
-        self._version = version
-        self._capacity = capacity
-        self._load = LoadMeter(snapshot)
+        self.description = description
         self._state = options.state or NatsState(
             options.nats, name=options.identity.node, credentials=str(options.nats_credentials or "")
         )
         self.registry = Registry(self._state, self.describe)
         self.directory = Directory(self._state, self.registry, node.is_live)
+        self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of)
         self.channels = Channels(options.identity, self._address_of)
+        self._lost: list[Callable[[str], None]] = []
         self._server: grpc.aio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -107,6 +100,7 @@ class Cluster:
         self.node.holder = self
         await self.registry.start()
         await self.directory.start()
+        await self.allocation.start()
         log.info("cluster node", node=self.id, region=self.options.region, port=self.port, nats=self.options.nats)
 
     async def stop(self) -> None:
@@ -123,28 +117,33 @@ class Cluster:
 
     def describe(self) -> NodeInfo:
         """This node as the others are to see it now."""
-        options, node, load = self.options, self.node, self._load.measure()
-        return NodeInfo(
-            id=self.id,
-            incarnation=self.incarnation,
-            address=self._announced(),
-            region=options.region,
-            version=self._version,
-            protocol=PROTOCOL,
-            url=options.url,
-            grpc=options.grpc,
-            draining=node.draining,
-            load={
-                "cpu": round(load.cpu, 4),
-                "participants": round(node.num_sessions / max(1, self._capacity), 4),
-            },
-            participants=node.num_sessions,
-            capacity=self._capacity,
-            rooms=node.num_rooms,
-            packets_per_second=round(load.packets_per_second, 1),
-            egress_bps=round(load.egress_bps),
-            links={peer: round(rtt, 2) for peer, rtt in self.links().items()},
-        )
+        options = self.options
+        return self.description.now(self._announced(), options.region, options.url, options.grpc)
+
+    @property
+    def incarnation(self) -> int:
+        return self.description.incarnation
+
+    def home_of(self, room: str, identity: str) -> str | None:
+        """The node of a participant, of a room that is here."""
+        participant = self.node.room(room).room.participants.get(identity) if self.node.is_live(room) else None
+        if participant is None:
+            return None
+        return self.id if participant.session is not None else getattr(participant.home, "node", None)
+
+    # What the gateway asks.
+
+    def channel(self, node: str) -> grpc.aio.Channel:
+        """To another node. Raises UnavailableError when it is not known."""
+        return self.channels.to(node)
+
+    def suspect(self, node: str) -> None:
+        """It broke off, or did not answer: nobody is sent there until it is heard again."""
+        self.registry.suspect(node)
+
+    def on_lost(self, told: Callable[[str], None]) -> None:
+        """`told` is called with the id of each node that is gone."""
+        self._lost.append(told)
 
     # Rooms: what `Node` asks.
 
@@ -193,6 +192,8 @@ class Cluster:
 
     def _on_node(self, node: str, kind: str) -> None:
         if kind == "gone":
+            for told in self._lost:
+                told(node)
             self._spawn(self.channels.forget(node))
 
     def _on_record(self, record: RoomRecord) -> None:
@@ -216,6 +217,7 @@ class Cluster:
             log.warning("metadata was not told to other nodes", room=name, reason=str(error))
 
     async def _leave(self) -> None:
+        await self.allocation.stop()
         await self.directory.stop()
         await self.registry.stop()
 

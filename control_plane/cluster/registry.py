@@ -89,6 +89,8 @@ class Registry:
     ) -> None:
         """`describe`: this node as it is now."""
         self.listeners: list[Listener] = []
+        self.heard: list[Callable[[str], None]] = []
+        """Called with the id at each heartbeat of any node."""
         self._state = state
         self._describe = describe
         self._clock = clock
@@ -201,10 +203,13 @@ class Registry:
             info = decode(change.key, change.value)
             if info is None:
                 log.warning("a node's record was refused", node=change.key[:64])
-            elif info.id == self.id:
+                continue
+            if info.id == self.id:
                 self._on_own(info)
             else:
                 self._on_heard(info)
+            for told in self.heard:
+                told(change.key)
 
     def _on_own(self, info: NodeInfo) -> None:
         if info.incarnation != self._me.incarnation:

@@ -9,6 +9,7 @@ from control_plane.gateway import noise
 from control_plane.gateway.livekit.session import LiveKitGateway
 from control_plane.gateway.options import GatewayOptions
 from control_plane.gateway.pages import Pages
+from control_plane.gateway.route import Route
 from control_plane.gateway.whip import WhipGateway
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,8 @@ def build_app(options: GatewayOptions) -> web.Application:
         channel = grpc.aio.insecure_channel(options.grpc_address, CHANNEL_OPTIONS)
     else:
         channel = grpc.aio.secure_channel(options.grpc_address, options.grpc_credentials, CHANNEL_OPTIONS)
-    livekit, whip = LiveKitGateway(channel, verifier), WhipGateway(channel, verifier)
+    route = Route(channel, options.nodes)
+    livekit, whip = LiveKitGateway(route, verifier), WhipGateway(route, verifier)
 
     async def disconnect(_: web.Application) -> None:
         await livekit.close()

@@ -2,8 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import grpc
+
+
+class ClusterNodes(Protocol):
+    """What a gateway asks of its node's cluster."""
+
+    @property
+    def id(self) -> str:
+        """Of the node that the gateway belongs to."""
+
+    def channel(self, node: str) -> grpc.aio.Channel:
+        """To another node. Raises UnavailableError when it is not known."""
+
+    def suspect(self, node: str) -> None:
+        """It broke off, or did not answer."""
+
+    def on_lost(self, told: Callable[[str], None]) -> None:
+        """`told` is called with the id of each node that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +36,5 @@ class GatewayOptions:
     """The body of /metrics, in Prometheus' text format."""
     grpc_credentials: grpc.ChannelCredentials | None = None
     dev: bool = False
+    nodes: ClusterNodes | None = None
+    """Other nodes; None: a node by itself."""

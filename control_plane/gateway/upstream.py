@@ -1,4 +1,4 @@
-"""One client session on the node's `SignalingService`, as both of the gateway's protocols hold it."""
+"""One client session on a node's `SignalingService`, as both of the gateway's protocols hold it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,19 +23,34 @@ HTTP_STATUS: Final = {
 }
 
 
+# What a call ends with whose other end is not there any more.
+_BROKEN: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
+
+
 class JoinRefusedError(Exception):
     """The node refused. `status` is the HTTP status that says the same."""
 
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+    def __init__(self, code: grpc.StatusCode, details: str, retry_after: str | None = None) -> None:
+        """`retry_after`: seconds, when the node says so."""
         self.code = code
+        self.retry_after = retry_after
         self.status = HTTP_STATUS.get(code, 500)
         super().__init__(details)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the HTTP response."""
+        return {} if self.retry_after is None else {"Retry-After": self.retry_after}
 
 
 class Upstream:
     """Open it with `join`; then `send` requests and iterate over responses until the session ends."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, node: str = "") -> None:
+        """`node`: the id of the node that the channel leads to, in a cluster."""
+        self.node = node
+        self.broken = False
+        """The node has gone away in the middle of the session."""
         self._stub: Any = signaling_pb2_grpc.SignalingServiceStub(channel)
         self._requests: asyncio.Queue[signaling_pb2.SessionRequest] = asyncio.Queue(MAX_WAITING)
         self._call: Any = None
@@ -47,6 +62,7 @@ class Upstream:
         self._call = self._stub.Session(metadata=(("authorization", f"Bearer {token}"),))
         self._writing = asyncio.create_task(self._write_requests())
         joined: signaling_pb2.Joined | None = None
+        retry_after: str | None = None
         try:
             first = await asyncio.wait_for(self._call.read(), JOIN_TIMEOUT)
             message = None if first is grpc.aio.EOF else first.WhichOneof("message")
@@ -59,24 +75,36 @@ class Upstream:
             code, details = await self._call.code(), await self._call.details()
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details()
+            retry_after = retry_after_of(error)
         except TimeoutError:
             code, details = grpc.StatusCode.UNAVAILABLE, "the node did not answer"
         finally:
             if joined is None:
                 self.close()
-        raise JoinRefusedError(code, details or "the node refused the session")
+        raise JoinRefusedError(code, details or "the node refused the session", retry_after)
 
     def send(self, request: signaling_pb2.SessionRequest) -> None:
         """Raises asyncio.QueueFull when the node does not keep up: the session should end then."""
         self._requests.put_nowait(request)
 
     async def responses(self) -> AsyncIterator[signaling_pb2.SessionResponse]:
-        """Ends with the session, also when the node goes away."""
+        """Ends with the session, also when the node goes away: then it is `broken`."""
         try:
             while (response := await self._call.read()) is not grpc.aio.EOF:
                 yield response
-        except grpc.aio.AioRpcError:
-            return
+        except grpc.aio.AioRpcError as error:
+            self.broken = error.code() in _BROKEN
+        except asyncio.CancelledError:
+            # `lose` cancels the call, not the task that reads from it.
+            task = asyncio.current_task()
+            if not self.broken or (task is not None and task.cancelling()):
+                raise
+
+    def lose(self) -> None:
+        """The node is gone, whatever the connection to it seems to be."""
+        self.broken = True
+        if self._call is not None:
+            self._call.cancel()
 
     def close(self) -> None:
         """Drops the stream. Without an earlier `leave` the node keeps the session for a while."""
@@ -91,3 +119,9 @@ class Upstream:
                 await self._call.write(await self._requests.get())
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return  # The session has ended; `responses` tells.
+
+
+def retry_after_of(error: grpc.aio.AioRpcError) -> str | None:
+    """Seconds, as a node says them along with a refusal."""
+    value = dict(error.trailing_metadata() or ()).get("retry-after")
+    return value if isinstance(value, str) and len(value) < 16 else None

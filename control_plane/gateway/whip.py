@@ -5,13 +5,13 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-import grpc
 import structlog
 from aiohttp import web
 
 from control_plane.auth import Token, Verifier
 from control_plane.errors import ControlError, PermissionDeniedError
 from control_plane.gateway.fragment import Fragment, FragmentError, parse_fragment, write_fragment
+from control_plane.gateway.route import Route
 from control_plane.gateway.upstream import JoinRefusedError, Upstream
 from pysfu.v1 import signaling_pb2
 
@@ -55,8 +55,8 @@ class HttpRefusedError(Exception):
 class WhipGateway:
     """Handlers of `/whip/{room}`, `/whep/{room}` and of their resources."""
 
-    def __init__(self, channel: grpc.aio.Channel, verifier: Verifier) -> None:
-        self._channel = channel
+    def __init__(self, route: Route, verifier: Verifier) -> None:
+        self._route = route
         self._verifier = verifier
         self._resources: dict[str, Resource] = {}
 
@@ -105,7 +105,6 @@ class WhipGateway:
         offer = await _body(request, MAX_OFFER)
         room = request.match_info["room"]
         publishes = request.path.startswith("/whip/")
-        upstream = Upstream(self._channel)
         join = signaling_pb2.Join(
             room=room,
             auto_publish=publishes,
@@ -117,9 +116,9 @@ class WhipGateway:
         )
         raw = request.headers["Authorization"].partition(" ")[2].strip()
         try:
-            await upstream.join(raw, join)
+            upstream, _ = await self._route.open(raw, join, request.query.get("region", ""))
         except JoinRefusedError as error:
-            raise HttpRefusedError(error.status, str(error)) from error
+            raise HttpRefusedError(error.status, str(error), error.headers) from error
         answered: asyncio.Queue[signaling_pb2.SessionResponse] = asyncio.Queue()
         name = secrets.token_urlsafe(18)
         path = f"{request.path}/{name}"
@@ -198,6 +197,7 @@ class WhipGateway:
             if kind == "left":
                 break
         resource.upstream.close()
+        self._route.closed(resource.upstream)
         self._resources.pop(name, None)
 
 

@@ -42,6 +42,8 @@ async def refuse(context: Context, error: Exception) -> NoReturn:
         detail = any_pb2.Any()
         detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
         refusal.details.append(detail)
+    if isinstance(error, ControlError) and error.retry_after is not None:
+        context.set_trailing_metadata((("retry-after", f"{error.retry_after:g}"),))
     await context.abort_with_status(rpc_status.to_status(refusal))
     raise AssertionError("abort_with_status returned")
 

@@ -1,6 +1,10 @@
 """`RoomService`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import grpc
 
 from control_plane.auth import Grants, Verifier
 from control_plane.cluster.cluster import Cluster
@@ -10,10 +14,32 @@ from control_plane.live_room import LiveRoom
 from control_plane.node import Node
 from control_plane.rooms import Participant, check_metadata, check_room_name, new_room, update_info
 from control_plane.services.calls import Context, authenticate, refuse, unary
+from control_plane.services.everywhere import events_everywhere, is_told_here, rooms_everywhere
+from control_plane.services.relay import Relay, hops
 from control_plane.session import Session
 from pysfu.v1 import models_pb2, rooms_pb2, rooms_pb2_grpc
 
 MAX_LISTED = 4_096
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+def relayed(
+    method: Callable[["RoomService", Request, Context], Awaitable[Response]],
+) -> Callable[["RoomService", Request, Context], Awaitable[Response]]:
+    """For methods about a room, or a participant of it, that may be on another node."""
+
+    @wraps(method)
+    async def call(self: "RoomService", request: Request, context: Context) -> Response:
+        channel = await self.where(request, context)
+        if channel is None:
+            return await method(self, request, context)
+        stub = rooms_pb2_grpc.RoomServiceStub(channel)
+        answer: Response = await self.relay.pass_on(context, getattr(stub, method.__name__), request)
+        return answer
+
+    return call
 
 
 class RoomService(rooms_pb2_grpc.RoomServiceServicer):
@@ -23,6 +49,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         self._node = node
         self._verifier = verifier
         self._cluster = cluster
+        self.relay = Relay(node, cluster)
 
     @unary
     async def CreateRoom(self, request: rooms_pb2.CreateRoomRequest, context: Context) -> models_pb2.Room:
@@ -33,6 +60,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         return live.room.snapshot()
 
     @unary
+    @relayed
     async def GetRoom(self, request: rooms_pb2.GetRoomRequest, context: Context) -> models_pb2.Room:
         self._grants(context).require_room_read(request.room)
         return self._node.room(request.room).room.snapshot()
@@ -42,15 +70,20 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         self._grants(context).require_room_list()
         if len(request.names) > MAX_LISTED:
             raise InvalidArgumentError(f"more than {MAX_LISTED} names")
-        return rooms_pb2.ListRoomsResponse(rooms=[live.room.snapshot() for live in self._node.rooms(request.names)])
+        rooms = [live.room.snapshot() for live in self._node.rooms(request.names)]
+        if self._cluster is not None:
+            rooms = await rooms_everywhere(self._cluster, context, request, rooms)
+        return rooms_pb2.ListRoomsResponse(rooms=rooms)
 
     @unary
+    @relayed
     async def EndRoom(self, request: rooms_pb2.EndRoomRequest, context: Context) -> rooms_pb2.EndRoomResponse:
         self._grants(context).require_room_create()
         self._node.end_room(self._node.room(request.room))
         return rooms_pb2.EndRoomResponse()
 
     @unary
+    @relayed
     async def UpdateRoom(self, request: rooms_pb2.UpdateRoomRequest, context: Context) -> models_pb2.Room:
         live = self._administered(context, request.room)
         check_metadata(request.metadata)
@@ -58,6 +91,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         return live.room.snapshot()
 
     @unary
+    @relayed
     async def ListParticipants(
         self, request: rooms_pb2.ListParticipantsRequest, context: Context
     ) -> rooms_pb2.ListParticipantsResponse:
@@ -66,12 +100,14 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         return rooms_pb2.ListParticipantsResponse(participants=participants)
 
     @unary
+    @relayed
     async def GetParticipant(
         self, request: rooms_pb2.GetParticipantRequest, context: Context
     ) -> models_pb2.Participant:
         return self._participant(context, request.room, request.identity).snapshot()
 
     @unary
+    @relayed
     async def UpdateParticipant(
         self, request: rooms_pb2.UpdateParticipantRequest, context: Context
     ) -> models_pb2.Participant:
@@ -88,6 +124,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         return participant.snapshot()
 
     @unary
+    @relayed
     async def RemoveParticipant(
         self, request: rooms_pb2.RemoveParticipantRequest, context: Context
     ) -> rooms_pb2.RemoveParticipantResponse:
@@ -96,6 +133,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         return rooms_pb2.RemoveParticipantResponse()
 
     @unary
+    @relayed
     async def MuteTrack(self, request: rooms_pb2.MuteTrackRequest, context: Context) -> models_pb2.Track:
         session = self._session(context, request.room, request.identity)
         track = session.participant.track(request.track_id)
@@ -103,6 +141,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         return track.info
 
     @unary
+    @relayed
     async def UpdateSubscriptions(
         self, request: rooms_pb2.UpdateSubscriptionsRequest, context: Context
     ) -> rooms_pb2.UpdateSubscriptionsResponse:
@@ -116,6 +155,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         return rooms_pb2.UpdateSubscriptionsResponse()
 
     @unary
+    @relayed
     async def SendData(self, request: rooms_pb2.SendDataRequest, context: Context) -> rooms_pb2.SendDataResponse:
         live = self._administered(context, request.room)
         message = request.message
@@ -137,15 +177,28 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
                 grants.require_room_list()
         except ControlError as error:
             await refuse(context, error)
-        watcher = self._node.watch(request.room)
+        cluster = self._cluster
+        accepts = is_told_here(cluster) if cluster is not None else None
+        watcher = self._node.watch(request.room, accepts)
         try:
             await context.send_initial_metadata(())
-            while (event := await watcher.get()) is not None:
-                yield event
+            if cluster is None or hops(context):
+                while (event := await watcher.get()) is not None:
+                    yield event
+            else:
+                async for event in events_everywhere(cluster, context, request, watcher):
+                    yield event
         except ControlError as error:
             await refuse(context, error)
         finally:
             self._node.unwatch(watcher)
+
+    async def where(self, request: Any, context: Context) -> grpc.aio.Channel | None:
+        """The node that the request is about; None for this one. Only for who has a valid token."""
+        if self._cluster is None:
+            return None
+        authenticate(context, self._verifier)
+        return await self.relay.target(context, request.room, getattr(request, "identity", ""))
 
     def _grants(self, context: Context) -> Grants:
         return authenticate(context, self._verifier).grants

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import grpc
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 from google.protobuf import json_format
@@ -20,6 +19,7 @@ from control_plane.gateway.livekit import connect, from_livekit, to_livekit
 from control_plane.gateway.livekit.data import DataState, relay
 from control_plane.gateway.livekit.from_livekit import BadRequestError
 from control_plane.gateway.livekit.renewal import Renewal
+from control_plane.gateway.route import Route
 from control_plane.gateway.upstream import JoinRefusedError, Upstream
 from control_plane.limits import TokenBucket
 from pysfu.v1 import models_pb2, signaling_pb2
@@ -50,8 +50,8 @@ class Seat:
 class LiveKitGateway:
     """Handlers of `/rtc` and `/rtc/v1`, and of their `/validate`."""
 
-    def __init__(self, channel: grpc.aio.Channel, verifier: Verifier) -> None:
-        self._channel = channel
+    def __init__(self, route: Route, verifier: Verifier) -> None:
+        self._route = route
         self._verifier = verifier
         self._seats: dict[str, Seat] = {}
         self._sockets: set[web.WebSocketResponse] = set()
@@ -96,14 +96,13 @@ class LiveKitGateway:
         seat = self._seats.get(asked.participant_sid) if asked.reconnect else None
         if asked.reconnect and seat is None:
             return await self._refuse_resume(request)
-        upstream = Upstream(self._channel)
         try:
             join = from_livekit.join(asked, split=split, resume=seat.session_id if seat else "")
-            joined = await upstream.join(token, join)
+            upstream, joined = await self._route.open(token, join, request.query.get("region", ""))
         except JoinRefusedError as error:
             if seat is not None:
                 return await self._refuse_resume(request)
-            return web.Response(status=error.status, text=str(error))
+            return web.Response(status=error.status, text=str(error), headers=error.headers)
         except ValueError as error:
             return web.Response(status=400, text=f"join_request: {error}")
         # Without compression: its state costs each connection 300 kB, and large messages are sent by tasks that outlive
@@ -116,6 +115,7 @@ class LiveKitGateway:
         finally:
             self._sockets.discard(socket)
             upstream.close()
+            self._route.closed(upstream)
         return socket
 
     async def _run(
@@ -208,6 +208,11 @@ class Connection:
             if kind == "left":
                 self._left = True
                 return
+        if self._upstream.broken:
+            # Its node is gone, and the session with it: another node takes the client at once.
+            self._left = True
+            log.warning("a node broke off", node=self._upstream.node, participant=self._seat.participant.id)
+            await self.send(to_livekit.unknown_session())
 
     async def _up(self) -> None:
         while True:

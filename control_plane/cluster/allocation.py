@@ -1,0 +1,223 @@
+"""Which node takes a participant: what is known of nodes and rooms, put to `placement.place`.
+
+Who has been sent to a node counts as load there until a load that was measured later is heard, so that a burst of joins
+spreads. Nodes tell each other whom they send where.
+"""
+
+import asyncio
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from control_plane.cluster.directory import Directory
+from control_plane.cluster.placement import FULL, NodeView, Paths, place
+from control_plane.cluster.registry import NodeInfo, Registry
+from control_plane.cluster.state import SharedState, StateUnavailableError
+from control_plane.errors import LimitExceededError, UnavailableError
+
+log = structlog.get_logger(__name__)
+
+# A participant's work shows in a node's load after so many seconds: it joins, negotiates, subscribes. Longer spreads a
+# burst wider, shorter trusts what is measured sooner.
+SETTLES: Final = 2.5
+# A place is not kept longer, whatever is heard of the node.
+EXPIRES: Final = 10.0
+# Share of a node that a participant takes, while little is known: of a small node, of one with a webinar's viewers.
+FIRST_SHARE: Final = 0.005
+MAX_SHARE: Final = 0.02
+# From so many participants on a node's own load says what one costs.
+ENOUGH: Final = 20
+# Seconds between two messages of who was sent where. Shorter is fairer, longer costs less.
+GATHER: Final = 0.1
+RETRY_FULL: Final = 5.0
+RETRY_NONE: Final = 2.0
+ALTERNATIVES: Final = 3
+REMEMBERED: Final = 8_192
+# Who comes back within so many seconds goes where it was.
+STICKS: Final = 60.0
+SUBJECT: Final = "reservations"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Who is to be placed. `measured`: round trips in ms by node id. `exclude`: nodes that have refused."""
+
+    room: str
+    identity: str
+    region: str = ""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    session_node: str = ""
+    """That of the session to resume."""
+    exclude: frozenset[str] = frozenset()
+
+
+class Reservations:
+    """Shares of nodes that are promised and do not show in their loads yet."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._made: dict[str, list[tuple[float, float]]] = {}
+
+    def add(self, node: str, share: float) -> None:
+        self._made.setdefault(node, []).append((self._clock(), share))
+
+    def share(self, node: str) -> float:
+        now = self._clock()
+        return sum(share for at, share in self._made.get(node, ()) if now - at < EXPIRES)
+
+    def heard(self, node: str) -> None:
+        """A load of the node has come: what was promised well before it is in it."""
+        now = self._clock()
+        left = [made for made in self._made.get(node, ()) if now - made[0] < SETTLES]
+        if left:
+            self._made[node] = left
+        else:
+            self._made.pop(node, None)
+
+
+class Allocation:
+    """`start` it after registry and directory."""
+
+    def __init__(
+        self,
+        state: SharedState,
+        registry: Registry,
+        directory: Directory,
+        home_of: Callable[[str, str], str | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`home_of`: the node of an identity in a room, as far as this node knows."""
+        self._state = state
+        self._registry = registry
+        self._directory = directory
+        self._home_of = home_of
+        self._clock = clock
+        self._reservations = Reservations(clock)
+        self._untold: dict[str, list[float]] = {}
+        self._holders: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        """Of rooms that were asked for: good enough while the shared state is away."""
+        self._sent: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Returns at once."""
+        self._registry.heard.append(self._reservations.heard)
+        self._tasks = [asyncio.create_task(part) for part in (self._tell(), self._listen())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def assign(self, wanted: Wanted) -> list[str]:
+        """Ids of nodes to try, best first; a place on the first is kept. Raises ControlError when there is none."""
+        session = self._registry.node(wanted.session_node) if wanted.session_node else None
+        if session is not None and session.id not in wanted.exclude:
+            # Also of a node that drains: the session is there and nowhere else.
+            return [session.id]
+        holders = await self._holders_of(wanted.room)
+        infos = [info for info in self._registry.nodes() if info.id not in wanted.exclude]
+        views = [self._view(info) for info in infos]
+        region = wanted.region or self._registry.me.region
+        paths = Paths(self._registry.region_paths(), wanted.measured)
+        order = place(wanted.room, region, views, holders, paths)
+        if not order:
+            raise _refusal(views)
+        former = self._former(wanted)
+        if former in order:
+            order.remove(former)
+            order.insert(0, former)
+        self._reserve(order[0])
+        self._remember(wanted, order[0])
+        return order[: 1 + ALTERNATIVES]
+
+    def share_of(self, info: NodeInfo) -> float:
+        """What one more participant is taken to cost of a node."""
+        used = max(info.load.values(), default=0.0)
+        usual = used / info.participants if info.participants >= ENOUGH else FIRST_SHARE
+        least = 1 / info.capacity if info.capacity else 0.0
+        return max(least, min(usual, MAX_SHARE))
+
+    # Inside.
+
+    def _view(self, info: NodeInfo) -> NodeView:
+        is_open = info.open and not self._registry.is_suspected(info.id)
+        return NodeView(info.id, info.region, info.load, is_open, self._reservations.share(info.id))
+
+    async def _holders_of(self, room: str) -> tuple[str, ...]:
+        try:
+            record = await self._directory.find(room)
+        except UnavailableError:
+            known = self._holders.get(room)
+            if known is None:
+                raise
+            return known
+        holders = record.holders if record is not None and not record.ended else ()
+        self._holders[room] = holders
+        self._holders.move_to_end(room)
+        if len(self._holders) > REMEMBERED:
+            self._holders.popitem(last=False)
+        return holders
+
+    def _former(self, wanted: Wanted) -> str | None:
+        """Where the identity is or was a moment ago: who comes back finds the way as it was."""
+        found = self._home_of(wanted.room, wanted.identity)
+        if found is not None:
+            return found
+        sent = self._sent.get((wanted.room, wanted.identity))
+        return sent[0] if sent is not None and self._clock() - sent[1] < STICKS else None
+
+    def _remember(self, wanted: Wanted, node: str) -> None:
+        key = wanted.room, wanted.identity
+        self._sent[key] = node, self._clock()
+        self._sent.move_to_end(key)
+        if len(self._sent) > REMEMBERED:
+            self._sent.popitem(last=False)
+
+    def _reserve(self, node: str) -> None:
+        info = self._registry.node(node)
+        if info is not None:
+            share = self.share_of(info)
+            self._reservations.add(node, share)
+            self._untold.setdefault(node, []).append(share)
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(GATHER)
+            if not self._untold:
+                continue
+            untold, self._untold = self._untold, {}
+            message = {"from": self._registry.id, "shares": {node: sum(shares) for node, shares in untold.items()}}
+            try:
+                await self._state.publish(SUBJECT, json.dumps(message).encode())
+            except StateUnavailableError:
+                log.debug("reservations were not told")
+
+    async def _listen(self) -> None:
+        async for payload in self._state.listen(SUBJECT):
+            for node, share in _shares(payload, self._registry.id).items():
+                if self._registry.node(node) is not None:
+                    self._reservations.add(node, share)
+
+
+def _refusal(views: Sequence[NodeView]) -> Exception:
+    is_open = [view for view in views if view.open]
+    if any(view.used >= FULL for view in is_open):
+        return LimitExceededError("every node is full", retry_after=RETRY_FULL)
+    return UnavailableError("no node takes participants now", retry_after=RETRY_NONE)
+
+
+def _shares(payload: bytes, own: str) -> dict[str, float]:
+    """What another node has promised, by node; nothing of what is malformed, or this node's own."""
+    try:
+        message = json.loads(payload)
+        if message["from"] == own or len(message["shares"]) > 1_024:
+            return {}
+        return {str(node): min(max(float(share), 0.0), 1.0) for node, share in message["shares"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}

@@ -1,0 +1,181 @@
+"""`AllocationService`: in a cluster about all its nodes, else about the one that there is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import structlog
+
+from control_plane.auth import Verifier
+from control_plane.cluster.allocation import ALTERNATIVES, EXPIRES, Wanted
+from control_plane.cluster.cluster import Cluster
+from control_plane.cluster.registry import NodeInfo
+from control_plane.errors import ControlError, InvalidArgumentError, NotFoundError
+from control_plane.ids import node_of_session
+from control_plane.node import Node
+from control_plane.rooms import check_room_name
+from control_plane.services.calls import Context, authenticate, refuse, unary
+from control_plane.services.relay import Relay
+from pysfu.v1 import allocation_pb2, allocation_pb2_grpc
+
+log = structlog.get_logger(__name__)
+
+MAX_MEASURED: Final = 1_024
+# Between two messages of a watcher: longer costs less, shorter shows changes sooner.
+WATCH_INTERVAL: Final = 0.5
+
+
+class AllocationService(allocation_pb2_grpc.AllocationServiceServicer):
+    """Which node, which nodes, where."""
+
+    def __init__(
+        self, node: Node, verifier: Verifier, describe: Callable[[], NodeInfo], cluster: Cluster | None
+    ) -> None:
+        """`describe`: this node, when there is no cluster."""
+        self._node = node
+        self._verifier = verifier
+        self._describe = describe
+        self._cluster = cluster
+        self._relay = Relay(node, cluster)
+
+    @unary
+    async def Assign(self, request: allocation_pb2.AssignRequest, context: Context) -> allocation_pb2.AssignResponse:
+        token = authenticate(context, self._verifier)
+        room = request.room or token.grants.room
+        token.grants.require_room_join(room)
+        check_room_name(room)
+        if len(request.rtt_ms) > MAX_MEASURED or len(request.exclude) > MAX_MEASURED:
+            raise InvalidArgumentError(f"more than {MAX_MEASURED} nodes")
+        if any(not 0 <= rtt < 60_000 for rtt in request.rtt_ms.values()):
+            raise InvalidArgumentError("rtt_ms must be from 0 to 60000")
+        if self._cluster is None:
+            return _assigned([self._describe()])
+        wanted = Wanted(
+            room=room,
+            identity=token.identity,
+            region=request.region[:64],
+            measured=dict(request.rtt_ms),
+            session_node=node_of_session(request.session_id),
+            exclude=frozenset(request.exclude),
+        )
+        order = await self._cluster.allocation.assign(wanted)
+        infos = [info for node in order if (info := self._cluster.registry.node(node)) is not None]
+        return _assigned(infos)
+
+    @unary
+    async def ListNodes(
+        self, request: allocation_pb2.ListNodesRequest, context: Context
+    ) -> allocation_pb2.ListNodesResponse:
+        self._check_operator(context)
+        nodes = [item for item in self._nodes() if request.region in ("", item.region)]
+        if request.region and not nodes:
+            known = sorted({item.region for item in self._nodes() if item.region})
+            there = f"; there are: {', '.join(known)}" if known else "; no node has one"
+            raise NotFoundError(f"no node in region {request.region[:64]!r}{there}")
+        return allocation_pb2.ListNodesResponse(nodes=nodes)
+
+    @unary
+    async def GetNode(self, request: allocation_pb2.GetNodeRequest, context: Context) -> allocation_pb2.Node:
+        self._check_operator(context)
+        return self._find(request.node_id)
+
+    @unary
+    async def FindRoom(self, request: allocation_pb2.FindRoomRequest, context: Context) -> allocation_pb2.RoomPlace:
+        self._check_operator(context)
+        check_room_name(request.room)
+        if self._cluster is None:
+            info = self._node.room(request.room).room.info
+            return allocation_pb2.RoomPlace(
+                room=info.name, room_id=info.id, owner=self._node.id, epoch=1, nodes=[self._node.id]
+            )
+        record = await self._cluster.directory.find(request.room)
+        if record is None or record.ended:
+            raise NotFoundError(f"no room {request.room[:80]!r}")
+        return allocation_pb2.RoomPlace(
+            room=record.name, room_id=record.id, owner=record.owner, epoch=record.epoch, nodes=record.holders
+        )
+
+    @unary
+    async def DrainNode(self, request: allocation_pb2.DrainNodeRequest, context: Context) -> allocation_pb2.Node:
+        self._check_operator(context)
+        found = self._find(request.node_id)
+        if found.id != self._node.id:
+            stub = allocation_pb2_grpc.AllocationServiceStub(self._relay.channel(context, found.id))
+            drained: allocation_pb2.Node = await self._relay.pass_on(context, stub.DrainNode, request)
+            return drained
+        log.warning("this node is drained, as an operator asks", node=found.id)
+        self._node.drain()
+        if self._cluster is not None:
+            self._cluster.registry.announce()
+        return self._find(request.node_id)
+
+    async def WatchNodes(
+        self, request: allocation_pb2.WatchNodesRequest, context: Context
+    ) -> AsyncIterator[allocation_pb2.NodesChanged]:
+        try:
+            self._check_operator(context)
+        except ControlError as error:
+            await refuse(context, error)
+        told: dict[str, bytes] = {}
+        while True:
+            now = {item.id: item for item in self._nodes()}
+            changed = [item for item in now.values() if told.get(item.id) != item.SerializeToString(deterministic=True)]
+            gone = sorted(told.keys() - now.keys())
+            if changed or gone:
+                yield allocation_pb2.NodesChanged(nodes=changed, gone=gone)
+            told = {item.id: item.SerializeToString(deterministic=True) for item in now.values()}
+            await asyncio.sleep(WATCH_INTERVAL)
+
+    def _check_operator(self, context: Context) -> None:
+        authenticate(context, self._verifier).grants.require_room_admin("")
+
+    def _nodes(self) -> list[allocation_pb2.Node]:
+        if self._cluster is None:
+            return [_node(self._describe(), suspected=False)]
+        registry = self._cluster.registry
+        return [_node(info, suspected=registry.is_suspected(info.id)) for info in registry.nodes()]
+
+    def _find(self, node: str) -> allocation_pb2.Node:
+        found = next((item for item in self._nodes() if item.id == node), None)
+        if found is None:
+            raise NotFoundError(f"no node {node[:64]!r}")
+        return found
+
+
+def _assigned(order: list[NodeInfo]) -> allocation_pb2.AssignResponse:
+    if not order:
+        raise NotFoundError("the node is gone")
+    first, others = order[0], order[1 : 1 + ALTERNATIVES]
+    return allocation_pb2.AssignResponse(
+        node_id=first.id,
+        url=first.url,
+        grpc_address=first.grpc,
+        alternatives=[info.id for info in others],
+        reservation_seconds=int(EXPIRES),
+    )
+
+
+def _node(info: NodeInfo, *, suspected: bool) -> allocation_pb2.Node:
+    state = allocation_pb2.Node.STATE_READY
+    if not info.fits:
+        state = allocation_pb2.Node.STATE_REFUSED
+    elif suspected:
+        state = allocation_pb2.Node.STATE_SUSPECTED
+    elif info.draining:
+        state = allocation_pb2.Node.STATE_DRAINING
+    return allocation_pb2.Node(
+        id=info.id,
+        region=info.region,
+        state=state,
+        version=info.version,
+        url=info.url,
+        grpc_address=info.grpc,
+        cluster_address=info.address,
+        load=info.load,
+        participants=info.participants,
+        max_participants=info.capacity,
+        rooms=info.rooms,
+        packets_per_second=info.packets_per_second,
+        egress_bps=info.egress_bps,
+        links=[allocation_pb2.Node.Link(node_id=node, rtt_ms=rtt) for node, rtt in sorted(info.links.items())],
+    )
