@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -12,6 +13,8 @@ use pysfu_load::scenario::standard::Letter;
 /// Bytes of a synthetic payload, with which a packet still fits where 1,500 bytes do.
 const MAX_PAYLOAD: u32 = 1_380;
 const MAX_PACKETS: u32 = 1_000;
+/// Rooms, and members of a room: SSRCs are made of both.
+const MAX_NUMBER: u32 = 4_096;
 
 #[derive(Parser)]
 #[command(
@@ -30,6 +33,8 @@ pub(super) enum Command {
     Fanout(Fanout),
     /// Participants who join at a given rate: how long until they have media
     Joins(Joins),
+    /// Many small rooms whose participants stay whatever happens: who heard nothing for how long
+    Meet(Meet),
     /// The server's memory per subscription
     Memory(Memory),
     /// A live camera in three layers and a microphone, for receivers that are browsers
@@ -159,6 +164,30 @@ pub(super) struct Joins {
 }
 
 #[derive(Args, Clone)]
+pub(super) struct Meet {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Numbers of rooms, called `ROOM-NUMBER`: from the first to before the second
+    #[arg(long, default_value = "0..1", value_parser = range, value_name = "FROM..TO")]
+    pub(super) rooms: Range<u32>,
+    /// Numbers of participants in each of them; others may be those of another process
+    #[arg(long, default_value = "0..2", value_parser = range, value_name = "FROM..TO")]
+    pub(super) members: Range<u32>,
+    /// Members of a room, of this process or not, that publish audio: those with the least numbers
+    #[arg(long, default_value_t = 2)]
+    pub(super) speakers: u32,
+    /// And that publish video
+    #[arg(long, default_value_t = 0)]
+    pub(super) cameras: u32,
+    /// Members of this process that only publish, and so give others nothing to wait for
+    #[arg(long)]
+    pub(super) publish_only: bool,
+    /// Joins per second at the beginning
+    #[arg(long, default_value_t = 50.0, value_parser = positive)]
+    pub(super) rate: f64,
+}
+
+#[derive(Args, Clone)]
 pub(super) struct Memory {
     #[command(flatten)]
     pub(super) common: Common,
@@ -276,6 +305,15 @@ fn share(text: &str) -> Result<f64, String> {
         true => Ok(value),
         false => Err("not from 0 to 1".to_owned()),
     }
+}
+
+/// `3..7`
+fn range(text: &str) -> Result<Range<u32>, String> {
+    let ends = text
+        .split_once("..")
+        .and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    ends.filter(|range: &Range<u32>| range.start < range.end && range.end <= MAX_NUMBER)
+        .ok_or_else(|| format!("not FROM..TO with FROM < TO <= {MAX_NUMBER}"))
 }
 
 fn payload() -> clap::builder::RangedI64ValueParser<u32> {

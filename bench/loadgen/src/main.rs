@@ -11,12 +11,12 @@ use pysfu_load::plan::Codec;
 use pysfu_load::scenario::call::{Shape, Tracks};
 use pysfu_load::scenario::fanout::{self, Traffic};
 use pysfu_load::scenario::standard::{self, Choices, Standard};
-use pysfu_load::scenario::{ScenarioError, joins, memory, publish};
+use pysfu_load::scenario::{ScenarioError, joins, meet, memory, publish};
 use pysfu_load::server::Watched;
 use pysfu_load::signaling::Server;
 use serde_json::Value;
 
-use cli::{Cli, Command, Common, Fanout, Joins, Memory, Publish, Scenario};
+use cli::{Cli, Command, Common, Fanout, Joins, Meet, Memory, Publish, Scenario};
 
 /// How long taking leave of a server may take.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -57,6 +57,7 @@ fn run(command: Command) -> Result<(), Failure> {
         match command {
             Command::Fanout(fanout) => Ok::<_, Failure>((fanout.common.json.clone(), run_fanout(fanout).await?)),
             Command::Joins(joins) => Ok((joins.common.json.clone(), run_joins(joins).await?)),
+            Command::Meet(meet) => Ok((meet.common.json.clone(), run_meet(meet).await?)),
             Command::Memory(memory) => Ok((memory.common.json.clone(), run_memory(memory).await?)),
             Command::Publish(publish) => Ok((publish.common.json.clone(), run_publish(publish).await?)),
             Command::Scenario(scenario) => Ok((scenario.common.json.clone(), run_scenario(scenario).await?)),
@@ -189,6 +190,22 @@ async fn run_joins(options: Joins) -> Result<Value, Failure> {
         watched: common.watched()?,
     };
     let report = joins::run(&common.server()?, &common.server, common.media(Vec::new())?, plan).await?;
+    Ok(serde_json::to_value(report)?)
+}
+
+async fn run_meet(options: Meet) -> Result<Value, Failure> {
+    let common = &options.common;
+    let plan = meet::Plan {
+        room: common.room.clone(),
+        rooms: options.rooms,
+        members: options.members,
+        speakers: options.speakers,
+        cameras: options.cameras,
+        publish_only: options.publish_only,
+        rate: options.rate,
+        cipher: common.cipher.profile(),
+    };
+    let report = meet::run(&common.server()?, common.media(Vec::new())?, plan).await?;
     Ok(serde_json::to_value(report)?)
 }
 

@@ -4,6 +4,7 @@
 mod connection;
 mod driver;
 mod dtls;
+mod hearing;
 mod ice;
 mod receive;
 mod recording;
@@ -168,6 +169,28 @@ pub struct Latency {
     pub max: f64,
 }
 
+/// What a participant received of one kind since [`MediaHandle::listen`].
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Silence {
+    pub packets: u64,
+    /// Streams of which something came within the last second.
+    pub streams: u32,
+    /// The longest time without any packet, and when it began (ms since 1970).
+    pub gap_ms: f64,
+    pub gap_at_ms: f64,
+    /// Since the last packet.
+    pub silent_ms: f64,
+    /// The longest time without a packet of one of the streams that are there.
+    pub stream_gap_ms: f64,
+}
+
+/// What a participant received, over all the connections that it has had.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Heard {
+    pub audio: Silence,
+    pub video: Silence,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
     #[error("the media thread has ended: {0}")]
@@ -239,6 +262,13 @@ impl MediaHandle {
     pub async fn take(&self) -> Result<Counts, MediaError> {
         let (reply, answer) = oneshot::channel();
         self.request(Request::Take(reply));
+        answer.await.map_err(|_| ended())
+    }
+
+    /// What everyone heard since it began to be counted, by index of the participant; `anew`: it is counted from now on.
+    pub async fn listen(&self, anew: bool) -> Result<Vec<Heard>, MediaError> {
+        let (reply, answer) = oneshot::channel();
+        self.request(Request::Listen(anew, reply));
         answer.await.map_err(|_| ended())
     }
 

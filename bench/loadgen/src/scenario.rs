@@ -3,6 +3,7 @@
 pub mod call;
 pub mod fanout;
 pub mod joins;
+pub mod meet;
 pub mod memory;
 pub mod publish;
 pub mod standard;

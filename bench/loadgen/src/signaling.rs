@@ -9,11 +9,14 @@ mod token;
 mod transports;
 mod whip;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
 
 use engine::event::SrtpProfile;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use crate::media::{MediaError, MediaHandle};
 use crate::plan::{ConnectionId, Publication};
@@ -30,8 +33,9 @@ pub enum Server {
     /// `pysfu://key:secret@host:port`.
     Pysfu { address: String, credentials: Credentials },
     /// `livekit+ws://host:port?protocol=1` (or 0; 1 when it is not said): LiveKit's WebSocket. Key and secret as above.
+    /// `host:port,host:port`: several gateways; who cannot get in by one, or loses it, takes the next.
     LiveKit {
-        address: String,
+        addresses: Vec<String>,
         credentials: Credentials,
         layout: Layout,
     },
@@ -84,7 +88,7 @@ impl FromStr for Server {
                 };
                 let (address, credentials) = credentials(rest.trim_end_matches('/'))?;
                 Self::LiveKit {
-                    address,
+                    addresses: address.split(',').map(str::to_owned).collect(),
                     credentials,
                     layout,
                 }
@@ -126,6 +130,8 @@ pub struct Join {
     /// Subscriptions are made but held: nothing is sent.
     pub paused: bool,
     pub cipher: SrtpProfile,
+    /// Which of several gateways is tried first.
+    pub gateway: usize,
 }
 
 /// Seconds from the beginning of signaling.
@@ -153,18 +159,74 @@ pub struct Session {
     pub connections: Vec<ConnectionId>,
     pub timing: Timing,
     wanted: UnboundedSender<Wanted>,
+    ended: oneshot::Receiver<End>,
+    resumes: Rc<Cell<u32>>,
+}
+
+/// Why a session is over though nobody dropped it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The connection was lost, and could not be resumed.
+    Broken,
+    /// The server wants the participant to join anew.
+    Rejoin,
+    /// The server wants it to stay away.
+    Dismissed,
+}
+
+/// What the task that owns the server's connection has of its session.
+struct Orders {
+    wanted: UnboundedReceiver<Wanted>,
+    ended: Option<oneshot::Sender<End>>,
+    resumes: Rc<Cell<u32>>,
+}
+
+impl Orders {
+    async fn recv(&mut self) -> Option<Wanted> {
+        self.wanted.recv().await
+    }
+
+    fn resumed(&self) {
+        self.resumes.set(self.resumes.get() + 1);
+    }
+
+    fn end(&mut self, end: End) {
+        if let Some(ended) = self.ended.take() {
+            // Nobody may be waiting for it.
+            let _ = ended.send(end);
+        }
+    }
 }
 
 impl Session {
-    /// The receiver goes to the task that owns the server's connection. When it ends, the participant leaves.
-    fn new(connections: Vec<ConnectionId>, timing: Timing) -> (Self, UnboundedReceiver<Wanted>) {
+    /// The orders go to the task that owns the server's connection. When they end, the participant leaves.
+    fn new(connections: Vec<ConnectionId>, timing: Timing) -> (Self, Orders) {
         let (wanted, orders) = unbounded_channel();
+        let (end, ended) = oneshot::channel();
+        let resumes = Rc::new(Cell::new(0));
         let session = Self {
             connections,
             timing,
             wanted,
+            ended,
+            resumes: Rc::clone(&resumes),
+        };
+        let orders = Orders {
+            wanted: orders,
+            ended: Some(end),
+            resumes,
         };
         (session, orders)
+    }
+
+    /// Until the server ends it. Those whose protocol does not tell why are [`End::Broken`].
+    pub async fn ended(&mut self) -> End {
+        (&mut self.ended).await.unwrap_or(End::Broken)
+    }
+
+    /// How often its connection was lost and it went on by another.
+    pub fn resumes(&self) -> u32 {
+        self.resumes.get()
     }
 
     pub fn set_wanted(&self, wanted: Wanted) {
@@ -194,10 +256,10 @@ impl Adapter {
         let kind = match server {
             Server::Pysfu { address, credentials } => Kind::Pysfu(pysfu::Pysfu::connect(address, credentials).await?),
             Server::LiveKit {
-                address,
+                addresses,
                 credentials,
                 layout,
-            } => Kind::LiveKit(livekit::LiveKit::new(address, credentials, *layout)),
+            } => Kind::LiveKit(livekit::LiveKit::new(addresses, credentials, *layout)),
             Server::Whip { address, credentials } => Kind::Whip(whip::Whip::new(address, credentials)),
             Server::Janus { address } => Kind::Janus(janus::Janus::new(address)),
             Server::Relay { address } => Kind::Relay(relay::Relay::new(address)),
@@ -251,7 +313,7 @@ mod tests {
         };
         assert_eq!("janus+ws://[::1]:8188/".parse::<Server>().unwrap(), janus);
         let livekit = |layout| Server::LiveKit {
-            address: "127.0.0.1:7".to_owned(),
+            addresses: vec!["127.0.0.1:7".to_owned()],
             credentials: credentials("devkey"),
             layout,
         };

@@ -10,6 +10,7 @@ use wire::rtcp::{self, WriteError, nack, pli, report, sdes, twcc};
 use wire::rtp::Header;
 
 use super::dtls::{Dtls, DtlsError, Identity};
+use super::hearing::Hearing;
 use super::ice::{Ice, Outcome};
 use super::receive::{Arrival, Arrivals, Stream};
 use super::recording::Recording;
@@ -45,6 +46,7 @@ pub(super) struct Turn<'a> {
     pub(super) options: &'a MediaOptions,
     pub(super) identity: &'a mut Identity,
     pub(super) totals: &'a mut Totals,
+    pub(super) hearing: &'a mut Hearing,
     pub(super) outgoing: &'a mut Outgoing,
     pub(super) random: &'a mut u64,
 }
@@ -145,6 +147,10 @@ impl Connection {
 
     pub(super) fn streams(&self) -> impl Iterator<Item = &Stream> {
         self.streams.iter()
+    }
+
+    pub(super) fn streams_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.streams.iter_mut()
     }
 
     pub(super) fn set_remote(&mut self, turn: &mut Turn<'_>, remote: Remote) {
@@ -311,7 +317,9 @@ impl Connection {
             self.holes = true;
             self.due = self.due.min(turn.now + REPAIR_STEP);
         }
+        stream.on_sound(turn.now);
         turn.totals.on_media(format.kind, datagram.len(), stream.lost - before);
+        turn.hearing.on_packet(self.plan.participant, format.kind, turn.now);
         stream.unsampled = stream.unsampled.saturating_add(1);
         let every = turn.options.sample_every;
         if stream.unsampled > every.max(1) - 1 && (every > 0 || stream.unsampled == u32::MAX) {

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Milestone, Turn};
 use super::dtls::Identity;
+use super::hearing::{self, Hearing, Present};
 use super::recording::Replayed;
 use super::socket::{self, BATCH, Outgoing, Poller, Receiver, Waker};
 use super::totals::{Standing, Totals};
-use super::{Counts, MediaError, MediaOptions, Progress, Source, wall_clock};
+use super::{Counts, Heard, MediaError, MediaOptions, Progress, Source, wall_clock};
 use crate::plan::{ConnectionId, ConnectionPlan, Kind, Local, Remote};
 use tokio::sync::oneshot;
 
@@ -35,6 +36,7 @@ pub(super) enum Request {
     Wait(ConnectionId, Milestone, oneshot::Sender<Progress>),
     SetSource(Kind, Source),
     Take(oneshot::Sender<Counts>),
+    Listen(bool, oneshot::Sender<Vec<Heard>>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +54,7 @@ pub(super) struct Driver {
     receiver: Receiver,
     outgoing: Outgoing,
     totals: Totals,
+    hearing: Hearing,
     /// Datagrams that sockets dropped that are closed by now.
     drops: u64,
     recordings: Replayed,
@@ -85,6 +88,7 @@ impl Driver {
             receiver: Receiver::new(options.receive_gro, options.kernel_timestamps),
             outgoing: Outgoing::new(),
             totals,
+            hearing: Hearing::new(0),
             drops: 0,
             recordings,
             epoch: Instant::now(),
@@ -151,6 +155,7 @@ impl Driver {
                 options: &self.options,
                 identity: &mut self.identity,
                 totals: &mut self.totals,
+                hearing: &mut self.hearing,
                 outgoing: &mut self.outgoing,
                 random: &mut self.random,
             };
@@ -214,6 +219,7 @@ impl Driver {
                 options: &self.options,
                 identity: &mut self.identity,
                 totals: &mut self.totals,
+                hearing: &mut self.hearing,
                 outgoing: &mut self.outgoing,
                 random: &mut self.random,
             };
@@ -253,6 +259,7 @@ impl Driver {
                 options: &self.options,
                 identity: &mut self.identity,
                 totals: &mut self.totals,
+                hearing: &mut self.hearing,
                 outgoing: &mut self.outgoing,
                 random: &mut self.random,
             };
@@ -294,6 +301,9 @@ impl Driver {
                         connection.wait(milestone, reply);
                     }
                 }
+                Request::Listen(anew, reply) => {
+                    let _ = reply.send(self.listen(anew));
+                }
                 Request::SetSource(kind, source) => self.set_source(kind, source),
                 Request::Take(reply) => {
                     let standing = self.standing();
@@ -302,6 +312,34 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn listen(&mut self, anew: bool) -> Vec<Heard> {
+        let (now, begun) = (self.nanos() / 1_000, self.hearing.begun());
+        let mut present: Vec<[Present; 2]> = Vec::new();
+        for connection in self.connections.iter().flatten() {
+            let participant = connection.plan.participant as usize;
+            if present.len() <= participant {
+                present.resize(participant + 1, [Present::default(); 2]);
+            }
+            for stream in connection.streams() {
+                let silent = now.saturating_sub(stream.at);
+                let of = &mut present[participant][hearing::place(stream.kind)];
+                if silent < hearing::PRESENT {
+                    of.streams += 1;
+                    of.longest = of.longest.max(stream.silence(begun)).max(silent);
+                }
+            }
+        }
+        let heard = self.hearing.heard(now, self.zero as f64 / 1e6, &present);
+        if anew {
+            self.hearing.restart(now);
+            let streams = self.connections.iter_mut().flatten();
+            streams
+                .flat_map(|connection| connection.streams_mut())
+                .for_each(|stream| stream.longest = (0, 0));
+        }
+        heard
     }
 
     fn standing(&self) -> Standing {
@@ -344,6 +382,7 @@ impl Driver {
             publications: plan.publications.clone(),
         };
         let now = self.nanos() / 1_000;
+        self.hearing.open(plan.participant);
         self.connections
             .push(Some(Box::new(Connection::new(socket, plan, (ufrag, pwd), id, now))));
         Ok(local)
@@ -360,6 +399,7 @@ impl Driver {
             options: &self.options,
             identity: &mut self.identity,
             totals: &mut self.totals,
+            hearing: &mut self.hearing,
             outgoing: &mut self.outgoing,
             random: &mut self.random,
         };

@@ -39,6 +39,10 @@ pub(super) struct Stream {
     pub(super) lost: u64,
     pub(super) duplicates: u64,
     missing: Vec<Missing>,
+    /// When the last packet came, microseconds.
+    pub(super) at: u64,
+    /// The longest time between two packets, and when it ended.
+    pub(super) longest: (u64, u64),
     /// For reports.
     reported: (u64, u64),
     transit: u32,
@@ -76,6 +80,8 @@ impl Stream {
             lost: 0,
             duplicates: 0,
             missing: Vec::new(),
+            at: 0,
+            longest: (0, 0),
             reported: (highest, 0),
             transit: 0,
             jitter: 0,
@@ -122,6 +128,20 @@ impl Stream {
             .wrapping_add(difference)
             .wrapping_sub((self.jitter + 8) >> 4);
         Arrival::New
+    }
+
+    #[inline]
+    pub(super) fn on_sound(&mut self, now: u64) {
+        let silence = if self.at == 0 { 0 } else { now.saturating_sub(self.at) };
+        if silence > self.longest.0 {
+            self.longest = (silence, now);
+        }
+        self.at = now;
+    }
+
+    /// The longest between two packets of those since `begun`, as far as it lay behind that; microseconds.
+    pub(super) fn silence(&self, begun: u64) -> u64 {
+        self.longest.0.min(self.longest.1.saturating_sub(begun))
     }
 
     #[inline]

@@ -77,6 +77,7 @@ impl Shape {
             subscribe,
             paused: self.paused,
             cipher: self.cipher,
+            gateway: 0,
         }
     }
 
@@ -89,6 +90,7 @@ impl Shape {
             subscribe: self.receiving(self.publishers as usize),
             paused: self.paused,
             cipher: self.cipher,
+            gateway: 0,
         }
     }
 }

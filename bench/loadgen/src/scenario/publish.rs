@@ -45,6 +45,7 @@ pub async fn run(server: &Server, media: MediaHandle, plan: Plan) -> Result<Coun
         subscribe: Subscribe::None,
         paused: false,
         cipher: plan.cipher,
+        gateway: 0,
     };
     let sessions = join_all(&adapter, &media, vec![join], "publishers", &mut progress).await?;
     media.set_source(Kind::Video, Source::Live);

@@ -14,18 +14,17 @@ use flate2::Compression;
 use flate2::bufread::GzEncoder;
 use prost::Message as _;
 use serde_json::Value;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::messages::{
-    AddTrack, ClientInfo, ConnectionSettings, JoinRequest, JoinResponse, Leave, Participant, Ping, Request, Response,
-    SessionDescription, SimulcastCodec, Target, TrackSource, TrackType, UpdateTrackSettings, VideoLayer,
-    WrappedJoinRequest,
+    AddTrack, ClientInfo, ConnectionSettings, JoinRequest, JoinResponse, Leave, LeaveAction, Participant, Ping,
+    Request, Response, SessionDescription, SimulcastCodec, Target, TrackSource, TrackType, UpdateTrackSettings,
+    VideoLayer, WrappedJoinRequest,
 };
 use self::socket::Socket;
 use super::sections::Sections;
 use super::token::Credentials;
 use super::transports::Transports;
-use super::{Join, Session, SignalingError, Subscribe, Timing, Wanted};
+use super::{End, Join, Orders, Session, SignalingError, Subscribe, Timing, Wanted};
 use crate::media::MediaHandle;
 use crate::plan::{Codec, ConnectionPlan, Kind, Local, Publication};
 use crate::sdp::{Answering, Description, Receiving, answer};
@@ -36,6 +35,8 @@ const CLIENT_PROTOCOL: i32 = 16;
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Tracks of a room that settings can be sent for.
 const MAX_TRACKS: usize = 65_536;
+/// How long a gateway may take to let a participant go on.
+const RESUME_PATIENCE: Duration = Duration::from_secs(5);
 const CLIENT_INITIATED: i32 = 1;
 const GZIP: i32 = 1;
 
@@ -48,16 +49,18 @@ pub enum Layout {
     Split,
 }
 
+#[derive(Clone)]
 pub(super) struct LiveKit {
-    address: String,
+    /// Of gateways; at least one.
+    addresses: Vec<String>,
     credentials: Credentials,
     layout: Layout,
 }
 
 impl LiveKit {
-    pub(super) fn new(address: &str, credentials: &Credentials, layout: Layout) -> Self {
+    pub(super) fn new(addresses: &[String], credentials: &Credentials, layout: Layout) -> Self {
         Self {
-            address: address.to_owned(),
+            addresses: addresses.to_vec(),
             credentials: credentials.clone(),
             layout,
         }
@@ -78,7 +81,7 @@ impl LiveKit {
             }
             Layout::Split => format!("/rtc?protocol={CLIENT_PROTOCOL}&auto_subscribe={}", u8::from(receives)),
         };
-        let mut socket = Socket::connect(&self.address, &format!("{path}&access_token={token}")).await?;
+        let mut socket = Socket::connect(self.gateway(client.gateway), &format!("{path}&access_token={token}")).await?;
         let mut timing = Timing::default();
         while !client.is_complete() {
             let response = socket.next().await?;
@@ -100,24 +103,94 @@ impl LiveKit {
         timing.opened = sides.first().map_or(0.0, |side| (side.opened - begun).as_secs_f64());
         let connections = sides.iter().map(|side| side.local.id).collect();
         let (session, orders) = Session::new(connections, timing);
-        tokio::task::spawn_local(attend(client, socket, orders));
+        tokio::task::spawn_local(attend(self.clone(), client, socket, orders));
         Ok(session)
+    }
+
+    fn gateway(&self, number: usize) -> &str {
+        self.addresses
+            .get(number % self.addresses.len().max(1))
+            .map_or("", String::as_str)
+    }
+
+    /// Goes on by another gateway, as clients do whose connection is lost: media flows meanwhile, if it can.
+    async fn resume(&self, client: &mut Client) -> Result<Socket, SignalingError> {
+        let token = self.credentials.token(&client.join.identity, &client.join.room)?;
+        let path = match self.layout {
+            Layout::Single => format!("/rtc/v1?join_request={}", client.resume_request()),
+            Layout::Split => format!("/rtc?protocol={CLIENT_PROTOCOL}&reconnect=1&sid={}", client.sid),
+        };
+        let mut last = SignalingError::Unreachable("no gateway".to_owned());
+        for _ in &self.addresses {
+            client.gateway += 1;
+            match Socket::connect(self.gateway(client.gateway), &format!("{path}&access_token={token}")).await {
+                Ok(mut socket) => match socket.next().await? {
+                    Some(Response::Reconnect(_)) => return Ok(socket),
+                    _ => return Err(SignalingError::Refused("the session is gone".to_owned())),
+                },
+                Err(SignalingError::Unreachable(error)) => last = SignalingError::Unreachable(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
     }
 }
 
+/// Why a conversation is over.
+enum Over {
+    /// The participant left.
+    Left,
+    /// The connection was lost, or the server wants another one for the same session.
+    Lost,
+    Told(End),
+}
+
 /// Lives as long as the session.
-async fn attend(mut client: Client, mut socket: Socket, mut orders: UnboundedReceiver<Wanted>) {
+async fn attend(server: LiveKit, mut client: Client, mut socket: Socket, mut orders: Orders) {
+    loop {
+        let over = converse(&mut client, &mut socket, &mut orders).await;
+        match over {
+            Over::Left => break,
+            Over::Told(end) => {
+                orders.end(end);
+                break;
+            }
+            Over::Lost => {
+                let resumed = tokio::time::timeout(RESUME_PATIENCE, server.resume(&mut client)).await;
+                let Ok(Ok(other)) = resumed else {
+                    orders.end(End::Broken);
+                    break;
+                };
+                socket.close().await;
+                socket = other;
+                orders.resumed();
+            }
+        }
+    }
+    socket.close().await;
+}
+
+async fn converse(client: &mut Client, socket: &mut Socket, orders: &mut Orders) -> Over {
     let mut ping = tokio::time::interval(client.ping_interval);
+    let mut heard = Instant::now();
     loop {
         tokio::select! {
             response = socket.next() => match response {
                 Ok(Some(response)) => {
+                    heard = Instant::now();
                     // What cannot be answered ends the session: the counts of the scenario show it.
-                    if client.handle(response, true).await.is_err() || client.left {
-                        break;
+                    if client.handle(response, true).await.is_err() {
+                        return Over::Told(End::Broken);
+                    }
+                    if let Some(action) = client.left {
+                        return match action {
+                            LeaveAction::Resume => Over::Lost,
+                            LeaveAction::Reconnect => Over::Told(End::Rejoin),
+                            LeaveAction::Disconnect => Over::Told(End::Dismissed),
+                        };
                     }
                 }
-                _ => break,
+                _ => return Over::Lost,
             },
             order = orders.recv() => match order {
                 Some(wanted) => {
@@ -125,18 +198,22 @@ async fn attend(mut client: Client, mut socket: Socket, mut orders: UnboundedRec
                     client.update_settings(client.tracks.clone());
                 }
                 None => {
-                    client.tell(Request::Leave(Leave { can_reconnect: false, reason: CLIENT_INITIATED }));
+                    client.tell(Request::Leave(Leave { reason: CLIENT_INITIATED, ..Leave::default() }));
                     let _ = socket.send_all(&mut client.outgoing).await;
-                    break;
+                    return Over::Left;
                 }
             },
-            _ = ping.tick() => client.tell(Request::Ping(Ping { timestamp: now_ms() })),
+            _ = ping.tick() => {
+                if client.ping_timeout.is_some_and(|timeout| heard.elapsed() > timeout) {
+                    return Over::Lost;
+                }
+                client.tell(Request::Ping(Ping { timestamp: now_ms() }));
+            }
         }
         if socket.send_all(&mut client.outgoing).await.is_err() {
-            break;
+            return Over::Lost;
         }
     }
-    socket.close().await;
 }
 
 /// One transport, from this side and (once it has described itself) from the server's.
@@ -166,10 +243,13 @@ struct Client {
     /// Of protocol 0.
     subscriber: Option<Side>,
     joined: bool,
-    left: bool,
+    left: Option<LeaveAction>,
+    /// The one it is connected to.
+    gateway: usize,
     /// The server offers to the subscriber at once, not with the first track.
     subscriber_primary: bool,
     ping_interval: Duration,
+    ping_timeout: Option<Duration>,
     sid: String,
     /// Other participants' tracks.
     tracks: Vec<String>,
@@ -183,15 +263,17 @@ impl Client {
     fn new(transports: Transports, join: Join, layout: Layout) -> Self {
         let unpublished = join.publish.iter().map(|publication| publication.cid.clone()).collect();
         Self {
+            gateway: join.gateway,
             transports,
             join,
             layout,
             publisher: None,
             subscriber: None,
             joined: false,
-            left: false,
+            left: None,
             subscriber_primary: false,
             ping_interval: PING_INTERVAL,
+            ping_timeout: None,
             sid: String::new(),
             tracks: Vec::new(),
             unpublished,
@@ -225,22 +307,24 @@ impl Client {
 
     fn join_request(&self, receives: bool, (id, sdp): (u32, String)) -> String {
         let request = JoinRequest {
-            client_info: Some(ClientInfo {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                protocol: CLIENT_PROTOCOL,
-            }),
+            client_info: Some(client_info()),
             connection_settings: Some(ConnectionSettings {
                 auto_subscribe: receives,
             }),
             add_track_requests: self.join.publish.iter().map(add_track).collect(),
             publisher_offer: Some(description("offer", sdp, id)),
+            ..JoinRequest::default()
         };
-        let wrapped = WrappedJoinRequest {
-            compression: GZIP,
-            join_request: gzip(&request.encode_to_vec()),
-        };
-        // RFC 4648 section 5; the padding would have to be escaped in a query.
-        URL_SAFE.encode(wrapped.encode_to_vec()).replace('=', "%3D")
+        wrap(&request)
+    }
+
+    fn resume_request(&self) -> String {
+        wrap(&JoinRequest {
+            client_info: Some(client_info()),
+            reconnect: true,
+            participant_sid: self.sid.clone(),
+            ..JoinRequest::default()
+        })
     }
 
     /// Everything that the join asked for is negotiated.
@@ -298,7 +382,8 @@ impl Client {
                     leave.reason
                 )));
             }
-            Response::Leave(_) => self.left = true,
+            Response::Leave(leave) => self.left = Some(leave.action()),
+            Response::Pong(_) | Response::Reconnect(_) => {}
         }
         Ok(())
     }
@@ -308,6 +393,9 @@ impl Client {
         self.subscriber_primary = self.layout == Layout::Split && joined.subscriber_primary;
         if let Ok(seconds @ 1..) = u64::try_from(joined.ping_interval) {
             self.ping_interval = Duration::from_secs(seconds);
+        }
+        if let Ok(seconds @ 1..) = u64::try_from(joined.ping_timeout) {
+            self.ping_timeout = Some(Duration::from_secs(seconds));
         }
         self.sid = joined
             .participant
@@ -409,6 +497,23 @@ fn apply(transports: &Transports, side: &Side) -> Result<(), SignalingError> {
         transports.set_remote(side.local.id, remote.remote(&side.local)?);
     }
     Ok(())
+}
+
+fn client_info() -> ClientInfo {
+    ClientInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: CLIENT_PROTOCOL,
+    }
+}
+
+/// As the value of a parameter in a query.
+fn wrap(request: &JoinRequest) -> String {
+    let wrapped = WrappedJoinRequest {
+        compression: GZIP,
+        join_request: gzip(&request.encode_to_vec()),
+    };
+    // RFC 4648 section 5; the padding would have to be escaped in a query.
+    URL_SAFE.encode(wrapped.encode_to_vec()).replace('=', "%3D")
 }
 
 /// An offer of many sections is longer than a URL may be for many servers, but has little in it.

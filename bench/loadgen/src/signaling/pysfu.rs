@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel};
+use tokio::sync::mpsc::{Sender, channel};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -16,7 +16,7 @@ use self::proto::signaling_service_client::SignalingServiceClient;
 use super::sections::Sections;
 use super::token::Credentials;
 use super::transports::Transports;
-use super::{Join, Session, SignalingError, Subscribe, Timing, Wanted};
+use super::{End, Join, Orders, Session, SignalingError, Subscribe, Timing, Wanted};
 use crate::media::MediaHandle;
 use crate::plan::{Codec, ConnectionPlan, Kind, Local};
 use crate::sdp::{Description, Receiving};
@@ -250,7 +250,7 @@ async fn attend(
     mut negotiation: Negotiation,
     asks: Sender<proto::SessionRequest>,
     mut answers: Streaming<proto::SessionResponse>,
-    mut orders: UnboundedReceiver<Wanted>,
+    mut orders: Orders,
     paused: bool,
 ) {
     let mut wanted = Wanted::default();
@@ -264,7 +264,11 @@ async fn attend(
                         tracks.push(subscribed.track_id.clone());
                         if !paused && wanted == Wanted::default() { Vec::new() } else { vec![subscribed.track_id] }
                     }
-                    Some(Told::Left(_)) | None => break,
+                    Some(Told::Left(left)) => {
+                        orders.end(if left.can_rejoin { End::Rejoin } else { End::Dismissed });
+                        break;
+                    }
+                    None => break,
                     Some(told) => {
                         let Ok(due) = negotiation.handle(&told) else { break };
                         if let Some(offer) = due {

@@ -14,17 +14,17 @@ use crate::process::{Program, is_root};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A namespace that goes away with the value.
-struct Namespace(String);
+pub(crate) struct Namespace(pub(crate) String);
 
 impl Namespace {
-    fn new(role: &str) -> Self {
+    pub(crate) fn new(role: &str) -> Self {
         let name = format!("pysfu-netem-{role}-{}", std::process::id());
         ip(&["netns", "add", &name]);
         Self(name)
     }
 
     /// Runs on a thread that lives in the namespace; sockets stay there when they leave it.
-    fn run<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
+    pub(crate) fn run<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 let file = File::open(format!("/run/netns/{}", self.0)).unwrap();

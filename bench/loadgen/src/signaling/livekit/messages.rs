@@ -27,7 +27,7 @@ pub(super) enum Request {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SignalResponse {
-    #[prost(oneof = "Response", tags = "1, 2, 3, 4, 5, 6, 8, 22, 25")]
+    #[prost(oneof = "Response", tags = "1, 2, 3, 4, 5, 6, 8, 18, 19, 22, 25")]
     pub(super) message: Option<Response>,
 }
 
@@ -47,6 +47,11 @@ pub(super) enum Response {
     TrackPublished(TrackPublished),
     #[prost(message, tag = "8")]
     Leave(Leave),
+    /// Answers a [`Ping`] with its time.
+    #[prost(int64, tag = "18")]
+    Pong(i64),
+    #[prost(message, tag = "19")]
+    Reconnect(ReconnectResponse),
     #[prost(message, tag = "22")]
     RequestResponse(RequestResponse),
     #[prost(message, tag = "25")]
@@ -74,7 +79,16 @@ pub(super) struct JoinRequest {
     pub(super) add_track_requests: Vec<AddTrack>,
     #[prost(message, optional, tag = "6")]
     pub(super) publisher_offer: Option<SessionDescription>,
+    /// Resumes the session of the participant below.
+    #[prost(bool, tag = "7")]
+    pub(super) reconnect: bool,
+    #[prost(string, tag = "9")]
+    pub(super) participant_sid: String,
 }
+
+/// The session goes on.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ReconnectResponse {}
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ClientInfo {
@@ -186,6 +200,9 @@ pub(super) struct JoinResponse {
     pub(super) other_participants: Vec<Participant>,
     #[prost(bool, tag = "6")]
     pub(super) subscriber_primary: bool,
+    /// Seconds without a pong after which the connection is lost; 0: never.
+    #[prost(int32, tag = "10")]
+    pub(super) ping_timeout: i32,
     /// Seconds; 0: the client need not ping.
     #[prost(int32, tag = "11")]
     pub(super) ping_interval: i32,
@@ -239,6 +256,19 @@ pub(super) struct Leave {
     /// 1: the client leaves on its own.
     #[prost(int32, tag = "2")]
     pub(super) reason: i32,
+    #[prost(enumeration = "LeaveAction", tag = "3")]
+    pub(super) action: i32,
+}
+
+/// What a participant is to do who is told to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
+#[repr(i32)]
+pub(super) enum LeaveAction {
+    Disconnect = 0,
+    /// Connect again, and go on with the session.
+    Resume = 1,
+    /// Join anew.
+    Reconnect = 2,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,9 +1,11 @@
 //! Stands between real clients and a real server, and treats their packets as the links of `pysfu_netem` say: as a relay of UDP,
-//! or as a pair of TUN devices between network namespaces.
+//! or between network namespaces, by a TUN device in each.
 
 mod control;
+mod device;
 mod emulator;
 mod lateness;
+mod mesh;
 mod output;
 mod relay;
 mod specification;
@@ -28,6 +30,8 @@ enum Mode {
     Relay(relay::Options),
     /// Join two network namespaces by a TUN device in each (needs root)
     Tun(tun::Options),
+    /// Join any number of network namespaces, each pair by a link of its own (needs root)
+    Mesh(mesh::Options),
     /// Print the names of the profiles, or one of them as JSON
     Profiles {
         name: Option<String>,
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
     let result = match Options::parse().mode {
         Mode::Relay(options) => relay::run(&options),
         Mode::Tun(options) => tun::run(&options),
+        Mode::Mesh(options) => mesh::run(&options),
         Mode::Profiles { name, seed } => print_profiles(name, seed),
     };
     match result {
