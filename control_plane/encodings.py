@@ -37,7 +37,9 @@ class Encoding:
     wanted: Highest | None = None
     """The highest layers that those who receive it can use, as the core says."""
     awaited: bool = False
-    """Somebody waits for it to flow."""
+    """Somebody here waits for it to flow."""
+    awaited_by: set[str] = field(default_factory=set)
+    """Other nodes on which somebody does, by their ids."""
     active: set[int] = field(default_factory=set)
     """Layers that flow."""
 
@@ -52,7 +54,7 @@ class Encoding:
     @property
     def demand(self) -> Highest | None:
         """What its publisher is asked to send."""
-        return EVERYTHING if self.awaited and self.wanted is None else self.wanted
+        return EVERYTHING if (self.awaited or self.awaited_by) and self.wanted is None else self.wanted
 
     def negotiate(self, negotiated: Negotiated) -> None:
         """Takes what a negotiation settled."""

@@ -201,6 +201,19 @@ class LiveRoom:
         self._fresh.append(track)
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_TRACK_PUBLISHED, self, track.owner, track)
 
+    def replaced(self, encoding: Encoding, handle: int) -> None:
+        """The core has it by another handle, and what received the former one has ended."""
+        track = encoding.track
+        if encoding.handle is not None:
+            self._node.remove_track(encoding.handle)
+        encoding.handle = handle
+        self._node.add_track(encoding, self)
+        for session in self.room.sessions():
+            subscription = session.subscriptions.get(track.id)
+            if subscription is not None and subscription.encoding is encoding:
+                session.drop_subscription(track)
+                session.consider(track)
+
     def renegotiated(self, encoding: Encoding, negotiated: Negotiated) -> None:
         """Formats, layers or sources of what is published may be new."""
         before, came_in = encoding.negotiated, encoding.codec

@@ -182,6 +182,12 @@ class Node:
             session.leave(models_pb2.DISCONNECT_REASON_ROOM_ENDED, "the room has ended")
         self._end(live, ended=True)
 
+    def end_room_here(self, live: LiveRoom) -> None:
+        """The same, told by another node."""
+        for session in live.room.sessions():
+            session.leave(models_pb2.DISCONNECT_REASON_ROOM_ENDED, "the room has ended")
+        self._end(live)
+
     # Sessions.
 
     def join(self, token: Token, join: signaling_pb2.Join, request_id: int) -> Session:

@@ -94,6 +94,7 @@ class Serving:
             regress=track.info.backup_codec_policy == models_pb2.BACKUP_CODEC_POLICY_REGRESSION,
         )
         before = [encoding.demand for encoding in track.encodings]
+        awaited_before = [encoding.awaited for encoding in track.encodings]
         for session, choice in choices.items():
             subscription = viewers[session][0]
             if choice.now is not None:
@@ -104,7 +105,11 @@ class Serving:
                 session.consider(track)
         for index, encoding in enumerate(track.encodings):
             encoding.awaited = index in awaited
-        if [encoding.demand for encoding in track.encodings] != before:
+        is_told = [encoding.demand for encoding in track.encodings] != before
+        if track.owner.session is None:
+            # What else its home knows is its own business.
+            is_told = [encoding.awaited for encoding in track.encodings] != awaited_before
+        if is_told:
             track.owner.home.tell_wanted(track)
 
     def forget(self, track: Track) -> None:

@@ -78,6 +78,7 @@ class CascadeMessage(_message.Message):
     MIRROR_REQUEST_FIELD_NUMBER: _builtins.int
     MIRROR_RESPONSE_FIELD_NUMBER: _builtins.int
     MIRROR_RELEASE_FIELD_NUMBER: _builtins.int
+    ROOM_WANTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___CascadeHello: ...
     @_builtins.property
@@ -114,6 +115,8 @@ class CascadeMessage(_message.Message):
     def mirror_response(self) -> Global___MirrorResponse: ...
     @_builtins.property
     def mirror_release(self) -> Global___MirrorRelease: ...
+    @_builtins.property
+    def room_wanted(self) -> Global___RemoteRoomWanted: ...
     def __init__(
         self,
         *,
@@ -135,12 +138,13 @@ class CascadeMessage(_message.Message):
         mirror_request: Global___MirrorRequest | None = ...,
         mirror_response: Global___MirrorResponse | None = ...,
         mirror_release: Global___MirrorRelease | None = ...,
+        room_wanted: Global___RemoteRoomWanted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "data", b"data", "dismissal", b"dismissal", "hello", b"hello", "link_key", b"link_key", "link_key_taken", b"link_key_taken", "link_offer", b"link_offer", "message", b"message", "mirror_release", b"mirror_release", "mirror_request", b"mirror_request", "mirror_response", b"mirror_response", "ping", b"ping", "pong", b"pong", "qualities", b"qualities", "room", b"room", "room_left", b"room_left", "room_update", b"room_update", "subscribed", b"subscribed", "voices", b"voices"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "data", b"data", "dismissal", b"dismissal", "hello", b"hello", "link_key", b"link_key", "link_key_taken", b"link_key_taken", "link_offer", b"link_offer", "message", b"message", "mirror_release", b"mirror_release", "mirror_request", b"mirror_request", "mirror_response", b"mirror_response", "ping", b"ping", "pong", b"pong", "qualities", b"qualities", "room", b"room", "room_left", b"room_left", "room_update", b"room_update", "room_wanted", b"room_wanted", "subscribed", b"subscribed", "voices", b"voices"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "data", b"data", "dismissal", b"dismissal", "hello", b"hello", "link_key", b"link_key", "link_key_taken", b"link_key_taken", "link_offer", b"link_offer", "message", b"message", "mirror_release", b"mirror_release", "mirror_request", b"mirror_request", "mirror_response", b"mirror_response", "ping", b"ping", "pong", b"pong", "qualities", b"qualities", "room", b"room", "room_left", b"room_left", "room_update", b"room_update", "subscribed", b"subscribed", "voices", b"voices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "data", b"data", "dismissal", b"dismissal", "hello", b"hello", "link_key", b"link_key", "link_key_taken", b"link_key_taken", "link_offer", b"link_offer", "message", b"message", "mirror_release", b"mirror_release", "mirror_request", b"mirror_request", "mirror_response", b"mirror_response", "ping", b"ping", "pong", b"pong", "qualities", b"qualities", "room", b"room", "room_left", b"room_left", "room_update", b"room_update", "room_wanted", b"room_wanted", "subscribed", b"subscribed", "voices", b"voices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "ping", "pong", "link_offer", "link_key", "link_key_taken", "room", "room_left", "room_update", "voices", "data", "subscribed", "awaited", "dismissal", "qualities", "mirror_request", "mirror_response", "mirror_release"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "ping", "pong", "link_offer", "link_key", "link_key_taken", "room", "room_left", "room_update", "voices", "data", "subscribed", "awaited", "dismissal", "qualities", "mirror_request", "mirror_response", "mirror_release", "room_wanted"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -333,22 +337,24 @@ class LinkKey(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    INDEX_FIELD_NUMBER: _builtins.int
     LINK_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
-    index: _builtins.int
     link: _builtins.int
+    """the sender's name of its end"""
+    generation: _builtins.int
+    """counts the sender's keys of this link, 0 is that of the offer"""
     key: _builtins.bytes
     def __init__(
         self,
         *,
-        index: _builtins.int = ...,
         link: _builtins.int = ...,
+        generation: _builtins.int = ...,
         key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "key", b"key", "link", b"link"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "key", b"key", "link", b"link"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -358,20 +364,20 @@ Global___LinkKey: _TypeAlias = LinkKey  # noqa: Y015
 class LinkKeyTaken(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    INDEX_FIELD_NUMBER: _builtins.int
     LINK_FIELD_NUMBER: _builtins.int
-    index: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     link: _builtins.int
     """as in `link_key`"""
+    generation: _builtins.int
     def __init__(
         self,
         *,
-        index: _builtins.int = ...,
         link: _builtins.int = ...,
+        generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "link", b"link"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "link", b"link"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,8 +444,29 @@ class RemoteGone(_message.Message):
 Global___RemoteGone: _TypeAlias = RemoteGone  # noqa: Y015
 
 @_typing.final
+class RemoteRoomWanted(_message.Message):
+    """The sender holds the room from now on: what it was told of it before it did not keep."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOM_FIELD_NUMBER: _builtins.int
+    room: _builtins.str
+    def __init__(
+        self,
+        *,
+        room: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoteRoomWanted: _TypeAlias = RemoteRoomWanted  # noqa: Y015
+
+@_typing.final
 class RemoteRoomLeft(_message.Message):
-    """The sender does not hold the room any more, or (`ended`) it has ended for everybody."""
+    """The sender does not hold the room (any more), or it has `ended` for everybody."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1,0 +1,396 @@
+"""Rooms that span nodes: connects what happens in this node's rooms with the other nodes that hold them."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Final, Protocol
+
+import grpc
+import structlog
+
+from control_plane import data
+from control_plane.cluster.cascade import wire
+from control_plane.cluster.cascade.mirrors import Mirrors
+from control_plane.cluster.cascade.peer import LINGER, Peer
+from control_plane.cluster.cascade.relays import ROTATION, relay_addresses
+from control_plane.cluster.cascade.remote import RemoteRoom
+from control_plane.cluster.cascade.stream import OLDEST_PROTOCOL, PROTOCOL
+from control_plane.errors import InvalidArgumentError
+from control_plane.live_room import LiveRoom
+from control_plane.neighbours import Neighbours
+from control_plane.node import Node
+from control_plane.rooms import MAX_ROOM_NAME, Participant, Track, check_metadata
+from control_plane.session import Session
+from control_plane.speakers import Voice
+from pysfu.v1 import cascade_pb2, models_pb2, signaling_pb2
+from pysfu.v1.cascade_pb2 import CascadeMessage
+
+log = structlog.get_logger(__name__)
+
+# Seconds between looks at what is not needed any more.
+SWEEP: Final = 5.0
+MAX_SPEAKERS: Final = 1_024
+
+
+class Channels(Protocol):
+    """Who knows where other nodes are."""
+
+    def to(self, node: str) -> grpc.aio.Channel:
+        """Both ends are sure of each other. Raises UnavailableError."""
+
+
+class Cascade(Neighbours):
+    """Of one node. `is_gone`: whether that node is known not to live any more."""
+
+    def __init__(
+        self,
+        node: Node,
+        channels: Channels,
+        *,
+        is_gone: Callable[[str], bool],
+        relay_ip: str = "",
+        linger: float = LINGER,
+    ) -> None:
+        self.node: Final = node
+        self.peers: Final[dict[str, Peer]] = {}
+        self.linger: Final = linger
+        self._channels = channels
+        self._is_gone = is_gone
+        self._incarnation = secrets.randbits(63)
+        self._addresses = relay_addresses(node.core, relay_ip)
+        self._rooms: dict[str, RemoteRoom] = {}
+        self._holders: dict[str, frozenset[str]] = {}
+        self._encoded: dict[str, bytes] = {}
+        self._mirrors = Mirrors(node.core, self.peers.get)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """From now on rooms of the node tell their neighbours."""
+        self.node.neighbours = self
+        for live in self.node.rooms():
+            self.opened(live)
+        self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._rotate())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *(peer.close() for peer in self.peers.values()), return_exceptions=True)
+        self.peers.clear()
+
+    # What is known of the cluster.
+
+    def holders_changed(self, name: str, holders: Collection[str]) -> None:
+        """The nodes that hold a room which this one holds, or is about to; none once it holds it no more."""
+        others = frozenset(holders) - {self.node.id}
+        if not others:
+            self._holders.pop(name, None)
+        else:
+            self._holders[name] = others
+        room = self._rooms.get(name)
+        if room is not None:
+            for node in others:
+                self.peer(node).share(room.live)
+
+    def node_gone(self, node: str) -> None:
+        """It is dead, or has left. Who was there is not there any more."""
+        peer = self.peers.get(node)
+        if peer is None or peer.is_open:
+            # As long as it speaks it lives; this is asked again when the stream breaks.
+            return
+        self._bury(peer)
+
+    def round_trips(self) -> dict[str, float]:
+        """Milliseconds to other nodes, by id."""
+        found = {peer.id: peer.round_trip for peer in self.peers.values()}
+        return {node: 1_000 * seconds for node, seconds in found.items() if seconds is not None}
+
+    def peer(self, node: str) -> Peer:
+        found = self.peers.get(node)
+        if found is None:
+            found = self.peers[node] = Peer(node, self)
+        return found
+
+    # What happens in rooms here.
+
+    def opened(self, live: LiveRoom) -> None:
+        self._rooms[live.name] = RemoteRoom(live, self._mirrors, self._say)
+        for node in self._holders.get(live.name, ()):
+            self.peer(node).share(live)
+        wanted = CascadeMessage(room_wanted=cascade_pb2.RemoteRoomWanted(room=live.name))
+        for peer in self.peers.values():
+            if peer.take_declined(live.name):
+                peer.say(wanted)
+
+    def closed(self, live: LiveRoom, *, ended: bool) -> None:
+        room = self._rooms.pop(live.name, None)
+        if room is not None:
+            room.close()
+        left = cascade_pb2.RemoteRoomLeft(room=live.name, ended=ended)
+        for peer in self.peers.values():
+            peer.unshare(live.name, told=left)
+
+    def changed(self, live: LiveRoom, participant: Participant) -> None:
+        self._encoded.pop(participant.id, None)
+        for peer in self._sharing(live.name):
+            feed = peer.feed(live.name)
+            if feed is not None:
+                feed.changed(participant)
+
+    def left(self, live: LiveRoom, participant: Participant, reason: "models_pb2.DisconnectReason.ValueType") -> None:
+        self._encoded.pop(participant.id, None)
+        for peer in self._sharing(live.name):
+            feed = peer.feed(live.name)
+            if feed is not None:
+                feed.left(participant, reason)
+        room = self._rooms.get(live.name)
+        if room is not None:
+            room.left(participant)
+
+    def room_changed(self, live: LiveRoom) -> None:
+        update = cascade_pb2.RemoteRoomUpdate(room=live.name, metadata=live.room.info.metadata)
+        for peer in self._sharing(live.name):
+            peer.say(CascadeMessage(room_update=update))
+
+    def voices(self, live: LiveRoom, voices: Mapping[str, Voice]) -> None:
+        message = _voices(live, voices)
+        for peer in self._sharing(live.name):
+            peer.say_if_it_keeps_up(message)
+
+    def qualities(self, live: LiveRoom, updates: Collection[signaling_pb2.ConnectionQualities.Update]) -> None:
+        told = cascade_pb2.RemoteQualities(room=live.name, updates=updates)
+        message = CascadeMessage(qualities=told).SerializeToString()
+        for peer in self._sharing(live.name):
+            peer.say_if_it_keeps_up(message)
+
+    def data(
+        self,
+        live: LiveRoom,
+        message: models_pb2.DataMessage,
+        to_ids: Collection[str],
+        to_identities: Collection[str],
+    ) -> None:
+        room = self._rooms.get(live.name)
+        if room is None:
+            return
+        told = cascade_pb2.RemoteData(
+            room=live.name, message=message, destination_ids=to_ids, destination_identities=to_identities
+        )
+        content: bytes | None = None
+        for peer in self._sharing(live.name):
+            if room.has_receivers(peer.id, to_ids, to_identities):
+                content = content or CascadeMessage(data=told).SerializeToString()
+                peer.say_if_it_keeps_up(content)
+
+    def link_alive(self, link: int, alive: bool) -> None:
+        for peer in self.peers.values():
+            if peer.relays.set_alive(link, alive):
+                log.info("a link speaks again" if alive else "a link is silent", node=peer.id, link=link)
+
+    def mirror_ended(self, handle: int) -> None:
+        self._mirrors.ended(handle)
+
+    # What peers ask of this.
+
+    def channel(self, node: str) -> grpc.aio.Channel:
+        return self._channels.to(node)
+
+    def hello(self) -> cascade_pb2.CascadeHello:
+        hello = cascade_pb2.CascadeHello(
+            oldest_protocol=OLDEST_PROTOCOL,
+            newest_protocol=PROTOCOL,
+            version=self.node.version,
+            incarnation=self._incarnation,
+        )
+        for worker in range(self.node.core.worker_count):
+            item = hello.workers.add()
+            for ip, port in self._addresses[worker]:
+                item.addresses.add(ip=ip, port=port)
+        return hello
+
+    def encoded(self, participant: Participant) -> bytes:
+        """As every other node is told: serialised once."""
+        found = self._encoded.get(participant.id)
+        if found is None:
+            found = wire.participant_bytes(participant, self.node.core.worker_of)
+            self._encoded[participant.id] = found
+        return found
+
+    def opened_stream(self, peer: Peer, hello: cascade_pb2.CascadeHello) -> None:
+        log.info("a node is connected", node=peer.id, version=hello.version, workers=len(hello.workers))
+        for room in self._rooms.values():
+            room.tell_again(peer.id)
+
+    def closed_stream(self, peer: Peer, reason: str) -> None:
+        log.warning("the stream to a node is broken", node=peer.id, reason=reason)
+        if self._is_gone(peer.id):
+            self._bury(peer)
+
+    def tell_voices(self, peer: Peer, live: LiveRoom) -> None:
+        """Who speaks, to one who knows nothing of the room yet."""
+        voices = live.voices_here()
+        if voices:
+            peer.say_if_it_keeps_up(_voices(live, voices))
+
+    def links_ready(self, node: str) -> None:
+        self._mirrors.links_ready(node)
+
+    def received(self, peer: Peer, message: CascadeMessage) -> None:
+        """Raises ControlError. What a newer release says beside is ignored."""
+        kind = message.WhichOneof("message")
+        handler = self._HANDLERS.get(kind or "")
+        if handler is not None:
+            handler(self, peer, getattr(message, kind or ""))
+
+    # What other nodes say.
+
+    def _on_room(self, peer: Peer, message: cascade_pb2.RemoteRoom) -> None:
+        room = self._rooms.get(message.room)
+        if room is None:
+            peer.decline(message.room[:MAX_ROOM_NAME])
+            return
+        peer.share(room.live)
+        room.receive(peer.id, message)
+
+    def _on_room_left(self, peer: Peer, message: cascade_pb2.RemoteRoomLeft) -> None:
+        peer.unshare(message.room)
+        room = self._rooms.get(message.room)
+        if room is None:
+            return
+        room.forget(peer.id)
+        if message.ended:
+            self.node.end_room_here(room.live)
+
+    def _on_room_wanted(self, peer: Peer, message: cascade_pb2.RemoteRoomWanted) -> None:
+        room = self._rooms.get(message.room)
+        if room is not None:
+            peer.restart_feed(room.live)
+
+    def _on_room_update(self, peer: Peer, message: cascade_pb2.RemoteRoomUpdate) -> None:
+        check_metadata(message.metadata)
+        live = self._room(peer, message.room).live
+        if live.room.info.metadata != message.metadata:
+            live.room.info.metadata = message.metadata
+            live.room_changed()
+
+    def _on_voices(self, peer: Peer, message: cascade_pb2.RemoteVoices) -> None:
+        if len(message.speakers) > MAX_SPEAKERS:
+            raise InvalidArgumentError(f"more than {MAX_SPEAKERS} speakers")
+        self._room(peer, message.room).voices(peer.id, message.speakers)
+
+    def _on_qualities(self, peer: Peer, message: cascade_pb2.RemoteQualities) -> None:
+        self._room(peer, message.room).qualities(peer.id, message.updates)
+
+    def _on_data(self, peer: Peer, message: cascade_pb2.RemoteData) -> None:
+        room, told = self._room(peer, message.room), message.message
+        data.check_message(told.label, told.payload)
+        if told.sender_id and not room.knows(peer.id, told.sender_id):
+            raise InvalidArgumentError("data of a participant who is not there")
+        room.live.deliver_data(
+            told.sender_id,
+            told.label,
+            told.payload,
+            told.binary,
+            list(message.destination_ids),
+            list(message.destination_identities),
+        )
+
+    def _on_subscribed(self, peer: Peer, message: cascade_pb2.RemoteSubscribed) -> None:
+        session, track = self._published_here(peer, message.room, message.track_id)
+        if session is not None and track is not None and not track.subscribers:
+            session.first_subscriber(track)
+
+    def _on_awaited(self, peer: Peer, message: cascade_pb2.RemoteAwaited) -> None:
+        session, track = self._published_here(peer, message.room, message.track_id)
+        if session is None or track is None:
+            return
+        before = [encoding.demand for encoding in track.encodings]
+        for index, encoding in enumerate(track.encodings):
+            (encoding.awaited_by.add if index in message.encodings else encoding.awaited_by.discard)(peer.id)
+        if before != [encoding.demand for encoding in track.encodings]:
+            session.tell_wanted(track)
+
+    def _on_dismissal(self, peer: Peer, message: cascade_pb2.RemoteDismissal) -> None:
+        live = self._room(peer, message.room).live
+        found = (one for one in live.room.sessions() if one.participant.id == message.participant_id)
+        session = next(found, None)
+        if session is not None:
+            log.info("another node asks a participant to leave", node=peer.id, participant=session.participant.id)
+            session.leave(message.reason, message.message[:256])
+
+    def _on_link_offer(self, peer: Peer, message: cascade_pb2.LinkOffer) -> None:
+        peer.relays.received_offer(message)
+
+    def _on_link_key(self, peer: Peer, message: cascade_pb2.LinkKey) -> None:
+        peer.relays.received_key(message)
+
+    def _on_link_key_taken(self, peer: Peer, message: cascade_pb2.LinkKeyTaken) -> None:
+        peer.relays.received_key_taken(message)
+
+    _HANDLERS: Final[dict[str, Callable[["Cascade", Peer, Any], None]]] = {
+        "room": _on_room,
+        "room_left": _on_room_left,
+        "room_wanted": _on_room_wanted,
+        "room_update": _on_room_update,
+        "voices": _on_voices,
+        "qualities": _on_qualities,
+        "data": _on_data,
+        "subscribed": _on_subscribed,
+        "awaited": _on_awaited,
+        "dismissal": _on_dismissal,
+        "link_offer": _on_link_offer,
+        "link_key": _on_link_key,
+        "link_key_taken": _on_link_key_taken,
+    }
+
+    # Inside.
+
+    def _room(self, peer: Peer, name: str) -> RemoteRoom:
+        room = self._rooms.get(name)
+        if room is None or name not in peer.shared:
+            raise InvalidArgumentError(f"room {name[:80]!r} is not shared with it")
+        return room
+
+    def _published_here(self, peer: Peer, name: str, track_id: str) -> tuple[Session | None, Track | None]:
+        track = self._room(peer, name).live.track(track_id)
+        return (track.owner.session, track) if track is not None else (None, None)
+
+    def _sharing(self, name: str) -> Iterator[Peer]:
+        return (peer for peer in self.peers.values() if name in peer.shared)
+
+    def _say(self, node: str, message: CascadeMessage) -> None:
+        peer = self.peers.get(node)
+        if peer is not None:
+            peer.say(message)
+
+    def _bury(self, peer: Peer) -> None:
+        log.warning("a node is gone, with everybody there", node=peer.id)
+        peer.disconnect("it is gone")
+        for name in peer.shared:
+            peer.unshare(name)
+        for room in self._rooms.values():
+            room.forget(peer.id)
+        peer.relays.close()
+        self.peers.pop(peer.id, None)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(min(SWEEP, self.linger))
+            for peer in list(self.peers.values()):
+                if not peer.is_wanted:
+                    log.info("a node is not needed any more", node=peer.id)
+                    del self.peers[peer.id]
+                    await peer.close()
+
+    async def _rotate(self) -> None:
+        while True:
+            await asyncio.sleep(ROTATION)
+            for peer in self.peers.values():
+                if peer.is_open:
+                    peer.relays.rotate()
+
+
+def _voices(live: LiveRoom, voices: Mapping[str, Voice]) -> bytes:
+    told = cascade_pb2.RemoteVoices(room=live.name)
+    for participant_id, voice in voices.items():
+        told.speakers.add(participant_id=participant_id, level=voice.level, active=voice.active)
+    return CascadeMessage(voices=told).SerializeToString()

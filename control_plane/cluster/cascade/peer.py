@@ -1,0 +1,298 @@
+"""One other node: the stream to it, what it is told, and the links that its media takes."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import structlog
+
+from control_plane.cluster.cascade import stream
+from control_plane.cluster.cascade.feed import Feed
+from control_plane.cluster.cascade.relays import Relays
+from control_plane.cluster.cascade.stream import Pipe, Stream
+from control_plane.errors import ControlError
+from control_plane.live_room import LiveRoom
+from pysfu.v1 import cascade_pb2
+from pysfu.v1.cascade_pb2 import CascadeMessage
+
+if TYPE_CHECKING:
+    from control_plane.cluster.cascade.cascade import Cascade
+
+log = structlog.get_logger(__name__)
+
+CONNECT: Final = "/pysfu.v1.CascadeService/Connect"
+INVITE: Final = "/pysfu.v1.CascadeService/Invite"
+# Seconds. How long links and stream are kept after the last room that both hold: people who come back find them.
+LINGER: Final = 60.0
+# Between attempts. Shorter mends sooner, longer spares a node that is busy coming back.
+BACKOFF: Final = 0.05
+MAX_BACKOFF: Final = 2.0
+INVITE_TIMEOUT: Final = 1.0
+# What waits beside participants, whose changes are gathered. A node so far behind misses data messages.
+MAX_EVENTS: Final = 4_096
+MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+# Rooms that are not here and were told of: while a room begins here, or ends.
+MAX_DECLINED: Final = 4_096
+# Requests and answers are few. A node that does not take them is spoken to anew.
+MAX_CONTROL: Final = 8_192
+
+
+class Peer:
+    """Rooms are shared by `share`; the rest follows."""
+
+    def __init__(self, node_id: str, cascade: "Cascade") -> None:
+        self.id: Final = node_id
+        self.calls: Final = cascade.node.id < node_id
+        """The lesser id calls, the other one is called."""
+        self.dropped_events = 0
+        self.streams = 0
+        """That were opened so far."""
+        self.refusals = 0
+        """Attempts that have failed."""
+        self.relays: Final = Relays(
+            cascade.node.core, lesser=self.calls, say=self.say, ready=lambda: cascade.links_ready(self.id)
+        )
+        self._cascade = cascade
+        self._shared: dict[str, LiveRoom] = {}
+        self._feeds: dict[str, Feed] = {}
+        self._control: deque[bytes] = deque()
+        self._events: deque[bytes] = deque()
+        self._event_bytes = 0
+        self._stream: Stream | None = None
+        self._open = False
+        self._speaking = asyncio.Lock()
+        self._ended = asyncio.Event()
+        self._declined: set[str] = set()
+        self._linger_until = time.monotonic() + cascade.linger
+        self._attempts: asyncio.Task[None] | None = None
+
+    # What it is told.
+
+    @property
+    def is_open(self) -> bool:
+        """It has said hello."""
+        return self._open
+
+    @property
+    def round_trip(self) -> float | None:
+        """Of the stream, in seconds."""
+        return self._stream.round_trip if self._stream is not None else None
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Names of rooms that it holds, as far as is known."""
+        return frozenset(self._shared)
+
+    def share(self, live: LiveRoom) -> None:
+        """It holds the room, too."""
+        if self._shared.get(live.name) is not live:
+            self._shared[live.name] = live
+            self._feed(live)
+        self._begin()
+
+    def unshare(self, name: str, *, told: cascade_pb2.RemoteRoomLeft | None = None) -> None:
+        """One of both does not hold it any more. `told`: what to say of it."""
+        if self._shared.pop(name, None) is None:
+            return
+        self._feeds.pop(name, None)
+        self._linger()
+        if told is not None and self._open:
+            self.say(CascadeMessage(room_left=told))
+
+    def decline(self, name: str) -> None:
+        """It tells of a room that is not here."""
+        self.say(CascadeMessage(room_left=cascade_pb2.RemoteRoomLeft(room=name)))
+        if len(self._declined) < MAX_DECLINED:
+            self._declined.add(name)
+
+    def take_declined(self, name: str) -> bool:
+        """Whether it has told of that room since it was not here."""
+        found = name in self._declined
+        self._declined.discard(name)
+        return found
+
+    def feed(self, name: str) -> Feed | None:
+        """Where changes of a room go; None while it need not be told."""
+        self._wake()
+        return self._feeds.get(name)
+
+    def restart_feed(self, live: LiveRoom) -> None:
+        """From the beginning."""
+        self._shared[live.name] = live
+        self._feed(live)
+
+    def say(self, message: CascadeMessage) -> None:
+        """Without an open stream it is not said."""
+        if self._stream is None:
+            return
+        if len(self._control) >= MAX_CONTROL:
+            self._stream.close("the other end does not keep up")
+            return
+        self._control.append(message.SerializeToString())
+        self._wake()
+
+    def say_if_it_keeps_up(self, message: bytes) -> None:
+        """The same for what may be missed."""
+        if not self._open:
+            return
+        if len(self._events) >= MAX_EVENTS or self._event_bytes + len(message) > MAX_EVENT_BYTES:
+            self.dropped_events += 1
+            return
+        self._events.append(message)
+        self._event_bytes += len(message)
+        self._wake()
+
+    # Its stream.
+
+    def invited(self) -> None:
+        """It wants to be called."""
+        self._linger()
+        self._begin()
+
+    async def accept(self, pipe: Pipe) -> None:
+        """It calls. Returns when the stream has ended."""
+        await self._converse(pipe)
+
+    def disconnect(self, reason: str) -> None:
+        """It is dead: nothing more is tried."""
+        if self._attempts is not None:
+            self._attempts.cancel()
+            self._attempts = None
+        if self._stream is not None:
+            self._stream.close(reason)
+
+    @property
+    def is_wanted(self) -> bool:
+        return bool(self._shared) or time.monotonic() < self._linger_until
+
+    async def close(self) -> None:
+        attempts, self._attempts = self._attempts, None
+        if attempts is not None:
+            attempts.cancel()
+            await asyncio.gather(attempts, return_exceptions=True)
+        if self._stream is not None:
+            self._stream.close("this node stops")
+        self.relays.close()
+
+    # As the user of a stream.
+
+    def hello(self) -> cascade_pb2.CascadeHello:
+        self._control.clear()
+        hello = self._cascade.hello()
+        self.relays.describe(hello)
+        return hello
+
+    def opened(self, hello: cascade_pb2.CascadeHello) -> None:
+        self.relays.opened(hello)
+        self._open = True
+        self.streams += 1
+        self._feeds.clear()
+        self._declined.clear()
+        for live in list(self._shared.values()):
+            self._feed(live)
+        self._cascade.opened_stream(self, hello)
+
+    def received(self, message: CascadeMessage) -> None:
+        try:
+            self._cascade.received(self, message)
+        except ControlError as error:
+            kind = message.WhichOneof("message")
+            log.warning("a message of another node is refused", node=self.id, message=kind, reason=str(error))
+        except Exception:
+            log.exception("a message of another node failed", node=self.id, message=message.WhichOneof("message"))
+
+    def next_message(self) -> bytes | None:
+        """Participants go before what they say."""
+        if self._control:
+            return self._control.popleft()
+        for feed in self._feeds.values():
+            if feed.is_due:
+                return feed.next_message()
+        if self._events:
+            message = self._events.popleft()
+            self._event_bytes -= len(message)
+            return message
+        return None
+
+    # Inside.
+
+    def _feed(self, live: LiveRoom) -> None:
+        if self._open:
+            people = (session.participant for session in live.room.sessions())
+            self._feeds[live.name] = Feed(live.name, people, self._cascade.encoded)
+            self._cascade.tell_voices(self, live)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._stream is not None:
+            self._stream.wake()
+
+    def _linger(self) -> None:
+        self._linger_until = time.monotonic() + self._cascade.linger
+
+    def _begin(self) -> None:
+        if self._attempts is None or self._attempts.done():
+            self._attempts = asyncio.create_task(self._attempt())
+
+    async def _attempt(self) -> None:
+        """Calls, or asks to be called, again and again while it is wanted."""
+        wait = BACKOFF
+        while self.is_wanted:
+            self._ended.clear()
+            if self._speaking.locked():
+                await self._ended.wait()
+                wait = BACKOFF
+            before = self.streams
+            try:
+                await (self._call() if self.calls else self._invite())
+            except (ControlError, grpc.RpcError, OSError) as error:
+                self.refusals += 1
+                log.debug("a node cannot be reached", node=self.id, reason=str(error))
+            wait = BACKOFF if self.streams != before else min(2 * wait, MAX_BACKOFF)
+            await asyncio.sleep(wait)
+
+    async def _call(self) -> None:
+        channel = self._cascade.channel(self.id)
+        call: Any = channel.stream_stream(
+            CONNECT, request_serializer=bytes, response_deserializer=CascadeMessage.FromString
+        )()
+        try:
+            await self._converse(call)
+        finally:
+            call.cancel()
+
+    async def _invite(self) -> None:
+        invite: Callable[..., Any] = self._cascade.channel(self.id).unary_unary(
+            INVITE,
+            request_serializer=cascade_pb2.CascadeInvitation.SerializeToString,
+            response_deserializer=cascade_pb2.CascadeInvited.FromString,
+        )
+        await invite(cascade_pb2.CascadeInvitation(), timeout=INVITE_TIMEOUT)
+
+    async def _converse(self, pipe: Pipe) -> None:
+        if self._stream is not None:
+            self._stream.close("the other end has begun anew")
+        async with self._speaking:
+            self._stream = stream.Stream(pipe, self)
+            reason = "broken"
+            try:
+                reason = await self._stream.run()
+            except ControlError as error:
+                reason = str(error)
+                log.warning("a node is refused", node=self.id, reason=reason)
+            except (grpc.RpcError, grpc.aio.UsageError) as error:
+                reason = getattr(error, "details", lambda: None)() or type(error).__name__
+                if not self._open:
+                    raise
+            finally:
+                was_open, self._open, self._stream = self._open, False, None
+                self._feeds.clear()
+                self._control.clear()
+                self._events.clear()
+                self._event_bytes = 0
+                self._ended.set()
+                if was_open:
+                    self._cascade.closed_stream(self, reason)

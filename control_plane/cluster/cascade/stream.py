@@ -1,0 +1,146 @@
+"""The stream between two nodes: who speaks first, what goes when, and when it counts as broken. Alike at both ends."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol
+
+import grpc
+
+from pysfu.v1 import cascade_pb2
+from pysfu.v1.cascade_pb2 import CascadeMessage
+
+PROTOCOL: Final = 1
+OLDEST_PROTOCOL: Final = 1
+# Seconds. Shorter finds what is broken sooner and costs more messages.
+PING: Final = 0.25
+# Pings without a word from the other end. Ticks of this loop, not time: who stood still itself breaks nothing.
+SILENT_PINGS: Final = 3
+HELLO_TIMEOUT: Final = 2.0
+
+
+class Pipe(Protocol):
+    """Either end of a gRPC stream."""
+
+    async def read(self) -> Any:
+        """A `CascadeMessage`, or `grpc.aio.EOF`."""
+
+    async def write(self, message: Any) -> None:
+        """Serialised messages. Returns when there is room for more."""
+
+
+class StreamUser(Protocol):
+    """Who speaks at this end."""
+
+    def hello(self) -> cascade_pb2.CascadeHello: ...
+    def opened(self, hello: cascade_pb2.CascadeHello) -> None:
+        """The other end has said hello, too. Raises ControlError when there is nothing to talk about."""
+
+    def received(self, message: CascadeMessage) -> None: ...
+    def next_message(self) -> bytes | None:
+        """What is to be said next, serialised; None while there is nothing, until `Stream.wake`."""
+
+
+class Stream:
+    """One stream, from hello until it breaks."""
+
+    def __init__(self, pipe: Pipe, user: StreamUser) -> None:
+        self.round_trip: float | None = None
+        """In seconds, smoothed."""
+        self._pipe = pipe
+        self._user = user
+        self._first: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._heard = True
+        self._pings: dict[int, float] = {}
+        self._loop = asyncio.get_running_loop()
+        self._closing: asyncio.Future[str] = self._loop.create_future()
+
+    def wake(self) -> None:
+        """There is something to say."""
+        self._wake.set()
+
+    def close(self, reason: str) -> None:
+        if not self._closing.done():
+            self._closing.set_result(reason)
+
+    async def run(self) -> str:
+        """Speaks until it breaks; returns why it did."""
+        await self._pipe.write(CascadeMessage(hello=self._user.hello()).SerializeToString())
+        try:
+            first = await asyncio.wait_for(self._pipe.read(), HELLO_TIMEOUT)
+        except TimeoutError:
+            return "no hello"
+        if not isinstance(first, CascadeMessage) or not first.HasField("hello"):
+            return "the other end does not begin with hello"
+        if not spoken_by_both(first.hello):
+            return f"it speaks protocols {first.hello.oldest_protocol} to {first.hello.newest_protocol} alone"
+        self._user.opened(first.hello)
+        parts = [asyncio.ensure_future(part) for part in (self._read(), self._write(), self._tick())]
+        waiting: set[asyncio.Future[str]] = {*parts, self._closing}
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            return next(iter(done)).result()
+        finally:
+            for part in parts:
+                part.cancel()
+            for part in parts:
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await part
+
+    async def _read(self) -> str:
+        while True:
+            message = await self._pipe.read()
+            if not isinstance(message, CascadeMessage):
+                return "closed by the other end" if message is grpc.aio.EOF else "no message"
+            self._heard = True
+            kind = message.WhichOneof("message")
+            if kind == "ping":
+                self._say_first(CascadeMessage(pong=cascade_pb2.CascadePong(number=message.ping.number)))
+            elif kind == "pong":
+                self._on_pong(message.pong.number)
+            elif kind is not None:
+                self._user.received(message)
+
+    async def _write(self) -> str:
+        while True:
+            self._wake.clear()
+            message = self._first.popleft() if self._first else self._user.next_message()
+            if message is None:
+                await self._wake.wait()
+            else:
+                await self._pipe.write(message)
+
+    async def _tick(self) -> str:
+        silent = number = 0
+        while silent < SILENT_PINGS:
+            number += 1
+            self._pings = {number: self._loop.time()}
+            self._say_first(CascadeMessage(ping=cascade_pb2.CascadePing(number=number)))
+            await asyncio.sleep(PING)
+            silent = 0 if self._heard else silent + 1
+            self._heard = False
+        return "silent"
+
+    def _say_first(self, message: CascadeMessage) -> None:
+        # Who writes nothing is not asked anything new, so that these few are bounded.
+        if len(self._first) < 2 * SILENT_PINGS:
+            self._first.append(message.SerializeToString())
+        self.wake()
+
+    def _on_pong(self, number: int) -> None:
+        sent = self._pings.pop(number, None)
+        if sent is not None:
+            now = self._loop.time() - sent
+            self.round_trip = now if self.round_trip is None else 0.875 * self.round_trip + 0.125 * now
+
+
+def spoken_by_both(hello: cascade_pb2.CascadeHello) -> bool:
+    return hello.oldest_protocol <= PROTOCOL and hello.newest_protocol >= OLDEST_PROTOCOL
+
+
+async def quietly(work: Coroutine[Any, Any, Any]) -> None:
+    """For what may be broken already."""
+    with contextlib.suppress(Exception):
+        await work

@@ -1,0 +1,170 @@
+"""Nodes of a cluster in this process, which hear of each other's rooms as if by the shared state."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+import grpc
+
+from control_plane.cluster.cascade.cascade import Cascade
+from control_plane.errors import UnauthenticatedError, UnavailableError
+from control_plane.media import Media
+from control_plane.node import NodeLimits
+from control_plane.server import ControlPlane, ServerOptions
+from control_plane.services.cascade import CascadeService
+from tests.control_plane.client import SignalingClient
+from tests.control_plane.conftest import KEY, SECRET, token
+
+PATIENCE = 10.0
+
+
+class PlainChannels:
+    """Channels without TLS: metadata says who calls."""
+
+    def __init__(self, caller: str, ports: dict[str, int]) -> None:
+        self._caller = caller
+        self._ports = ports
+        self._open: dict[int, grpc.aio.Channel] = {}
+        self.cut: set[str] = set()
+
+    def to(self, node: str) -> Any:
+        port = self._ports.get(node)
+        if port is None or node in self.cut:
+            raise UnavailableError(f"no way to {node}")
+        channel = self._open.setdefault(port, grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
+        return _Named(channel, self._caller)
+
+    async def close(self) -> None:
+        for channel in self._open.values():
+            await channel.close()
+
+
+class _Named:
+    """A channel whose calls say whose they are."""
+
+    def __init__(self, channel: grpc.aio.Channel, caller: str) -> None:
+        self._channel = channel
+        self._metadata = (("node", caller),)
+
+    def stream_stream(self, *args: Any, **options: Any) -> Callable[..., Any]:
+        call: Any = self._channel.stream_stream(*args, **options)
+        return lambda: call(metadata=self._metadata)
+
+    def unary_unary(self, *args: Any, **options: Any) -> Callable[..., Any]:
+        call: Any = self._channel.unary_unary(*args, **options)
+        return lambda request, timeout: call(request, timeout=timeout, metadata=self._metadata)
+
+
+def caller(context: Any) -> str:
+    found: str | None = dict(context.invocation_metadata() or ()).get("node")
+    if found is None:
+        raise UnauthenticatedError("no node")
+    return found
+
+
+class ClusterNode:
+    """A control plane with its cascade, and a listener for other nodes."""
+
+    def __init__(self, name: str, media: Media, cluster: "TestCluster") -> None:
+        self.name = name
+        self.media: Any = media
+        self.plane = ControlPlane(
+            media, ServerOptions({KEY: SECRET}, "127.0.0.1:0", limits=cluster.limits, version=name)
+        )
+        self.channels = PlainChannels(name, cluster.ports)
+        self.cascade: Cascade
+        self.channel: grpc.aio.Channel
+        self._cluster = cluster
+        self._server: grpc.aio.Server | None = None
+        self.clients: list[SignalingClient] = []
+
+    async def start(self) -> None:
+        await self.plane.start()
+        self.plane.node.id = self.name
+        self.cascade = Cascade(self.plane.node, self.channels, is_gone=self._cluster.gone.__contains__)
+        self.cascade.start()
+        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.plane.port}")
+        await self.listen()
+
+    async def listen(self) -> None:
+        self._server = grpc.aio.server()
+        self._server.add_generic_rpc_handlers((CascadeService(self.cascade, caller).handler(),))
+        self._cluster.ports[self.name] = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+
+    async def deafen(self) -> None:
+        """Its listener for nodes is gone, with every stream to it."""
+        self._cluster.ports.pop(self.name, None)
+        if self._server is not None:
+            await self._server.stop(0)
+            self._server = None
+
+    async def stop(self) -> None:
+        for client in self.clients:
+            client.call.cancel()
+        await self.cascade.stop()
+        await self.deafen()
+        await self.channel.close()
+        await self.channels.close()
+        await self.plane.stop()
+
+    async def client(
+        self, identity: str, room: str = "room", bearer: str | None = None, **join: Any
+    ) -> SignalingClient:
+        """Somebody who has joined here."""
+        client = SignalingClient(self.channel, bearer or token(room=room, identity=identity))
+        self.clients.append(client)
+        await client.join(**join)
+        return client
+
+    def live(self, room: str = "room") -> Any:
+        return self.plane.node.room(room)
+
+    def identities(self, room: str = "room") -> set[str]:
+        """Of all who are in the room as this node sees it."""
+        return set(self.live(room).room.participants)
+
+    def participant(self, identity: str, room: str = "room") -> Any:
+        return self.live(room).room.participants.get(identity)
+
+
+class TestCluster:
+    """Nodes and who holds which room. Nothing of it is told by itself: see `hold`."""
+
+    __test__ = False
+
+    def __init__(self, media: Callable[[], Media], limits: NodeLimits | None = None) -> None:
+        self.limits = limits or NodeLimits(resume_timeout=5.0)
+        self.ports: dict[str, int] = {}
+        self.gone: set[str] = set()
+        self.nodes: list[ClusterNode] = []
+        self._media = media
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def node(self, name: str) -> ClusterNode:
+        node = ClusterNode(name, self._media(), self)
+        await node.start()
+        self._stack.push_async_callback(node.stop)
+        self.nodes.append(node)
+        return node
+
+    def hold(self, *nodes: ClusterNode, room: str = "room") -> None:
+        """All of these hold the room."""
+        names = sorted(node.name for node in nodes)
+        for node in nodes:
+            node.cascade.holders_changed(room, names)
+
+
+async def until(met: Callable[[], Any], patience: float = PATIENCE) -> Any:
+    """Waits for a condition."""
+    async with asyncio.timeout(patience):
+        while not (found := met()):  # noqa: ASYNC110 - whatever changes it tells nobody
+            await asyncio.sleep(0.01)
+    return found

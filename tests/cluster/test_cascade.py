@@ -1,0 +1,189 @@
+"""Rooms that span nodes, with cores that only write down what they are asked for."""
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from control_plane.auth import Grants, Token, create_token
+from pysfu.v1 import models_pb2, signaling_pb2
+from tests.cluster.nodes import ClusterNode, TestCluster, until
+from tests.control_plane.conftest import KEY, SECRET, token
+from tests.control_plane.recording import RecordingMedia
+
+
+@pytest_asyncio.fixture
+async def cluster() -> AsyncIterator[TestCluster]:
+    async with TestCluster(RecordingMedia) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def pair(cluster: TestCluster) -> tuple[ClusterNode, ClusterNode]:
+    """Two nodes that hold one room."""
+    one, other = await cluster.node("a"), await cluster.node("b")
+    cluster.hold(one, other)
+    return one, other
+
+
+async def test_who_joins_on_one_node_is_seen_on_the_other(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    alice = await one.client("alice", name="Alice")
+    bob = await other.client("bob")
+    seen = await bob.until_participant("alice")
+    assert (seen.id, seen.name) == (alice.joined.participant.id, "Alice")
+    await alice.until_participant("bob")
+    assert one.identities() == other.identities() == {"alice", "bob"}
+
+
+async def test_who_leaves_there_leaves_here(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    alice = await one.client("alice")
+    bob = await other.client("bob")
+    await bob.until_participant("alice")
+    await alice.send(leave=signaling_pb2.Leave())
+    await bob.until_participant("alice", lambda item: item.state == models_pb2.Participant.STATE_DISCONNECTED)
+    assert other.identities() == {"bob"}
+
+
+async def test_who_comes_later_is_told_of_everybody_at_once(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    for identity in ("alice", "carol"):
+        await one.client(identity)
+    await other.client("bob")
+    await until(lambda: other.identities() == {"alice", "bob", "carol"})
+    dave = await other.client("dave")
+    assert {item.identity for item in dave.joined.others} == {"alice", "bob", "carol"}
+
+
+async def test_same_identity_on_the_other_node_replaces(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    first = await one.client("alice")
+    bob = await other.client("bob")
+    await bob.until_participant("alice")
+    second = await other.client("alice")
+    left = await first.until("left")
+    assert left.reason == models_pb2.DISCONNECT_REASON_DUPLICATE_IDENTITY
+    await until(lambda: one.participant("alice") and one.participant("alice").id == second.joined.participant.id)
+    assert other.participant("alice").session is not None
+
+
+async def test_same_identity_at_the_same_time_leaves_the_later(cluster: TestCluster) -> None:
+    one, other = await cluster.node("a"), await cluster.node("b")
+    first = await one.client("alice")
+    second = await other.client("alice")
+    cluster.hold(one, other)
+    left = await first.until("left")
+    assert left.reason == models_pb2.DISCONNECT_REASON_DUPLICATE_IDENTITY
+    later = second.joined.participant.id
+    await until(lambda: {node.participant("alice").id for node in (one, other)} == {later})
+    assert other.participant("alice").session is not None
+
+
+async def test_hidden_participants_are_hidden_everywhere(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    bob = await other.client("bob")
+    await one.client("ghost", bearer=token(identity="ghost", hidden=True))
+    await one.client("alice")
+    await bob.until_participant("alice")
+    assert "ghost" in other.identities()
+    seen = {item.identity for response in bob.seen for item in response.participants_changed.participants}
+    assert "ghost" not in seen
+    carol = await other.client("carol")
+    assert {item.identity for item in carol.joined.others} == {"alice", "bob"}
+
+
+async def test_metadata_of_participants_and_rooms_crosses(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    grants = Grants(room="room", room_join=True, can_update_own_metadata=True)
+    alice = await one.client("alice", bearer=create_token(KEY, SECRET, Token("alice", grants)))
+    bob = await other.client("bob")
+    await bob.until_participant("alice")
+    await alice.send(update_participant=signaling_pb2.UpdateParticipant(metadata="of alice", attributes={"a": "1"}))
+    seen = await bob.until_participant("alice", lambda item: item.metadata == "of alice")
+    assert dict(seen.attributes) == {"a": "1"}
+    one.live().set_metadata("of the room")
+    assert (await bob.until("room_changed")).metadata == "of the room"
+
+
+async def test_links_are_made_once_between_workers(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    await one.client("alice")
+    await other.client("bob")
+    await until(lambda: one.media.named("add_link") and other.media.named("add_link"))
+    (mine,), (theirs,) = one.media.named("add_link"), other.media.named("add_link")
+    assert (mine["send"], mine["receive"]) == (theirs["receive"], theirs["send"])
+    assert (mine["link"], mine["theirs"]) == (theirs["theirs"], theirs["link"])
+    assert len(mine["send"]) == 28
+    assert mine["send"] != mine["receive"]
+    assert mine["remote"] == ("127.0.0.1", 7882)
+
+
+async def test_a_stream_that_breaks_is_made_again_and_nothing_is_lost(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    alice = await one.client("alice")
+    bob = await other.client("bob")
+    carol = await one.client("carol")
+    await until(lambda: other.identities() == {"alice", "bob", "carol"})
+    await other.deafen()
+    await until(lambda: not one.cascade.peer("b").is_open)
+    # Nobody is gone only because nothing is heard.
+    assert other.identities() == one.identities() == {"alice", "bob", "carol"}
+    await carol.send(leave=signaling_pb2.Leave())
+    await one.client("dave")
+    await until(lambda: one.identities() == {"alice", "bob", "dave"})
+    await other.listen()
+    await until(lambda: other.identities() == {"alice", "bob", "dave"})
+    assert len(one.media.named("add_link")) == 1, "links outlive streams"
+    await bob.until_participant("dave")
+    told = [item for response in bob.seen for item in response.participants_changed.participants]
+    assert [item.id for item in told].count(alice.joined.participant.id) == 1
+
+
+async def test_participants_of_a_dead_node_are_gone(cluster: TestCluster) -> None:
+    one, other = await cluster.node("a"), await cluster.node("b")
+    cluster.hold(one, other)
+    await one.client("alice")
+    bob = await other.client("bob")
+    await bob.until_participant("alice")
+    await other.deafen()
+    await until(lambda: not one.cascade.peer("b").is_open and not other.cascade.peer("a").is_open)
+    cluster.gone.update(("a", "b"))
+    other.cascade.node_gone("a")
+    assert other.identities() == {"bob"}
+    await bob.until_participant("alice", lambda item: item.state == models_pb2.Participant.STATE_DISCONNECTED)
+
+
+async def test_a_room_that_ends_ends_everywhere(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    alice = await one.client("alice")
+    bob = await other.client("bob")
+    await bob.until_participant("alice")
+    one.plane.node.end_room(one.live())
+    for client in (alice, bob):
+        assert (await client.until("left")).reason == models_pb2.DISCONNECT_REASON_ROOM_ENDED
+
+
+async def test_subscription_rules_hold_across_nodes(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    alice = await one.client("alice", auto_publish=True)
+    bob = await other.client("bob")
+    await bob.until_participant("alice")
+    await alice.send(subscription_permission=signaling_pb2.SubscriptionPermission(all=False))
+    await until(lambda: not other.participant("alice").rules.everyone)
+    await alice.send(subscription_permission=signaling_pb2.SubscriptionPermission(all=True))
+    await until(lambda: other.participant("alice").rules.everyone)
+
+
+async def test_a_track_is_mirrored_and_subscribed_to_there(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    alice = await one.client("alice", auto_publish=True)
+    bob = await other.client("bob")
+    await bob.until_participant("alice")
+    answer = await alice.offer("chromium_publish")
+    ids = set(answer.mid_to_track_id.values())
+    seen = await bob.until_participant("alice", lambda item: {track.id for track in item.tracks} == ids)
+    handles = {call["theirs"] for call in other.media.named("mirror")}
+    assert handles == {call["handle"] for call in one.media.named("publish")}
+    assert {track.mime_type for track in seen.tracks} == {
+        track.info.mime_type for track in one.participant("alice").tracks.values()
+    }
