@@ -1,24 +1,24 @@
 """The `pysfu` command."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import click
 import typer
+
+from pysfu.cluster_cli import cluster_app, node_app, room_where
+from pysfu.operator import Dev, Key, Secret, Url, credentials, fail, with_channel
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A selective forwarding unit for WebRTC.")
 token_app = typer.Typer(no_args_is_help=True, help="Access tokens.")
 room_app = typer.Typer(no_args_is_help=True, help="Rooms of a running node, over gRPC.")
 app.add_typer(token_app, name="token")
 app.add_typer(room_app, name="room")
-
-Url = Annotated[str, typer.Option(help="host:port of the node's gRPC")]
-Key = Annotated[str | None, typer.Option(help="API key; default: the first of PYSFU_KEYS")]
-Secret = Annotated[str | None, typer.Option(help="its secret")]
-Dev = Annotated[bool, typer.Option("--dev", help="use the development key")]
+app.add_typer(node_app, name="node")
+app.add_typer(cluster_app, name="cluster")
+room_app.command("where")(room_where)
 
 
 def main() -> None:
@@ -97,12 +97,12 @@ def serve(
     try:
         settings = load({name: value for name, value in given.items() if value is not None}, config)
     except ConfigError as error:
-        _fail(str(error), code=2)
+        fail(str(error), code=2)
     logs.configure(level=settings.log_level, console=settings.console_logs())
     try:
         uvloop.run(run(settings))
     except ServeError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -132,7 +132,7 @@ def token_create(
     """Print a token for one participant of one room."""
     from control_plane.auth import Grants, Token, create_token
 
-    api_key, api_secret = _credentials(key, secret, dev=dev)
+    api_key, api_secret = credentials(key, secret, dev=dev)
     grants = Grants(
         room=room,
         room_join=True,
@@ -211,7 +211,7 @@ def stats(
             click.clear()
 
     try:
-        _with_channel(url, key, secret, dev, act, room=room)
+        with_channel(url, key, secret, dev, act, room=room)
     except KeyboardInterrupt:
         return
 
@@ -226,57 +226,4 @@ def _call(
     """One RPC of RoomService with an operator's token."""
     from pysfu.v1 import rooms_pb2_grpc
 
-    return _with_channel(
-        url, key, secret, dev, lambda channel, auth: act(rooms_pb2_grpc.RoomServiceStub(channel), auth)
-    )
-
-
-def _with_channel(
-    url: str,
-    key: str | None,
-    secret: str | None,
-    dev: bool,
-    act: Callable[[Any, dict[str, Any]], Coroutine[Any, Any, Any]],
-    room: str = "",
-) -> Any:
-    """Calls of a node with an operator's token, for one room or for all."""
-    import grpc
-
-    from control_plane.auth import Grants, Token, create_token
-
-    grants = Grants(room=room, room_create=True, room_list=True, room_admin=True)
-    token = create_token(*_credentials(key, secret, dev=dev), Token(identity="operator", grants=grants), ttl=3_600)
-
-    async def run() -> Any:
-        async with grpc.aio.insecure_channel(url) as channel:
-            auth = {"metadata": (("authorization", f"Bearer {token}"),), "timeout": 10}
-            return await act(channel, auth)
-
-    try:
-        return asyncio.run(run())
-    except grpc.aio.AioRpcError as error:
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
-            _fail(f"no node answers at {url}")
-        _fail(error.details() or error.code().name)
-
-
-def _credentials(key: str | None, secret: str | None, *, dev: bool) -> tuple[str, str]:
-    """An API key and its secret, from flags, `--dev` or the environment."""
-    from control_plane.config import DEV_KEY, ConfigError, load
-
-    if key and secret:
-        return key, secret
-    if key or secret:
-        _fail("--key and --secret must be given together", code=2)
-    if dev:
-        return DEV_KEY
-    try:
-        return next(iter(load({}).keys.items()))
-    except ConfigError as error:
-        _fail(str(error), code=2)
-
-
-def _fail(text: str, code: int = 1) -> NoReturn:
-    for line in text.splitlines():
-        sys.stderr.write(f"pysfu: {line}\n")
-    raise typer.Exit(code)
+    return with_channel(url, key, secret, dev, lambda channel, auth: act(rooms_pb2_grpc.RoomServiceStub(channel), auth))

@@ -1,0 +1,5 @@
+"""`python -m pysfu` is the `pysfu` command."""
+
+from pysfu.cli import main
+
+main()
