@@ -11,8 +11,9 @@ import grpc
 import structlog
 
 from control_plane.cluster.allocation import Allocation
+from control_plane.cluster.cascade.cascade import Cascade
 from control_plane.cluster.certs import Identity
-from control_plane.cluster.channels import Channels, server_credentials
+from control_plane.cluster.channels import Channels, caller, server_credentials
 from control_plane.cluster.describe import Description
 from control_plane.cluster.directory import Directory
 from control_plane.cluster.nats import NatsState
@@ -21,6 +22,7 @@ from control_plane.cluster.registry import NodeInfo, Registry
 from control_plane.cluster.state import SharedState
 from control_plane.errors import ControlError
 from control_plane.node import Node
+from control_plane.services.cascade import CascadeService
 from pysfu.v1 import models_pb2
 
 log = structlog.get_logger(__name__)
@@ -61,7 +63,7 @@ class ClusterOptions:
 
 
 class Cluster:
-    """What the rest asks: `registry`, `directory`, `channels`. It is the node's `RoomHolder`."""
+    """What the rest asks: `registry`, `directory`, `channels`, `cascade`. It is the node's `RoomHolder`."""
 
     def __init__(self, options: ClusterOptions, node: Node, description: Description) -> None:
         self.options = options
@@ -75,6 +77,7 @@ class Cluster:
         self.directory = Directory(self._state, self.registry, node.is_live)
         self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of)
         self.channels = Channels(options.identity, self._address_of)
+        self.cascade = Cascade(node, self.channels, is_gone=self._is_gone, relay_ip=options.relay_ip)
         self._lost: list[Callable[[str], None]] = []
         self._server: grpc.aio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,6 +101,9 @@ class Cluster:
         self.directory.record_changed.append(self._on_record)
         self.registry.listeners.append(self._on_node)
         self.node.holder = self
+        self.directory.holders_changed.append(self.cascade.holders_changed)
+        self.description.links = self.cascade.round_trips
+        self.cascade.start()
         await self.registry.start()
         await self.directory.start()
         await self.allocation.start()
@@ -105,6 +111,7 @@ class Cluster:
 
     async def stop(self) -> None:
         """Leaves the cluster: after the node's rooms have ended, so that nothing is held any more."""
+        await self.cascade.stop()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -175,6 +182,7 @@ class Cluster:
             ]
         )
         add_services(server)
+        server.add_generic_rpc_handlers((CascadeService(self.cascade, caller).handler(),))
         try:
             self.port = server.add_secure_port(self.options.address, server_credentials(self.options.identity))
         except RuntimeError as error:
@@ -190,8 +198,12 @@ class Cluster:
         info = self.registry.node(node)
         return info.address if info is not None and info.fits else None
 
+    def _is_gone(self, node: str) -> bool:
+        return self.registry.node(node) is None
+
     def _on_node(self, node: str, kind: str) -> None:
         if kind == "gone":
+            self.cascade.node_gone(node)
             for told in self._lost:
                 told(node)
             self._spawn(self.channels.forget(node))

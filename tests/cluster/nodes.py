@@ -101,13 +101,18 @@ class ClusterNode:
             self._server = None
 
     async def stop(self) -> None:
+        """Leaves properly. May be called twice."""
         for client in self.clients:
             client.call.cancel()
+        await self.plane.stop()
+        await self.crash()
+
+    async def crash(self) -> None:
+        """Nothing more is heard of it, and nobody is told."""
         await self.cascade.stop()
         await self.deafen()
         await self.channel.close()
         await self.channels.close()
-        await self.plane.stop()
 
     async def client(
         self, identity: str, room: str = "room", bearer: str | None = None, **join: Any

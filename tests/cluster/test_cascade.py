@@ -1,6 +1,8 @@
 """Rooms that span nodes, with cores that only write down what they are asked for."""
 
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
 import pytest_asyncio
 
@@ -187,3 +189,136 @@ async def test_a_track_is_mirrored_and_subscribed_to_there(pair: tuple[ClusterNo
     assert {track.mime_type for track in seen.tracks} == {
         track.info.mime_type for track in one.participant("alice").tracks.values()
     }
+
+
+async def test_data_reaches_those_who_are_named_and_everyone_else(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    for node, identity in ((one, "alice"), (other, "bob"), (other, "carol")):
+        client = await node.client(identity)
+        await client.offer("chromium_sendrecv")
+        node.media.emit("connected", node.media.named("add_peer")[-1]["handle"], "aead_aes_128_gcm")
+    await until(lambda: one.identities() == other.identities() == {"alice", "bob", "carol"})
+    peers = [call["handle"] for call in other.media.named("add_peer")]
+    alice = one.participant("alice").session
+    alice.handle(data_to("hello"))
+    call = (await until(lambda: other.media.named("send_data")))[0]
+    assert (call["peers"], call["payload"]) == (peers, b"hello")
+    alice.handle(data_to("to carol", destination_identities=["carol"]))
+    call = (await until(lambda: other.media.named("send_data")[1:]))[0]
+    assert (call["peers"], call["payload"]) == (peers[1:], b"to carol")
+    # What concerns nobody there is not told there.
+    alice.handle(data_to("to herself", destination_identities=["alice"]))
+    alice.handle(data_to("last"))
+    call = (await until(lambda: other.media.named("send_data")[2:]))[0]
+    assert call["payload"] == b"last"
+    assert not one.media.named("send_data")
+
+
+def data_to(text: str, **to: Any) -> signaling_pb2.SessionRequest:
+    message = models_pb2.DataMessage(label="chat", payload=text.encode())
+    return signaling_pb2.SessionRequest(send_data=signaling_pb2.SendData(message=message, **to))
+
+
+async def test_who_speaks_there_is_heard_of_here(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    alice = await one.client("alice", auto_publish=True)
+    await alice.offer("chromium_publish")
+    bob = await other.client("bob")
+    await bob.until_participant("alice", lambda item: len(item.tracks) == 2)
+    track = next(track for track in one.participant("alice").tracks.values() if track.kind == "audio")
+    one.media.emit("audio_levels", [(track.first.handle, 20, True)])
+    (speaker,) = (await bob.until("speakers_changed")).speakers
+    assert (speaker.participant_id, speaker.active) == (alice.joined.participant.id, True)
+    assert speaker.level > 0.05
+    # Its own levels of what comes from there are no news.
+    other.media.emit("audio_levels", [(other.media.named("mirror")[0]["handle"], 127, False)])
+    one.media.emit("audio_levels", [(track.first.handle, 127, False)])
+    (speaker,) = (await bob.until("speakers_changed")).speakers
+    assert not speaker.active
+
+
+async def test_mute_crosses_and_unpublished_tracks_go(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    alice = await one.client("alice", auto_publish=True)
+    await alice.offer("chromium_publish")
+    bob = await other.client("bob")
+    seen = await bob.until_participant("alice", lambda item: len(item.tracks) == 2)
+    track_id = seen.tracks[0].id
+    await alice.send(mute=signaling_pb2.Mute(track_id=track_id, muted=True))
+    await bob.until_participant("alice", lambda item: item.tracks[0].muted)
+    await alice.send(unpublish=signaling_pb2.Unpublish(track_id=track_id))
+    seen = await bob.until_participant("alice", lambda item: len(item.tracks) == 1)
+    assert seen.tracks[0].id != track_id
+    assert len(other.media.named("unmirror")) == 1
+
+
+async def test_first_subscriber_there_is_told_here(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    alice = await one.client("alice", auto_publish=True)
+    await alice.offer("chromium_publish")
+    bob = await other.client("bob")
+    ids = {(await alice.until("first_subscriber")).track_id for _ in range(2)}
+    assert ids == set(one.participant("alice").tracks)
+    await bob.offer("chromium_receive")
+    mirrors = {call["handle"] for call in other.media.named("mirror")}
+    assert {call["track"] for call in other.media.named("subscribe")} == mirrors
+
+
+async def test_a_mirror_that_ends_is_made_again(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    alice = await one.client("alice", auto_publish=True)
+    await alice.offer("chromium_publish")
+    bob = await other.client("bob")
+    await bob.until_participant("alice", lambda item: len(item.tracks) == 2)
+    await bob.offer("chromium_receive")
+    first = other.media.named("mirror")[0]
+    other.media.emit("mirror_ended", first["handle"])
+    again = other.media.named("mirror")[-1]
+    assert (again["theirs"], again["kind"]) == (first["theirs"], first["kind"])
+    assert again["handle"] in {track.first.handle for track in other.participant("alice").tracks.values()}
+    await bob.offer("chromium_receive")
+    assert again["handle"] in {call["track"] for call in other.media.named("subscribe")}
+
+
+async def test_a_node_that_starts_anew_is_told_everything_and_nothing_stays(cluster: TestCluster) -> None:
+    one, other = await cluster.node("a"), await cluster.node("b")
+    cluster.hold(one, other)
+    alice = await one.client("alice", auto_publish=True)
+    await alice.offer("chromium_publish")
+    bob = await other.client("bob")
+    await bob.until_participant("alice", lambda item: len(item.tracks) == 2)
+    await one.crash()
+    again = await cluster.node("a")
+    cluster.hold(again, other)
+    await bob.until_participant("alice", lambda item: item.state == models_pb2.Participant.STATE_DISCONNECTED)
+    await again.client("alice")
+    await bob.until_participant("alice", lambda item: item.state == models_pb2.Participant.STATE_JOINED)
+    assert len(other.media.named("remove_link")) == 1
+    assert len(other.media.named("add_link")) == 2
+
+
+def rotated(node: ClusterNode, times: int) -> bool:
+    return len(node.media.named("rotate_link")) == times
+
+
+async def test_keys_change_under_traffic(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    await one.client("alice")
+    await other.client("bob")
+    await until(lambda: one.media.named("add_link") and other.media.named("add_link"))
+    for generation in (1, 2):
+        one.cascade.peer("b").relays.rotate()
+        await until(partial(rotated, one, generation))
+        sent, taken = one.media.named("rotate_link")[-1], other.media.named("rotate_link")[-1]
+        # It is known there before it is used here.
+        assert sent["send"] == taken["receive"] != one.media.named("add_link")[0]["send"]
+        assert (sent["receive"], taken["send"]) == (None, None)
+
+
+async def test_a_node_that_leaves_takes_its_participants_along(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    await one.client("alice")
+    bob = await other.client("bob")
+    await bob.until_participant("alice")
+    await one.stop()
+    await bob.until_participant("alice", lambda item: item.state == models_pb2.Participant.STATE_DISCONNECTED)

@@ -57,7 +57,7 @@ class Cascade(Neighbours):
         self._channels = channels
         self._is_gone = is_gone
         self._incarnation = secrets.randbits(63)
-        self._addresses = relay_addresses(node.core, relay_ip)
+        self._relay_ip = relay_ip
         self._rooms: dict[str, RemoteRoom] = {}
         self._holders: dict[str, frozenset[str]] = {}
         self._encoded: dict[str, bytes] = {}
@@ -201,9 +201,9 @@ class Cascade(Neighbours):
             version=self.node.version,
             incarnation=self._incarnation,
         )
-        for worker in range(self.node.core.worker_count):
+        for addresses in relay_addresses(self.node.core, self._relay_ip):
             item = hello.workers.add()
-            for ip, port in self._addresses[worker]:
+            for ip, port in addresses:
                 item.addresses.add(ip=ip, port=port)
         return hello
 
@@ -219,6 +219,12 @@ class Cascade(Neighbours):
         log.info("a node is connected", node=peer.id, version=hello.version, workers=len(hello.workers))
         for room in self._rooms.values():
             room.tell_again(peer.id)
+
+    def restarted(self, peer: Peer) -> None:
+        """Who was there is not there any more."""
+        log.warning("a node has started anew", node=peer.id)
+        for room in self._rooms.values():
+            room.forget(peer.id)
 
     def closed_stream(self, peer: Peer, reason: str) -> None:
         log.warning("the stream to a node is broken", node=peer.id, reason=reason)

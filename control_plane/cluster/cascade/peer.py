@@ -56,6 +56,7 @@ class Peer:
             cascade.node.core, lesser=self.calls, say=self.say, ready=lambda: cascade.links_ready(self.id)
         )
         self._cascade = cascade
+        self._incarnation: int | None = None
         self._shared: dict[str, LiveRoom] = {}
         self._feeds: dict[str, Feed] = {}
         self._control: deque[bytes] = deque()
@@ -186,6 +187,9 @@ class Peer:
         return hello
 
     def opened(self, hello: cascade_pb2.CascadeHello) -> None:
+        if self._incarnation not in (None, hello.incarnation):
+            self._cascade.restarted(self)
+        self._incarnation = hello.incarnation
         self.relays.opened(hello)
         self._open = True
         self.streams += 1

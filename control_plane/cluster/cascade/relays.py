@@ -1,7 +1,7 @@
 """Media links to the workers of one other node: keys are agreed over the stream, and changed under traffic."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -176,16 +176,16 @@ class Relays:
         self._core.remove_link(link.ours)
 
 
-def relay_addresses(core: MediaCore, relay_ip: str = "") -> Mapping[int, list[tuple[str, int]]]:
+def relay_addresses(core: MediaCore, relay_ip: str = "") -> list[list[tuple[str, int]]]:
     """Where each worker is told to be reached by links; `relay_ip` replaces every address of its family."""
-    found: dict[int, list[tuple[str, int]]] = {}
+    found: list[list[tuple[str, int]]] = []
     for worker in range(core.worker_count):
         addresses = core.worker_addresses(worker)
         if relay_ip:
             version = ip_address(relay_ip).version
             fits = [port for ip, port in addresses if ip_address(ip).version == version]
             addresses = [(relay_ip, port) for port in fits[:1]]
-        found[worker] = addresses[:MAX_ADDRESSES]
+        found.append(addresses[:MAX_ADDRESSES])
     return found
 
 
