@@ -6,6 +6,7 @@ from aiohttp import web
 
 from control_plane.auth import Verifier
 from control_plane.gateway import noise
+from control_plane.gateway.cluster_page import ClusterPage
 from control_plane.gateway.livekit.session import LiveKitGateway
 from control_plane.gateway.options import GatewayOptions
 from control_plane.gateway.pages import Pages
@@ -60,6 +61,7 @@ def build_app(options: GatewayOptions) -> web.Application:
     router.add_get("/metrics", metrics)
     livekit.add_routes(router)
     whip.add_routes(router)
+    ClusterPage(options, channel).add_routes(router)
     Pages(options).add_routes(router)
     return app
 

@@ -15,6 +15,7 @@ from control_plane.ids import node_of_session
 from control_plane.node import Node
 from control_plane.rooms import check_room_name
 from control_plane.services.calls import Context, authenticate, refuse, unary
+from control_plane.services.places import MAX_PLACES, USUAL_PLACES, RoomPlaces, place_of
 from control_plane.services.relay import Relay
 from pysfu.v1 import allocation_pb2, allocation_pb2_grpc
 
@@ -37,6 +38,7 @@ class AllocationService(allocation_pb2_grpc.AllocationServiceServicer):
         self._describe = describe
         self._cluster = cluster
         self._relay = Relay(node, cluster)
+        self._places = RoomPlaces(node, cluster)
 
     @unary
     async def Assign(self, request: allocation_pb2.AssignRequest, context: Context) -> allocation_pb2.AssignResponse:
@@ -91,9 +93,14 @@ class AllocationService(allocation_pb2_grpc.AllocationServiceServicer):
         record = await self._cluster.directory.find(request.room)
         if record is None or record.ended:
             raise NotFoundError(f"no room {request.room[:80]!r}")
-        return allocation_pb2.RoomPlace(
-            room=record.name, room_id=record.id, owner=record.owner, epoch=record.epoch, nodes=record.holders
-        )
+        return place_of(record)
+
+    @unary
+    async def ListRoomPlaces(
+        self, request: allocation_pb2.ListRoomPlacesRequest, context: Context
+    ) -> allocation_pb2.ListRoomPlacesResponse:
+        self._check_operator(context)
+        return await self._places.answer(min(request.limit or USUAL_PLACES, MAX_PLACES))
 
     @unary
     async def DrainNode(self, request: allocation_pb2.DrainNodeRequest, context: Context) -> allocation_pb2.Node:

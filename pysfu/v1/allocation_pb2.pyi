@@ -151,17 +151,25 @@ class Node(_message.Message):
 
         NODE_ID_FIELD_NUMBER: _builtins.int
         RTT_MS_FIELD_NUMBER: _builtins.int
+        LOSS_FIELD_NUMBER: _builtins.int
+        BPS_FIELD_NUMBER: _builtins.int
         node_id: _builtins.str
         rtt_ms: _builtins.float
+        loss: _builtins.float
+        """share of packets lost on the way there"""
+        bps: _builtins.float
+        """sent there, with what repairs it"""
         def __init__(
             self,
             *,
             node_id: _builtins.str = ...,
             rtt_ms: _builtins.float = ...,
+            loss: _builtins.float = ...,
+            bps: _builtins.float = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "rtt_ms", b"rtt_ms"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["bps", b"bps", "loss", b"loss", "node_id", b"node_id", "rtt_ms", b"rtt_ms"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,6 +365,52 @@ class RoomPlace(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RoomPlace: _TypeAlias = RoomPlace  # noqa: Y015
+
+@_typing.final
+class ListRoomPlacesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRoomPlacesRequest: _TypeAlias = ListRoomPlacesRequest  # noqa: Y015
+
+@_typing.final
+class ListRoomPlacesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOMS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    PARTIAL_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    partial: _builtins.bool
+    """the shared state is away: only rooms of the node that was asked"""
+    @_builtins.property
+    def rooms(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoomPlace]: ...
+    def __init__(
+        self,
+        *,
+        rooms: _abc.Iterable[Global___RoomPlace] | None = ...,
+        total: _builtins.int = ...,
+        partial: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partial", b"partial", "rooms", b"rooms", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRoomPlacesResponse: _TypeAlias = ListRoomPlacesResponse  # noqa: Y015
 
 @_typing.final
 class DrainNodeRequest(_message.Message):

@@ -54,6 +54,11 @@ class AllocationServiceStub:
                 request_serializer=pysfu_dot_v1_dot_allocation__pb2.FindRoomRequest.SerializeToString,
                 response_deserializer=pysfu_dot_v1_dot_allocation__pb2.RoomPlace.FromString,
                 _registered_method=True)
+        self.ListRoomPlaces = channel.unary_unary(
+                '/pysfu.v1.AllocationService/ListRoomPlaces',
+                request_serializer=pysfu_dot_v1_dot_allocation__pb2.ListRoomPlacesRequest.SerializeToString,
+                response_deserializer=pysfu_dot_v1_dot_allocation__pb2.ListRoomPlacesResponse.FromString,
+                _registered_method=True)
         self.DrainNode = channel.unary_unary(
                 '/pysfu.v1.AllocationService/DrainNode',
                 request_serializer=pysfu_dot_v1_dot_allocation__pb2.DrainNodeRequest.SerializeToString,
@@ -98,6 +103,13 @@ class AllocationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRoomPlaces(self, request, context):
+        """Rooms of all nodes by name, as they were two seconds ago at most.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DrainNode(self, request, context):
         """The node takes no more participants, and those who are there move to others. NOT_FOUND.
         """
@@ -134,6 +146,11 @@ def add_AllocationServiceServicer_to_server(servicer, server):
                     servicer.FindRoom,
                     request_deserializer=pysfu_dot_v1_dot_allocation__pb2.FindRoomRequest.FromString,
                     response_serializer=pysfu_dot_v1_dot_allocation__pb2.RoomPlace.SerializeToString,
+            ),
+            'ListRoomPlaces': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRoomPlaces,
+                    request_deserializer=pysfu_dot_v1_dot_allocation__pb2.ListRoomPlacesRequest.FromString,
+                    response_serializer=pysfu_dot_v1_dot_allocation__pb2.ListRoomPlacesResponse.SerializeToString,
             ),
             'DrainNode': grpc.unary_unary_rpc_method_handler(
                     servicer.DrainNode,
@@ -254,6 +271,33 @@ class AllocationService:
             '/pysfu.v1.AllocationService/FindRoom',
             pysfu_dot_v1_dot_allocation__pb2.FindRoomRequest.SerializeToString,
             pysfu_dot_v1_dot_allocation__pb2.RoomPlace.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRoomPlaces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pysfu.v1.AllocationService/ListRoomPlaces',
+            pysfu_dot_v1_dot_allocation__pb2.ListRoomPlacesRequest.SerializeToString,
+            pysfu_dot_v1_dot_allocation__pb2.ListRoomPlacesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class AllocationServiceStub:
     """NOT_FOUND."""
     FindRoom: _grpc.UnaryUnaryMultiCallable[_allocation_pb2.FindRoomRequest, _allocation_pb2.RoomPlace]
     """NOT_FOUND for a room that no node hosts."""
+    ListRoomPlaces: _grpc.UnaryUnaryMultiCallable[_allocation_pb2.ListRoomPlacesRequest, _allocation_pb2.ListRoomPlacesResponse]
+    """Rooms of all nodes by name, as they were two seconds ago at most."""
     DrainNode: _grpc.UnaryUnaryMultiCallable[_allocation_pb2.DrainNodeRequest, _allocation_pb2.Node]
     """The node takes no more participants, and those who are there move to others. NOT_FOUND."""
     WatchNodes: _grpc.UnaryStreamMultiCallable[_allocation_pb2.WatchNodesRequest, _allocation_pb2.NodesChanged]
@@ -61,6 +63,8 @@ class AllocationServiceAsyncStub(AllocationServiceStub):
     """NOT_FOUND."""
     FindRoom: _aio.UnaryUnaryMultiCallable[_allocation_pb2.FindRoomRequest, _allocation_pb2.RoomPlace]  # type: ignore[assignment]
     """NOT_FOUND for a room that no node hosts."""
+    ListRoomPlaces: _aio.UnaryUnaryMultiCallable[_allocation_pb2.ListRoomPlacesRequest, _allocation_pb2.ListRoomPlacesResponse]  # type: ignore[assignment]
+    """Rooms of all nodes by name, as they were two seconds ago at most."""
     DrainNode: _aio.UnaryUnaryMultiCallable[_allocation_pb2.DrainNodeRequest, _allocation_pb2.Node]  # type: ignore[assignment]
     """The node takes no more participants, and those who are there move to others. NOT_FOUND."""
     WatchNodes: _aio.UnaryStreamMultiCallable[_allocation_pb2.WatchNodesRequest, _allocation_pb2.NodesChanged]  # type: ignore[assignment]
@@ -100,6 +104,14 @@ class AllocationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_allocation_pb2.RoomPlace, _abc.Awaitable[_allocation_pb2.RoomPlace]]:
         """NOT_FOUND for a room that no node hosts."""
+
+    @_abc_1.abstractmethod
+    def ListRoomPlaces(
+        self,
+        request: _allocation_pb2.ListRoomPlacesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_allocation_pb2.ListRoomPlacesResponse, _abc.Awaitable[_allocation_pb2.ListRoomPlacesResponse]]:
+        """Rooms of all nodes by name, as they were two seconds ago at most."""
 
     @_abc_1.abstractmethod
     def DrainNode(

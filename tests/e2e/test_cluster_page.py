@@ -1,0 +1,121 @@
+"""The status page of two real nodes, as an operator's browser shows it."""
+
+import re
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Page, expect
+
+from control_plane.cluster import certs
+from pysfu.v1 import allocation_pb2, allocation_pb2_grpc, rooms_pb2, rooms_pb2_grpc
+from tests.cluster.nats_server import NatsServer
+from tests.e2e.harness.ports import free_port
+from tests.e2e.harness.server import Server, admin_token
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def node(name: str, region: str, nats: NatsServer, folder: Path) -> Server:
+    return Server(
+        *("--nats", nats.url, "--region", region, "--cluster-port", str(free_port())),
+        *("--cluster-ca", str(folder / "ca.pem"), "--cluster-cert", str(folder / f"{name}.pem")),
+        *("--cluster-key", str(folder / f"{name}.key")),
+        workers=1,
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Server, Server]]:
+    folder = tmp_path_factory.mktemp("certificates")
+    certs.make(["a", "b"], folder)
+    async with NatsServer() as nats, node("a", "here", nats, folder) as a:
+        b = node("b", "there", nats, folder)
+        await b.__aenter__()
+        yield a, b
+        # The test has killed it.
+        assert b.process is not None
+        if b.process.returncode is None:
+            await b.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(chromium: Browser, nodes: tuple[Server, Server]) -> AsyncIterator[Page]:
+    """Any error on its console fails the test."""
+    errors: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # A refused token is one of these.
+        if message.type == "error" and "401" not in message.text:
+            errors.append(message.text)
+
+    context = await chromium.new_context(base_url=nodes[0].url, viewport={"width": 1200, "height": 1000})
+    opened = await context.new_page()
+    opened.on("console", note)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    await context.close()
+    assert errors == []
+
+
+async def test_an_operator_sees_nodes_rooms_drains_and_deaths(page: Page, nodes: tuple[Server, Server]) -> None:
+    a, b = nodes
+    metadata = (("authorization", f"Bearer {admin_token()}"),)
+    await page.goto("/cluster")
+    # With --dev the token is there.
+    await expect(page.get_by_label("Operator token")).to_have_value(re.compile(r"^[\w-]+\.[\w-]+\.[\w-]+$"))
+    await page.get_by_role("button", name="Show the cluster").click()
+    rows = page.locator("#nodes tr")
+    await expect(rows).to_have_count(2, timeout=10_000)
+    await expect(rows.nth(0)).to_contain_text("here")
+    await expect(rows.nth(1)).to_contain_text("ready")
+    await expect(page.locator("#map .card")).to_have_count(2)
+    await expect(page.locator("#map .region-name")).to_have_text(["here", "there"])
+
+    async with grpc.aio.insecure_channel(a.grpc_address) as channel:
+        rooms = rooms_pb2_grpc.RoomServiceStub(channel)
+        await rooms.CreateRoom(
+            rooms_pb2.CreateRoomRequest(name="<b>town</b>", empty_timeout_seconds=600), metadata=metadata
+        )
+        await rooms.CreateRoom(rooms_pb2.CreateRoomRequest(name="other", empty_timeout_seconds=600), metadata=metadata)
+        found = page.locator("#rooms tr")
+        await expect(found).to_have_count(2, timeout=10_000)
+        await expect(found.nth(0).locator("th")).to_have_text("<b>town</b>")
+        owner = await found.nth(0).locator(".chip.owner").inner_text()
+        assert owner in ("a", "b")
+
+        # A room that has the focus stands out, without a pointer.
+        await found.nth(0).focus()
+        await expect(page.locator("#map .card.dim")).to_have_count(1)
+        await page.keyboard.press("Shift+Tab")
+        await expect(page.locator("#map .card.dim")).to_have_count(0)
+        await page.get_by_label("Find a room").fill("oth")
+        await expect(found).to_have_count(1)
+
+        places = allocation_pb2_grpc.AllocationServiceStub(channel)
+        await places.DrainNode(allocation_pb2.DrainNodeRequest(node_id="b"), metadata=metadata)
+    await expect(rows.nth(1)).to_contain_text("draining", timeout=10_000)
+    await expect(page.locator("#map .card.draining")).to_have_count(1)
+
+    assert b.process is not None
+    b.process.send_signal(signal.SIGKILL)
+    await b.process.wait()
+    await expect(rows).to_have_count(1, timeout=15_000)
+    await expect(page.locator("#map .card")).to_have_count(1)
+
+    await page.get_by_role("button", name="Forget token").click()
+    await expect(page.get_by_label("Operator token")).to_be_visible()
+    await expect(page.locator("#content")).to_be_hidden()
+
+
+async def test_a_token_that_does_not_do_is_asked_for_again(page: Page) -> None:
+    await page.goto("/cluster")
+    await page.get_by_label("Operator token").fill("nonsense")
+    async with page.expect_response("**/cluster.json") as answer:
+        await page.get_by_role("button", name="Show the cluster").click()
+    assert (await answer.value).status == 401
+    await expect(page.get_by_role("alert")).to_contain_text("malformed")
+    await expect(page.get_by_label("Operator token")).to_be_visible()
