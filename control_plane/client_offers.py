@@ -14,7 +14,7 @@ from control_plane.negotiation.model import Agreement, Description, ReceiveOptio
 from control_plane.negotiation.parse import parse
 from control_plane.rooms import Track, automatic_track, check_may_publish
 from control_plane.serving import Place, is_decodable
-from pysfu.v1 import signaling_pb2
+from pysfu.v1 import moving_pb2, signaling_pb2
 
 if TYPE_CHECKING:
     from control_plane.session import Session
@@ -41,14 +41,35 @@ class ClientOffers:
         """MID → id of the track that our last answer sends there."""
         self._session = session
         self._receives = receives
-        self._reserve = reserve
-        self._auto_publish = auto_publish
+        self.reserve = reserve
+        self.auto_publish = auto_publish
         self._offer: Description | None = None
         self._agreement: Agreement | None = None
         self._published: dict[str, Encoding] = {}
         self._sending: dict[str, Sending] = {}
         self._reserved: dict[str, Sending] = {}
+        self._expected: dict[str, Encoding] = {}
+        """MID → what was published there on the node from which the session came."""
         self._version = 0
+
+    def state(self) -> moving_pb2.SessionState.ClientOffered:
+        """What another node needs to answer this client's next offer."""
+        bound = [moving_pb2.SessionState.Bound(mid=mid, track_id=track_id) for mid, track_id in self.bound.items()]
+        return moving_pb2.SessionState.ClientOffered(version=self._version, bound=bound)
+
+    def section_of(self, encoding: Encoding) -> str:
+        """The MID that carries it; empty while it has none."""
+        return next((mid for mid, other in self._published.items() if other is encoding), "")
+
+    def restore(self, state: moving_pb2.SessionState.ClientOffered, expected: Mapping[str, Encoding]) -> None:
+        """Goes on where another node was. Sections keep their tracks, under new SSRCs: they are new streams."""
+        self._version = state.version
+        self._expected = dict(expected)
+        for bound in state.bound:
+            subscription = self._session.subscriptions.get(bound.track_id)
+            self.bound[bound.mid] = bound.track_id if subscription is not None else ""
+            if subscription is not None:
+                self._sending[bound.mid] = self._fresh(subscription.track)
 
     def negotiate(self, sdp: str) -> tuple[str, dict[str, str]]:
         """The answer, and MID → track id. Raises NegotiationError and changes nothing when the offer cannot be used.
@@ -83,13 +104,13 @@ class ClientOffers:
                 self._place(mid, track_id, self._sending[mid])
         # Tracks that were there before the sections that were answered in advance.
         for subscription in list(self._session.subscriptions.values()):
-            if self._reserve and subscription.track.id not in self.bound.values():
+            if self.reserve and subscription.track.id not in self.bound.values():
                 self.bind_reserved(subscription.track)
 
     def bind_reserved(self, track: Track) -> bool:
         """Sends a track in a section that was answered for it in advance; False when none is free."""
         agreement = self._agreement
-        if not self._reserve or agreement is None or not track.announced:
+        if not self.reserve or agreement is None or not track.announced:
             return False
         for mid, section in agreement.sections.items():
             if mid in self.bound or mid not in self._sending or section.kind != track.kind:
@@ -107,7 +128,7 @@ class ClientOffers:
 
     def released(self, track: Track) -> None:
         """The track is not subscribed to any more."""
-        if self._reserve:
+        if self.reserve:
             self.bound = {mid: track_id for mid, track_id in self.bound.items() if track_id != track.id}
         else:
             # Bound to nothing, so that the next answer says inactive even if the track is wanted again by then.
@@ -130,7 +151,7 @@ class ClientOffers:
 
     def sections_missing(self) -> Mapping[str, int] | None:
         """Kind → sections that the client must add; empty when a new offer is enough; None when all is well."""
-        if self._offer is None or not self._receives or self._reserve:
+        if self._offer is None or not self._receives or self.reserve:
             return None
         assignment = self._assign(self._offer)
         if assignment.missing or assignment.bound != self.bound:
@@ -144,7 +165,8 @@ class ClientOffers:
         claims: dict[str, Encoding] = {}
         for section in sending:
             cid = next((cid for cid in (section.media.msid_track, section.mid) if cid in pending), None)
-            encoding = pending.pop(cid) if cid is not None else self._published.get(section.mid)
+            here = self._published.get(section.mid) or self._expected.get(section.mid)
+            encoding = pending.pop(cid) if cid is not None else here
             if encoding is not None and encoding.track.kind == section.kind:
                 claims[section.mid] = encoding
         # Firefox writes another id than the track's: what is left goes by kind, in order.
@@ -162,14 +184,14 @@ class ClientOffers:
     def _automatic(self, section: Section) -> Encoding | None:
         """For a section that no track was added for, where the session publishes such."""
         participant = self._session.participant
-        if not self._auto_publish:
+        if not self.auto_publish:
             return None
         track = automatic_track("audio" if section.kind == "audio" else "video", section.mid, participant)
         track.info.stream = section.media.msid_stream[:256]
         return track.first if check_may_publish(participant.permission, track.info.source) is None else None
 
     def _assign(self, offer: Description) -> Assignment:
-        if not self._receives or self._reserve:
+        if not self._receives or self.reserve:
             return Assignment(dict(self.bound), {})
         sections = [(section.mid, section.kind) for section in offer.sections if section.is_media and section.receives]
         codecs = {section.mid: section.media.codecs for section in offer.sections}
@@ -197,7 +219,7 @@ class ClientOffers:
                 sending[section.mid] = self._sending[section.mid]
             elif track_id is not None:
                 sending[section.mid] = self._fresh(self._session.subscriptions[track_id].track)
-            elif self._reserve and section.receives:
+            elif self.reserve and section.receives:
                 sending[section.mid] = self._sending.get(section.mid) or self._reservation()
             claimed = claims.get(section.mid)
             plans[section.mid] = SectionPlan(
@@ -214,13 +236,17 @@ class ClientOffers:
             fec_policy=self._session.fec,
         )
         self._version += 1
-        if self._reserve:
+        if self.reserve:
             self._reserved |= {mid: item for mid, item in sending.items() if mid not in self._sending}
         self._sending = sending
         self.bound = {mid: track_id for mid, track_id in assignment.bound.items() if mid in result.agreement.sections}
         return result
 
     def _publish(self, claims: Mapping[str, Encoding], agreement: Agreement) -> None:
+        expected, self._expected = self._expected, {}
+        for encoding in expected.values():
+            if encoding not in claims.values():
+                self._session.publications.end(encoding)
         for mid, encoding in list(self._published.items()):
             if claims.get(mid) is not encoding:
                 self._published.pop(mid, None)

@@ -112,6 +112,11 @@ class LiveRoom:
         self.qualities_elsewhere.pop(participant.id, None)
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_PARTICIPANT_LEFT, self, participant)
 
+    def adopt(self, participant: Participant) -> None:
+        """It comes from another node of the cluster: for the others nothing has changed."""
+        self.room.participants[participant.identity] = participant
+        self.welcome(participant.session)
+
     def changed(self, participant: Participant) -> None:
         """Something that others see of a participant is new."""
         participant.revise()

@@ -37,7 +37,7 @@ SOURCE_NAMES: Final = {
 }
 SOURCES: Final = {name: source for source, name in SOURCE_NAMES.items()}
 KINDS: Final[dict[int, MediaKind]] = {models_pb2.MEDIA_KIND_AUDIO: "audio", models_pb2.MEDIA_KIND_VIDEO: "video"}
-_KIND_VALUES: Final = {"audio": models_pb2.MEDIA_KIND_AUDIO, "video": models_pb2.MEDIA_KIND_VIDEO}
+KIND_VALUES: "Final[dict[str, models_pb2.MediaKind.ValueType]]" = {"audio": models_pb2.MEDIA_KIND_AUDIO, "video": models_pb2.MEDIA_KIND_VIDEO}
 
 
 @dataclass(eq=False, slots=True)
@@ -306,7 +306,7 @@ def automatic_track(kind: MediaKind, cid: str, owner: Participant) -> Track:
         else (models_pb2.TRACK_SOURCE_CAMERA, models_pb2.TRACK_SOURCE_SCREEN_SHARE)
     )
     source = second if first in taken else first
-    info = models_pb2.Track(id=ids.track_id(), kind=_KIND_VALUES[kind], source=source, disable_dtx=True)
+    info = models_pb2.Track(id=ids.track_id(), kind=KIND_VALUES[kind], source=source, disable_dtx=True)
     track = Track(info, owner, automatic=True)
     track.encodings.append(Encoding(track))
     announce(track.first, cid, ())

@@ -10,9 +10,10 @@ from control_plane.media import MediaPeer
 from control_plane.negotiation.model import Agreement, Codec, Sending
 from control_plane.negotiation.offer import OfferedSection, offer, read_answer
 from control_plane.negotiation.parse import parse
-from control_plane.rooms import MediaKind, Track
+from control_plane.negotiation.state import codec_of, format_of
+from control_plane.rooms import KIND_VALUES, KINDS, MediaKind, Track
 from control_plane.serving import Place, is_decodable
-from pysfu.v1 import signaling_pb2
+from pysfu.v1 import moving_pb2, signaling_pb2
 
 if TYPE_CHECKING:
     from control_plane.session import Session
@@ -43,6 +44,35 @@ class ServerOffers:
         self._outstanding: int | None = None
         self._dirty = bool(labels)
         self._last_id = 0
+
+    def state(self) -> moving_pb2.SessionState.ServerOffered:
+        """What another node needs to offer next."""
+        return moving_pb2.SessionState.ServerOffered(
+            last_id=self._last_id,
+            slots=[
+                moving_pb2.SessionState.Slot(
+                    mid=slot.mid,
+                    kind=KIND_VALUES[slot.kind],
+                    participant_id=slot.sending.participant_id if slot.sending is not None else "",
+                    track_id=slot.sending.track_id if slot.sending is not None else "",
+                    cooling=slot.cooling,
+                    formats=map(format_of, slot.codecs),
+                )
+                for slot in self._slots
+            ],
+        )
+
+    def restore(self, state: moving_pb2.SessionState.ServerOffered) -> None:
+        """Goes on where another node was: the same sections, their tracks under new SSRCs."""
+        self._last_id = state.last_id
+        self._dirty = True
+        for told in state.slots:
+            slot = _Slot(told.mid, KINDS[told.kind], tuple(map(codec_of, told.formats)), cooling=told.cooling)
+            if told.track_id in self._session.subscriptions:
+                slot.sending = Sending(told.participant_id, told.track_id, ids.ssrc(), ids.ssrc(), ids.ssrc())
+            elif told.track_id:
+                slot.cooling = True
+            self._slots.append(slot)
 
     def changed(self) -> None:
         """Subscriptions have changed."""

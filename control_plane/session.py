@@ -29,10 +29,10 @@ from control_plane.server_offers import ServerOffers
 from control_plane.serving import Place, Subscription, is_decodable
 from control_plane.status import request_failed
 from control_plane.subscriptions import (
-    AllowedSubscriber,
     Choices,
     SubscriptionRules,
     Wanted,
+    allowed_subscribers,
     wanted_of,
 )
 from pysfu.v1 import models_pb2, signaling_pb2
@@ -78,8 +78,9 @@ class Session:
         self.publications = Publications(self)
         self.outbox = Outbox()
         self.ended = False
+        self.settings: dict[str, signaling_pb2.UpdateTrackSettings] = {}
+        """How it wants each track that it said something of."""
         self._undecodable: set[str] = set()
-        self._settings: dict[str, signaling_pb2.UpdateTrackSettings] = {}
         self._requests = TokenBucket(REQUEST_RATE, REQUEST_BURST)
         self._data = TokenBucket(DATA_RATE, DATA_BURST)
         if len(join.data_channels) > MAX_DATA_CHANNELS:
@@ -98,6 +99,19 @@ class Session:
         self._settle_at = 0.0
         self._asked_at: float | None = None
         self._loop = asyncio.get_running_loop()
+
+    def as_join(self) -> signaling_pb2.Join:
+        """What would make a session like this one, tracks and choices aside."""
+        return signaling_pb2.Join(
+            layout=signaling_pb2.Join.LAYOUT_SPLIT if self.split else signaling_pb2.Join.LAYOUT_SINGLE,
+            data_mode=self.data_mode,
+            auto_subscribe=self.choices.automatic,
+            subscribe_identity=self.choices.only_identity,
+            auto_publish=self.publisher.auto_publish,
+            reserve_sections=self.publisher.reserve,
+            data_channels=self.subscriber.labels if self.subscriber is not None else (),
+            client=self.client,
+        )
 
     # Signaling stream.
 
@@ -250,17 +264,14 @@ class Session:
             track = self.room.track(track_id)
             if track is None:
                 raise NotFoundError(f"no track {track_id[:40]!r}")
-            self._settings[track_id] = settings
+            self.settings[track_id] = settings
             subscription = self.subscriptions.get(track_id)
             if subscription is not None:
                 self.room.set_wanted(subscription, self._wanted(track))
 
     def _on_subscription_permission(self, request: signaling_pb2.SubscriptionPermission, _: int) -> None:
-        allowed = tuple(
-            AllowedSubscriber(item.identity, item.participant_id, item.all_tracks, frozenset(item.track_ids))
-            for item in _bounded(request.allowed)
-        )
-        self.participant.rules = SubscriptionRules(request.all, allowed)
+        _bounded(request.allowed)
+        self.participant.rules = SubscriptionRules(request.all, allowed_subscribers(request))
         self.room.permissions_changed(self.participant)
 
     def _on_send_data(self, request: signaling_pb2.SendData, _: int) -> None:
@@ -356,7 +367,7 @@ class Session:
             self.settle(RELEASE_DELAY)
         self.choices.explicit.pop(track.id, None)
         self._undecodable.discard(track.id)
-        self._settings.pop(track.id, None)
+        self.settings.pop(track.id, None)
 
     def fail_subscription(self, track: Track) -> None:
         """The client has no codec for it. Not tried again until the client asks or it comes as something else."""
@@ -427,7 +438,7 @@ class Session:
             self.settle(OFFER_PATIENCE)
 
     def _wanted(self, track: Track) -> Wanted:
-        settings = self._settings.get(track.id)
+        settings = self.settings.get(track.id)
         return Wanted() if settings is None else wanted_of(settings)
 
     def stream_paused(self, subscription: Subscription, paused: bool) -> None:

@@ -41,6 +41,14 @@ class SubscriptionRules:
         )
 
 
+def allowed_subscribers(permission: signaling_pb2.SubscriptionPermission) -> tuple[AllowedSubscriber, ...]:
+    """Whom a publisher names."""
+    return tuple(
+        AllowedSubscriber(item.identity, item.participant_id, item.all_tracks, frozenset(item.track_ids))
+        for item in permission.allowed
+    )
+
+
 @dataclass(slots=True)
 class Choices:
     """What one subscriber asked for."""

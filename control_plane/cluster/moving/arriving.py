@@ -1,0 +1,71 @@
+"""A session that comes from another node: made of what that node said of it, waiting for its client to resume."""
+
+from typing import TYPE_CHECKING
+
+from control_plane.cluster.moving.leaving import FORMAT
+from control_plane.encodings import MAX_BACKUPS, Encoding
+from control_plane.errors import FailedPreconditionError, InvalidArgumentError
+from control_plane.negotiation.model import FecPolicy
+from control_plane.rooms import KINDS, Participant, Track
+from control_plane.session import Session
+from control_plane.subscriptions import SubscriptionRules, allowed_subscribers
+from pysfu.v1 import models_pb2, moving_pb2
+
+if TYPE_CHECKING:
+    from control_plane.live_room import LiveRoom
+
+
+def check(state: moving_pb2.SessionState) -> None:
+    """Raises ControlError for a state that cannot be gone on with. Another node is trusted to mean well, not to be right."""
+    if state.format > FORMAT:
+        raise FailedPreconditionError(f"the session is described in format {state.format}, this node reads {FORMAT}")
+    if not (state.session_id and state.participant.id and state.participant.identity and state.room.name):
+        raise InvalidArgumentError("a session without its id, its participant or its room")
+    for publication in state.publications:
+        if not 0 < len(publication.forms) <= MAX_BACKUPS + 1 or publication.track.kind not in KINDS:
+            raise InvalidArgumentError(f"track {publication.track.id[:40]!r} has no usable form")
+    if any(slot.kind not in KINDS for slot in state.server_offered.slots):
+        raise InvalidArgumentError("a section that is neither audio nor video")
+
+
+def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy) -> Session:
+    """The session in `live`, with all that it publishes and subscribes to. Nobody is told of it. Call `check` before."""
+    session = Session(live, state.join, fec=fec)
+    session.id = state.session_id
+    session.sdp_session_id = state.sdp_session_id or session.sdp_session_id
+    info = models_pb2.Participant()
+    info.CopyFrom(state.participant)
+    # What it was seen with is told anew from here: the higher version wins.
+    info.version += 1
+    participant = session.participant = Participant(info, session)
+    if state.HasField("subscription_permission"):
+        permission = state.subscription_permission
+        participant.rules = SubscriptionRules(permission.all, allowed_subscribers(permission))
+    session.choices.explicit.update((choice.track_id, choice.subscribe) for choice in state.choices)
+    session.settings.update((item.track_id, item.settings) for item in state.settings)
+    expected: dict[str, Encoding] = {}
+    for publication in state.publications:
+        track = _track(publication, participant)
+        for form, encoding in zip(publication.forms, track.encodings, strict=True):
+            if form.section:
+                expected[form.section] = encoding
+            elif form.pending:
+                session.publications.pending[encoding.cid] = encoding
+    live.adopt(participant)
+    session.publisher.restore(state.client_offered, expected)
+    if session.subscriber is not None:
+        session.subscriber.restore(state.server_offered)
+    return session
+
+
+def _track(publication: moving_pb2.SessionState.Publication, owner: Participant) -> Track:
+    info = models_pb2.Track()
+    info.CopyFrom(publication.track)
+    track = Track(info, owner, muted_by_server=publication.muted_by_server, automatic=publication.automatic)
+    for form in publication.forms:
+        told = models_pb2.TrackCodec()
+        told.CopyFrom(form.told)
+        track.encodings.append(Encoding(track, preferred=form.preferred, codec=form.codec, told=told))
+    if any(form.section for form in publication.forms):
+        owner.tracks[track.id] = track
+    return track

@@ -1,0 +1,71 @@
+"""A live session as a message: all that another node needs to go on with it."""
+
+from typing import TYPE_CHECKING, Final
+
+from control_plane.rooms import Track
+from control_plane.subscriptions import SubscriptionRules
+from pysfu.v1 import moving_pb2, signaling_pb2
+
+if TYPE_CHECKING:
+    from control_plane.encodings import Encoding
+    from control_plane.session import Session
+
+FORMAT: Final = 1
+State = moving_pb2.SessionState
+
+
+def session_state(session: "Session") -> moving_pb2.SessionState:
+    """Changes nothing of the session."""
+    participant, pending = session.participant, session.publications.pending
+    waiting = [encoding.track for encoding in pending.values()]
+    tracks = dict.fromkeys([*participant.tracks.values(), *waiting])
+    state = State(
+        format=FORMAT,
+        session_id=session.id,
+        room=session.room.room.snapshot(),
+        participant=participant.snapshot(),
+        join=session.as_join(),
+        publications=[_publication(track, session) for track in tracks],
+        choices=[State.Choice(track_id=key, subscribe=value) for key, value in session.choices.explicit.items()],
+        settings=[State.Settings(track_id=key, settings=value) for key, value in session.settings.items()],
+        sdp_session_id=session.sdp_session_id,
+        client_offered=session.publisher.state(),
+        server_offered=session.subscriber.state() if session.subscriber is not None else None,
+    )
+    if participant.rules != SubscriptionRules():
+        state.subscription_permission.CopyFrom(_permission(participant.rules))
+    return state
+
+
+def _publication(track: Track, session: "Session") -> moving_pb2.SessionState.Publication:
+    return State.Publication(
+        track=track.info,
+        muted_by_server=track.muted_by_server,
+        automatic=track.automatic,
+        forms=[_form(encoding, session) for encoding in track.encodings],
+    )
+
+
+def _form(encoding: "Encoding", session: "Session") -> moving_pb2.SessionState.Form:
+    return State.Form(
+        told=encoding.told,
+        preferred=encoding.preferred,
+        codec=encoding.codec,
+        section=session.publisher.section_of(encoding),
+        pending=encoding in session.publications.pending.values(),
+    )
+
+
+def _permission(rules: SubscriptionRules) -> signaling_pb2.SubscriptionPermission:
+    return signaling_pb2.SubscriptionPermission(
+        all=rules.everyone,
+        allowed=[
+            signaling_pb2.SubscriptionPermission.Allowed(
+                identity=entry.identity,
+                participant_id=entry.participant_id,
+                all_tracks=entry.all_tracks,
+                track_ids=sorted(entry.track_ids),
+            )
+            for entry in rules.allowed
+        ],
+    )
