@@ -219,6 +219,26 @@ class LiveRoom:
                 session.drop_subscription(track)
                 session.consider(track)
 
+    def rehomed(self, encoding: Encoding, former: int) -> None:
+        """What came from another node comes from its publisher now. Who receives it goes on under the same SSRC."""
+        handle, negotiated, track = encoding.handle, encoding.negotiated, encoding.track
+        if handle is None or negotiated is None:
+            return
+        self._node.remove_track(former)
+        self._node.add_track(encoding, self)
+        if track.muted_by_server:
+            self._core.set_muted(handle, True)
+        if track.kind == "video":
+            self._core.describe(
+                handle, source=demand.source(track.info), sizes=demand.sizes(track.info, encoding.told.layers)
+            )
+            if track.rank is not None:
+                self._core.set_speaker(handle, track.rank)
+        encoding.active.clear()
+        self.serving.rehomed(encoding)
+        track.describe()
+        self.changed(track.owner)
+
     def renegotiated(self, encoding: Encoding, negotiated: Negotiated) -> None:
         """Formats, layers or sources of what is published may be new."""
         before, came_in = encoding.negotiated, encoding.codec

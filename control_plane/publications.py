@@ -51,9 +51,12 @@ class Publications:
 
     def publish(self, encoding: Encoding, handle: int) -> None:
         """It has its section: from now on others may know it."""
-        track = encoding.track
+        track, former = encoding.track, encoding.handle
         encoding.handle, encoding.wanted = handle, EVERYTHING
         self.pending.pop(encoding.cid, None)
+        if former is not None:
+            self._session.room.rehomed(encoding, former)
+            return
         if track.automatic:
             published = signaling_pb2.TrackPublished(cid=encoding.cid, track=track.info)
             self._session.emit(SessionResponse(track_published=published))

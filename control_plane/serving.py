@@ -112,6 +112,20 @@ class Serving:
         if is_told:
             track.owner.home.tell_wanted(track)
 
+    def rehomed(self, encoding: Encoding) -> None:
+        """It is another track of the core now. Whoever receives it goes on with that."""
+        handle, negotiated = encoding.handle, encoding.negotiated
+        if handle is None or negotiated is None:
+            return
+        for session in self._room.room.sessions():
+            subscription = session.subscriptions.get(encoding.track.id)
+            if subscription is None or subscription.encoding is not encoding:
+                continue
+            place = subscription.place
+            if subscription.handle is not None and place is not None:
+                payloads = payload_rows(payload_map(negotiated.codecs, place.codecs))
+                self._core.redirect(subscription.handle, handle, payloads=payloads)
+
     def forget(self, track: Track) -> None:
         """It is not published any more."""
         pending = self._changed.pop(track, None)

@@ -37,7 +37,7 @@ def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy) -> 
     info.CopyFrom(state.participant)
     # What it was seen with is told anew from here: the higher version wins.
     info.version += 1
-    participant = session.participant = Participant(info, session)
+    participant = session.participant = Participant(info, session, session)
     if state.HasField("subscription_permission"):
         permission = state.subscription_permission
         participant.rules = SubscriptionRules(permission.all, allowed_subscribers(permission))
@@ -45,8 +45,8 @@ def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy) -> 
     session.settings.update((item.track_id, item.settings) for item in state.settings)
     expected: dict[str, Encoding] = {}
     for publication in state.publications:
-        track = _track(publication, participant)
-        for form, encoding in zip(publication.forms, track.encodings, strict=True):
+        track = _track(publication, participant, live)
+        for form, encoding in zip(publication.forms, track.encodings, strict=False):
             if form.section:
                 expected[form.section] = encoding
             elif form.pending:
@@ -58,14 +58,22 @@ def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy) -> 
     return session
 
 
-def _track(publication: moving_pb2.SessionState.Publication, owner: Participant) -> Track:
+def _track(publication: moving_pb2.SessionState.Publication, owner: Participant, live: "LiveRoom") -> Track:
+    """The track as those who are here know it already, mirrors of its encodings included; else a new one."""
     info = models_pb2.Track()
     info.CopyFrom(publication.track)
-    track = Track(info, owner, muted_by_server=publication.muted_by_server, automatic=publication.automatic)
-    for form in publication.forms:
-        told = models_pb2.TrackCodec()
-        told.CopyFrom(form.told)
-        track.encodings.append(Encoding(track, preferred=form.preferred, codec=form.codec, told=told))
+    track = live.track(info.id)
+    if track is None or track.owner.id != owner.id:
+        track = Track(info, owner)
+    track.info, track.owner = info, owner
+    track.muted_by_server, track.automatic = publication.muted_by_server, publication.automatic
+    for index, form in enumerate(publication.forms):
+        if index == len(track.encodings):
+            track.encodings.append(Encoding(track))
+        encoding = track.encodings[index]
+        encoding.preferred, encoding.codec = form.preferred, form.codec
+        encoding.told = models_pb2.TrackCodec()
+        encoding.told.CopyFrom(form.told)
     if any(form.section for form in publication.forms):
         owner.tracks[track.id] = track
     return track

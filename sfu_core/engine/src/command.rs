@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 pub use crate::allocate::Source;
+pub use crate::event::DataChannel;
 use crate::ids::{GroupId, LinkId, Mid, PayloadType, PeerId, Rid, SocketId, Ssrc, SubscriptionId, TrackId, WorkerId};
 
 /// A user fragment and password (RFC 8839 section 5.4).
@@ -225,6 +226,13 @@ pub struct OpenDataChannel {
     pub max_retransmits: Option<u16>,
 }
 
+/// Channels that the client has open with an association that ended elsewhere: SCTP starts over under them.
+#[derive(Clone, Debug)]
+pub struct RestoreDataChannels {
+    pub peer: PeerId,
+    pub channels: Vec<DataChannel>,
+}
+
 #[derive(Clone, Debug)]
 pub struct SendData {
     /// Those without an open channel of this label are skipped and counted.
@@ -308,6 +316,7 @@ pub enum Command {
         subscription: SubscriptionId,
     },
     OpenDataChannel(OpenDataChannel),
+    RestoreDataChannels(RestoreDataChannels),
     SendData(SendData),
     AddLink(AddLink),
     /// The next keys of one direction or both. What we receive must be told before the other end sends with it.

@@ -236,12 +236,8 @@ impl Engine {
                     self.disconnect(now, key, reason);
                     return;
                 }
-                TransportEvent::ChannelOpened { label, reliable } => {
-                    self.events.push_back(Event::DataChannelOpened {
-                        peer: id,
-                        label,
-                        reliable,
-                    });
+                TransportEvent::ChannelOpened(channel) => {
+                    self.events.push_back(Event::DataChannelOpened { peer: id, channel });
                 }
                 TransportEvent::ChannelClosed { label } => {
                     self.events.push_back(Event::DataChannelClosed { peer: id, label });

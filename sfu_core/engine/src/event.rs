@@ -28,6 +28,18 @@ pub enum DisconnectReason {
     WorkerFailed,
 }
 
+/// An open channel (RFC 8832).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataChannel {
+    pub stream: u16,
+    pub label: String,
+    pub ordered: bool,
+    /// Neither this nor `max_lifetime`: reliable.
+    pub max_retransmits: Option<u32>,
+    /// Milliseconds.
+    pub max_lifetime: Option<u32>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A candidate pair was nominated, or a validated peer moved to another address.
@@ -77,8 +89,7 @@ pub enum Event {
     AudioLevels(Vec<AudioLevel>),
     DataChannelOpened {
         peer: PeerId,
-        label: String,
-        reliable: bool,
+        channel: DataChannel,
     },
     DataChannelClosed {
         peer: PeerId,

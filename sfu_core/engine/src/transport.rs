@@ -12,7 +12,7 @@ use crate::command::{Fingerprint, IceCredentials};
 use crate::config::Config;
 use crate::data::{DataChannels, DataEvent, DataLimits};
 use crate::dtls::{DtlsEvent, DtlsIdentity, DtlsServer, SrtpKeys};
-use crate::event::{CommandError, DisconnectReason, Limit, SrtpProfile};
+use crate::event::{CommandError, DataChannel, DisconnectReason, Limit, SrtpProfile};
 use crate::ice::{IceAgent, IceEvent};
 use crate::ids::SocketId;
 use crate::srtp::{SrtpReceiver, SrtpSender};
@@ -40,10 +40,7 @@ pub enum TransportEvent {
     },
     /// Last event of a transport.
     Disconnected(DisconnectReason),
-    ChannelOpened {
-        label: String,
-        reliable: bool,
-    },
+    ChannelOpened(DataChannel),
     ChannelClosed {
         label: String,
     },
@@ -187,6 +184,17 @@ impl Transport {
         Ok(())
     }
 
+    /// Takes up channels that the peer has open with an association that ended elsewhere. SCTP starts over under them as
+    /// soon as DTLS is up, and [`TransportEvent::ChannelOpened`] tells of each then.
+    pub fn restore_channels(&mut self, now: Instant, channels: Vec<DataChannel>) -> Result<(), CommandError> {
+        if !data_of(&mut self.data, self.limits).restore(channels) {
+            return Err(CommandError::Limit(Limit::DataChannels));
+        }
+        self.start_restored(now);
+        self.pump(now);
+        Ok(())
+    }
+
     /// Sends on the open channel of this label. False when there is none, or the message is too big, or the buffer is
     /// full (counted in [`TransportCounters::dropped_data`]).
     pub fn send_data(&mut self, now: Instant, label: &str, binary: bool, payload: &[u8]) -> bool {
@@ -301,6 +309,7 @@ impl Transport {
                             .push_back(TransportEvent::Connected { profile: keys.profile });
                         self.srtp = Some(keys);
                         self.connect_by = None;
+                        self.start_restored(now);
                     }
                     DtlsEvent::Data(packet) => data_of(&mut self.data, self.limits).handle_packet(now, packet),
                     DtlsEvent::Ended(reason) => return self.disconnect(reason),
@@ -309,7 +318,7 @@ impl Transport {
             let Some(data) = &mut self.data else { return };
             while let Some(event) = data.poll_event() {
                 self.events.push_back(match event {
-                    DataEvent::Opened { label, reliable } => TransportEvent::ChannelOpened { label, reliable },
+                    DataEvent::Opened(channel) => TransportEvent::ChannelOpened(channel),
                     DataEvent::Closed { label } => TransportEvent::ChannelClosed { label },
                     DataEvent::Received { label, binary, payload } => TransportEvent::Data { label, binary, payload },
                 });
@@ -323,6 +332,14 @@ impl Transport {
             if !moved {
                 return;
             }
+        }
+    }
+
+    fn start_restored(&mut self, now: Instant) {
+        if self.srtp.is_some()
+            && let Some(data) = &mut self.data
+        {
+            data.start_over(now);
         }
     }
 

@@ -178,8 +178,10 @@ pub(crate) fn report(py: Python<'_>, report: Report) -> PyResult<Py<PyAny>> {
             let rows: Vec<_> = levels.iter().map(|l| (l.track.0, l.level, l.active)).collect();
             ("audio_levels", rows).into_py_any(py)
         }
-        Event::DataChannelOpened { peer, label, reliable } => {
-            ("data_channel_opened", peer.0, label, reliable).into_py_any(py)
+        Event::DataChannelOpened { peer, channel } => {
+            let limits = (channel.max_retransmits, channel.max_lifetime);
+            let row = (channel.stream, channel.label, channel.ordered, limits.0, limits.1);
+            ("data_channel_opened", peer.0, row).into_py_any(py)
         }
         Event::DataChannelClosed { peer, label } => ("data_channel_closed", peer.0, label).into_py_any(py),
         Event::DataReceived {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use engine::Config;
 use engine::command::{
-    Command, ExtensionIds, Fingerprint, IceCredentials, OpenDataChannel, Publish, Redirect, SendData, Sound, Subscribe,
-    View, Wanted,
+    Command, DataChannel, ExtensionIds, Fingerprint, IceCredentials, OpenDataChannel, Publish, Redirect,
+    RestoreDataChannels, SendData, Sound, Subscribe, View, Wanted,
 };
 use engine::ids::{GroupId, PeerId, Ssrc, SubscriptionId, TrackId, WorkerId};
 use io::Settings;
@@ -323,6 +323,25 @@ impl Core {
                 ordered,
                 max_retransmits,
             })
+        })
+    }
+
+    fn restore_data_channels(
+        &self,
+        peer: u64,
+        channels: Vec<(u16, String, bool, Option<u32>, Option<u32>)>,
+    ) -> PyResult<()> {
+        let rows = channels.into_iter();
+        let channels = rows.map(|(stream, label, ordered, max_retransmits, max_lifetime)| DataChannel {
+            stream,
+            label,
+            ordered,
+            max_retransmits,
+            max_lifetime,
+        });
+        let channels = channels.collect();
+        self.command(peer, |peer| {
+            Command::RestoreDataChannels(RestoreDataChannels { peer, channels })
         })
     }
 

@@ -1,7 +1,8 @@
 //! Data channels of one peer (RFC 8831): SCTP, carried by DTLS, and the protocol that opens channels.
 //!
-//! The peer sends the SCTP INIT: browsers, libdatachannel and pion always do, aiortc does towards an ICE-lite peer.
-//! Not implemented: sending INIT, negotiated channels, sub-protocols, priorities.
+//! The peer sends the SCTP INIT: browsers, libdatachannel and pion always do, aiortc does towards an ICE-lite peer. Only
+//! to a peer that has channels open with an association that ended elsewhere we send it: for the peer that is a restart
+//! (RFC 9260 section 5.2.4.1), and its channels stay. Not implemented: negotiated channels, sub-protocols, priorities.
 
 mod dcep;
 
@@ -11,12 +12,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sctp_proto::{
-    Association, AssociationHandle, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
+    Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
     PayloadProtocolIdentifier as Ppid, ReliabilityType, ServerConfig, StreamEvent, StreamId, TransportConfig,
 };
 
 use self::dcep::{Limit, Message, Open, Reliability};
 use crate::config::Config;
+use crate::event::DataChannel;
 
 /// SCTP packets of at most 1,191 bytes, as libwebrtc sends them: with DTLS, UDP and IPv6 they fit 1,280.
 const MAX_PAYLOAD: u32 = 1_163;
@@ -32,10 +34,7 @@ const REMOTE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), sctp
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DataEvent {
-    Opened {
-        label: String,
-        reliable: bool,
-    },
+    Opened(DataChannel),
     Closed {
         label: String,
     },
@@ -80,6 +79,8 @@ pub(crate) struct DataChannels {
     channels: BTreeMap<StreamId, Channel>,
     /// To be opened once there is an association.
     wanted: VecDeque<(String, Reliability)>,
+    /// Open at the peer: SCTP is to start over under them.
+    restored: Vec<(StreamId, String, Reliability)>,
     packets: VecDeque<Vec<u8>>,
     events: VecDeque<DataEvent>,
     /// Messages received that were dropped: on no channel, or of no known kind.
@@ -107,6 +108,7 @@ impl DataChannels {
             association: None,
             channels: BTreeMap::new(),
             wanted: VecDeque::new(),
+            restored: Vec::new(),
             packets: VecDeque::new(),
             events: VecDeque::new(),
             dropped: 0,
@@ -123,6 +125,48 @@ impl DataChannels {
             .push_back((label.to_owned(), Reliability { ordered, limit }));
         self.progress(now);
         true
+    }
+
+    /// Takes up channels that are open at the peer. False when there are too many, or an association is there already.
+    pub(crate) fn restore(&mut self, channels: Vec<DataChannel>) -> bool {
+        let usable = |channel: &DataChannel| channel.stream < STREAMS && channel.label.len() <= MAX_LABEL;
+        if self.association.is_some()
+            || channels.len() + self.wanted.len() > self.limits.channels
+            || !channels.iter().all(usable)
+        {
+            return false;
+        }
+        let rows = channels.into_iter().map(|channel| {
+            let limit = match (channel.max_retransmits, channel.max_lifetime) {
+                (Some(n), _) => Limit::Retransmissions(n),
+                (None, Some(ms)) => Limit::Lifetime(ms),
+                (None, None) => Limit::Reliable,
+            };
+            let ordered = channel.ordered;
+            (channel.stream, channel.label, Reliability { ordered, limit })
+        });
+        self.restored = rows.collect();
+        true
+    }
+
+    /// Sends an INIT for the channels taken up, once DTLS is there to carry it.
+    pub(crate) fn start_over(&mut self, now: Instant) {
+        if self.restored.is_empty() || self.association.is_some() {
+            return;
+        }
+        let mut config = ClientConfig::new();
+        config.transport = Arc::new(self.transport_config());
+        let mut endpoint = Endpoint::new(Arc::new(self.endpoint_config()), None);
+        let Ok((handle, association)) = endpoint.connect(config, REMOTE) else {
+            return;
+        };
+        self.association = Some(Box::new(Sctp {
+            endpoint,
+            handle,
+            association,
+            established: false,
+        }));
+        self.progress(now);
     }
 
     pub(crate) fn send(&mut self, now: Instant, label: &str, binary: bool, payload: &[u8]) -> Result<(), SendError> {
@@ -170,6 +214,8 @@ impl DataChannels {
                     return;
                 };
                 endpoint.reject_new_associations();
+                // The client starts over by itself, without the channels that it had.
+                self.restored.clear();
                 self.association = Some(Box::new(Sctp {
                     endpoint,
                     handle,
@@ -213,8 +259,14 @@ impl DataChannels {
     }
 
     fn server_config(&self) -> ServerConfig {
+        let mut config = ServerConfig::new();
+        config.transport = Arc::new(self.transport_config());
+        config
+    }
+
+    fn transport_config(&self) -> TransportConfig {
         let message = u32::try_from(self.limits.message).unwrap_or(u32::MAX);
-        let transport = TransportConfig::default()
+        TransportConfig::default()
             .with_max_receive_message_size(message)
             .with_max_send_message_size(message)
             // Two of the biggest messages in reassembly.
@@ -223,10 +275,7 @@ impl DataChannels {
             .with_max_num_outbound_streams(STREAMS)
             .with_rto_initial_ms(RTO_INITIAL)
             .with_rto_min_ms(RTO_MIN)
-            .with_rto_max_ms(RTO_MAX);
-        let mut config = ServerConfig::new();
-        config.transport = Arc::new(transport);
-        config
+            .with_rto_max_ms(RTO_MAX)
     }
 
     /// Bytes queued or not yet acknowledged, of all channels.
@@ -247,6 +296,7 @@ impl DataChannels {
                     if let Some(sctp) = &mut self.association {
                         sctp.established = true;
                     }
+                    self.open_restored();
                 }
                 Event::Stream(StreamEvent::Opened { id } | StreamEvent::Readable { id }) => self.read(id),
                 Event::Stream(StreamEvent::Finished { id }) => self.closed(id),
@@ -307,7 +357,7 @@ impl DataChannels {
             && channel.opening
         {
             channel.opening = false;
-            self.events.push_back(channel.opened());
+            self.events.push_back(channel.opened(id));
         }
     }
 
@@ -336,7 +386,7 @@ impl DataChannels {
                         reliability: open.reliability,
                         opening: false,
                     };
-                    self.events.push_back(channel.opened());
+                    self.events.push_back(channel.opened(id));
                     self.channels.insert(id, channel);
                 }
             }
@@ -378,6 +428,26 @@ impl DataChannels {
         }
     }
 
+    fn open_restored(&mut self) {
+        let Some(sctp) = &mut self.association else { return };
+        for (id, label, reliability) in std::mem::take(&mut self.restored) {
+            // What the client sent first has made the stream already.
+            let _ = sctp.association.open_stream(id, Ppid::Binary);
+            let Ok(mut stream) = sctp.association.stream(id) else {
+                continue;
+            };
+            if set_reliability(&mut stream, reliability) {
+                let channel = Channel {
+                    label,
+                    reliability,
+                    opening: false,
+                };
+                self.events.push_back(channel.opened(id));
+                self.channels.insert(id, channel);
+            }
+        }
+    }
+
     fn closed(&mut self, id: StreamId) {
         if let Some(channel) = self.channels.remove(&id)
             && !channel.opening
@@ -411,11 +481,19 @@ impl DataChannels {
 }
 
 impl Channel {
-    fn opened(&self) -> DataEvent {
-        DataEvent::Opened {
+    fn opened(&self, stream: StreamId) -> DataEvent {
+        let (max_retransmits, max_lifetime) = match self.reliability.limit {
+            Limit::Reliable => (None, None),
+            Limit::Retransmissions(n) => (Some(n), None),
+            Limit::Lifetime(ms) => (None, Some(ms)),
+        };
+        DataEvent::Opened(DataChannel {
+            stream,
             label: self.label.clone(),
-            reliable: self.reliability.limit == Limit::Reliable,
-        }
+            ordered: self.reliability.ordered,
+            max_retransmits,
+            max_lifetime,
+        })
     }
 }
 

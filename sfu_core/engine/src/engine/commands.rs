@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use super::Engine;
-use crate::command::{Command, ExtensionIds, IceCredentials, MediaKind, OpenDataChannel, Publish, SendData};
+use crate::command::{
+    Command, ExtensionIds, IceCredentials, MediaKind, OpenDataChannel, Publish, RestoreDataChannels, SendData,
+};
 use crate::crossing::Crossing;
 use crate::event::{CommandError, Event, Limit};
 use crate::extensions::ExtensionTable;
@@ -79,6 +81,7 @@ impl Engine {
                 }
             }
             Command::OpenDataChannel(open) => return self.open_data_channel(now, &open),
+            Command::RestoreDataChannels(restore) => return self.restore_data_channels(now, restore),
             Command::SendData(send) => return self.send_data(now, &send),
             Command::AddLink(add) => return self.add_link(now, &add),
             Command::RotateLink { link, send, receive } => {
@@ -204,6 +207,13 @@ impl Engine {
         Ok(())
     }
 
+    fn restore_data_channels(&mut self, now: Instant, restore: RestoreDataChannels) -> Result<(), CommandError> {
+        let key = self.peer_key(restore.peer)?;
+        self.peers[key].transport.restore_channels(now, restore.channels)?;
+        self.drain_transport(now, key);
+        Ok(())
+    }
+
     fn send_data(&mut self, now: Instant, send: &SendData) -> Result<(), CommandError> {
         if send.payload.len() > self.config.max_data_message {
             return Err(CommandError::Limit(Limit::DataMessage));
@@ -242,6 +252,7 @@ fn subject(command: &Command) -> Option<PeerId> {
         Command::Subscribe(subscribe) => Some(subscribe.peer),
         Command::Redirect(redirect) => Some(redirect.peer),
         Command::OpenDataChannel(open) => Some(open.peer),
+        Command::RestoreDataChannels(restore) => Some(restore.peer),
         Command::SendData(_)
         | Command::AddLink(_)
         | Command::RotateLink { .. }

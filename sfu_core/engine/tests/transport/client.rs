@@ -11,7 +11,7 @@ use pysfu_engine::event::SrtpProfile;
 use pysfu_engine::srtp::{SrtpReceiver, SrtpSender, key_lengths};
 use sctp_proto::{
     Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
-    PayloadProtocolIdentifier as Ppid, StreamEvent,
+    PayloadProtocolIdentifier as Ppid, ServerConfig, StreamEvent,
 };
 
 use crate::stun;
@@ -30,6 +30,8 @@ pub(crate) struct Client {
     pub(crate) keys: Option<(SrtpProfile, SrtpSender, SrtpReceiver)>,
     pub(crate) out: VecDeque<Vec<u8>>,
     pub(crate) sctp: Option<Sctp>,
+    /// Waits for an INIT.
+    awaiting: Option<Endpoint>,
     pub(crate) messages: Vec<(u16, Ppid, Vec<u8>)>,
     pub(crate) streams_finished: Vec<u16>,
     pub(crate) answers: Vec<stun::Answer>,
@@ -89,6 +91,7 @@ impl Client {
             keys: None,
             out: VecDeque::new(),
             sctp: None,
+            awaiting: None,
             messages: Vec::new(),
             streams_finished: Vec::new(),
             answers: Vec::new(),
@@ -128,6 +131,12 @@ impl Client {
         self.drain_sctp(now);
     }
 
+    /// The server is to begin.
+    pub(crate) fn await_sctp(&mut self) {
+        let (endpoint, server) = (EndpointConfig::new(), ServerConfig::new());
+        self.awaiting = Some(Endpoint::new(Arc::new(endpoint), Some(Arc::new(server))));
+    }
+
     pub(crate) fn open_stream(&mut self, now: Instant, id: u16, open: &[u8]) {
         self.sctp
             .as_mut()
@@ -136,6 +145,12 @@ impl Client {
             .open_stream(id, Ppid::Binary)
             .unwrap();
         self.write(now, id, Ppid::Dcep, open);
+    }
+
+    /// Of a channel that was opened before.
+    pub(crate) fn open_empty_stream(&mut self, id: u16) {
+        let association = &mut self.sctp.as_mut().unwrap().association;
+        association.open_stream(id, Ppid::Binary).unwrap();
     }
 
     pub(crate) fn write(&mut self, now: Instant, id: u16, ppid: Ppid, payload: &[u8]) {
@@ -245,8 +260,22 @@ impl Client {
             }
         }
         for packet in packets {
-            let Some(sctp) = &mut self.sctp else { continue };
             let remote = "127.0.0.1:5000".parse().unwrap();
+            if let Some(mut endpoint) = self.awaiting.take() {
+                match endpoint.handle(now, remote, None, None, packet.into()) {
+                    Some((handle, DatagramEvent::NewAssociation(association))) => {
+                        self.sctp = Some(Sctp {
+                            endpoint,
+                            handle,
+                            association,
+                        });
+                    }
+                    _ => self.awaiting = Some(endpoint),
+                }
+                self.drain_sctp(now);
+                continue;
+            }
+            let Some(sctp) = &mut self.sctp else { continue };
             if let Some((_, DatagramEvent::AssociationEvent(event))) =
                 sctp.endpoint.handle(now, remote, None, None, packet.into())
             {

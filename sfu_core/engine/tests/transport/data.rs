@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pysfu_engine::event::{CommandError, Limit};
+use pysfu_engine::event::{CommandError, DataChannel, Limit};
 use pysfu_engine::transport::TransportEvent;
 use sctp_proto::PayloadProtocolIdentifier as Ppid;
 
@@ -23,11 +23,14 @@ fn data(label: &str, binary: bool, payload: &[u8]) -> TransportEvent {
     }
 }
 
-fn opened(label: &str, reliable: bool) -> TransportEvent {
-    TransportEvent::ChannelOpened {
+fn opened(stream: u16, label: &str, reliable: bool) -> TransportEvent {
+    TransportEvent::ChannelOpened(DataChannel {
+        stream,
         label: label.into(),
-        reliable,
-    }
+        ordered: reliable,
+        max_retransmits: (!reliable).then_some(0),
+        max_lifetime: None,
+    })
 }
 
 #[test]
@@ -41,8 +44,8 @@ fn the_client_opens_channels_and_both_send() {
     world.client.write(world.now, 0, Ppid::BinaryEmpty, &[0]);
     world.run_for(Duration::from_secs(2));
     for event in [
-        opened("chat", true),
-        opened("_lossy", false),
+        opened(0, "chat", true),
+        opened(2, "_lossy", false),
         data("chat", false, "grüezi".as_bytes()),
         data("_lossy", true, &[9; 3_000]),
         data("chat", false, b""),
@@ -80,7 +83,7 @@ fn big_messages_survive_loss() {
         world.seed(seed);
         (world.loss, world.jitter) = (10, 60);
         world.client.open_stream(world.now, 0, OPEN_CHAT);
-        world.run_until("opened", |world| world.saw(&opened("chat", true)));
+        world.run_until("opened", |world| world.saw(&opened(0, "chat", true)));
         let big: Vec<u8> = (0..100_000u32).map(|i| (i * 7) as u8).collect();
         world.client.write(world.now, 0, Ppid::Binary, &big);
         assert!(world.transport.send_data(world.now, "chat", true, &big));
@@ -122,7 +125,7 @@ fn we_open_channels_before_and_after_the_association() {
         world.client.write(world.now, id, Ppid::Dcep, ACK);
     }
     world.run_for(Duration::from_secs(1));
-    assert!(world.saw(&opened("_reliable", true)) && world.saw(&opened("_lossy", false)));
+    assert!(world.saw(&opened(1, "_reliable", true)) && world.saw(&opened(3, "_lossy", false)));
     assert!(world.transport.send_data(world.now, "_lossy", true, b"now"));
     world.client.write(world.now, 1, Ppid::String, b"up");
     world.run_for(Duration::from_secs(1));
@@ -144,7 +147,45 @@ fn the_client_closes_a_channel_and_reuses_its_id() {
     assert!(!world.transport.send_data(world.now, "chat", false, b"x"));
     world.run_for(Duration::from_secs(3));
     world.client.open_stream(world.now, 0, OPEN_LOSSY);
-    world.run_until("reused", |world| world.saw(&opened("_lossy", false)));
+    world.run_until("reused", |world| world.saw(&opened(0, "_lossy", false)));
+}
+
+#[test]
+fn channels_that_the_client_has_from_elsewhere_go_on() {
+    let mut world = World::new(Version::Auto);
+    world.client.await_sctp();
+    let restored = [opened(0, "_lossy", false), opened(3, "_reliable", true)];
+    let channels = restored.iter().filter_map(|event| match event {
+        TransportEvent::ChannelOpened(channel) => Some(channel.clone()),
+        _ => None,
+    });
+    world.transport.restore_channels(world.now, channels.collect()).unwrap();
+    world.announce();
+    world.run_until("connected", |world| world.client.connected && world.is_connected());
+    world.run_until("restored", |world| restored.iter().all(|event| world.saw(event)));
+    assert!(world.transport.send_data(world.now, "_reliable", true, b"down"));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.client.messages, [(3, Ppid::Binary, b"down".to_vec())]);
+    world.client.open_empty_stream(0);
+    world.client.write(world.now, 0, Ppid::Binary, b"up");
+    world.run_for(Duration::from_secs(1));
+    assert!(world.saw(&data("_lossy", true, b"up")));
+}
+
+#[test]
+fn too_many_channels_are_not_restored() {
+    let mut world = World::new(Version::Auto);
+    let one = |stream| DataChannel {
+        stream,
+        label: "chat".into(),
+        ordered: true,
+        max_retransmits: None,
+        max_lifetime: None,
+    };
+    let full = world.transport.restore_channels(world.now, (0..5).map(one).collect());
+    assert_eq!(full, Err(CommandError::Limit(Limit::DataChannels)));
+    let beyond = world.transport.restore_channels(world.now, vec![one(1_024)]);
+    assert_eq!(beyond, Err(CommandError::Limit(Limit::DataChannels)));
 }
 
 #[test]
@@ -158,7 +199,7 @@ fn channels_and_buffers_are_bounded() {
         world
             .events
             .iter()
-            .filter(|event| **event == opened("chat", true))
+            .filter(|event| matches!(event, TransportEvent::ChannelOpened(channel) if channel.label == "chat"))
             .count(),
         4
     );
@@ -197,7 +238,7 @@ fn data_without_a_channel_is_dropped() {
         !world
             .events
             .iter()
-            .any(|event| matches!(event, TransportEvent::ChannelOpened { .. }))
+            .any(|event| matches!(event, TransportEvent::ChannelOpened(_)))
     );
 }
 
@@ -210,7 +251,7 @@ fn garbage_in_dtls_is_survived() {
     }
     world.run_for(Duration::from_secs(1));
     world.client.open_stream(world.now, 0, OPEN_CHAT);
-    world.run_until("opened", |world| world.saw(&opened("chat", true)));
+    world.run_until("opened", |world| world.saw(&opened(0, "chat", true)));
 }
 
 /// What a hostile client may send: valid checksums, nonsense behind them.
