@@ -1,12 +1,12 @@
 """The transport on which the client offers: carries what it publishes and, in a single layout, what it receives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from control_plane import ids
 from control_plane.encodings import Encoding, ordered_rids
 from control_plane.errors import LimitExceededError
-from control_plane.media import MediaPeer
+from control_plane.media import ChannelRow, MediaPeer
 from control_plane.negotiation.answer import Answer, answer
 from control_plane.negotiation.assign import Assignment, assign
 from control_plane.negotiation.codecs import MIME_TYPES
@@ -50,6 +50,8 @@ class ClientOffers:
         self._reserved: dict[str, Sending] = {}
         self._expected: dict[str, Encoding] = {}
         """MID → what was published there on the node from which the session came."""
+        self._channels: Sequence[ChannelRow] = ()
+        """Data channels that the client has open with that node."""
         self._version = 0
 
     def state(self) -> moving_pb2.SessionState.ClientOffered:
@@ -61,10 +63,16 @@ class ClientOffers:
         """The MID that carries it; empty while it has none."""
         return next((mid for mid, other in self._published.items() if other is encoding), "")
 
-    def restore(self, state: moving_pb2.SessionState.ClientOffered, expected: Mapping[str, Encoding]) -> None:
+    def restore(
+        self,
+        state: moving_pb2.SessionState.ClientOffered,
+        expected: Mapping[str, Encoding],
+        channels: Sequence[ChannelRow],
+    ) -> None:
         """Goes on where another node was. Sections keep their tracks, under new SSRCs: they are new streams."""
         self._version = state.version
         self._expected = dict(expected)
+        self._channels = channels
         for bound in state.bound:
             subscription = self._session.subscriptions.get(bound.track_id)
             self.bound[bound.mid] = bound.track_id if subscription is not None else ""
@@ -91,6 +99,9 @@ class ClientOffers:
             if opened:
                 self._session.close_peer(peer)
             raise
+        if self._channels and result.agreement.data:
+            peer.restore_channels(self._channels)
+            self._channels = ()
         self.peer, self._offer, self._agreement = peer, offer, result.agreement
         peer.apply(result.agreement)
         self._publish(claims, result.agreement)

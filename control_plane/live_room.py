@@ -115,7 +115,15 @@ class LiveRoom:
     def adopt(self, participant: Participant) -> None:
         """It comes from another node of the cluster: for the others nothing has changed."""
         self.room.participants[participant.identity] = participant
-        self.welcome(participant.session)
+        if participant.session is not None:
+            self.welcome(participant.session)
+
+    def handed_over(self, session: "Session") -> None:
+        """Another node tells of its participant from now on."""
+        for track in session.participant.tracks.values():
+            self._voices.pop(track.id, None)
+        self._schedule_speakers()
+        self._node.left(session)
 
     def changed(self, participant: Participant) -> None:
         """Something that others see of a participant is new."""

@@ -19,6 +19,8 @@ from control_plane.subscriptions import View, Wanted
 CodecRow = tuple[int, int | None, str, int, bool, bool]
 FecRow = tuple[int | None, int | None, int | None, int | None]
 PayloadRow = tuple[int, int, int | None]
+ChannelRow = tuple[int, str, bool, int | None, int | None]
+"""Of a data channel: stream, label, ordered, most retransmissions, longest life in ms."""
 
 
 class MediaCore(Protocol):
@@ -81,6 +83,7 @@ class MediaCore(Protocol):
     def set_view(self, subscription: int, *, width: int = 0, height: int = 0, priority: int = 0) -> None: ...
     def unsubscribe(self, subscription: int) -> None: ...
     def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None: ...
+    def restore_data_channels(self, peer: int, channels: Sequence[ChannelRow]) -> None: ...
     def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None: ...
     @property
     def worker_count(self) -> int: ...
@@ -122,6 +125,8 @@ class MediaPeer:
         self.handle = core.add_peer(ice_ufrag=self.ice.ufrag, ice_pwd=self.ice.pwd)
         self.connected = False
         self.lost = False
+        self.channels: dict[str, ChannelRow] = {}
+        """Data channels that are open, by label."""
 
     @property
     def local(self) -> LocalTransport:
@@ -206,6 +211,11 @@ class MediaPeer:
         if wanted.view != View():
             set_view(self._core, handle, wanted.view)
         return handle
+
+    def restore_channels(self, channels: Sequence[ChannelRow]) -> None:
+        """Goes on with what the client has open with another node."""
+        self.channels = {row[1]: row for row in channels}
+        self._core.restore_data_channels(self.handle, channels)
 
     def close(self) -> None:
         """Frees what the core holds, unless it has done so itself."""

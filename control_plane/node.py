@@ -111,7 +111,6 @@ class Node:
         self._peers: dict[int, tuple[MediaPeer, Session, ClientOffers | ServerOffers]] = {}
         self._tracks: dict[int, tuple[Encoding, LiveRoom]] = {}
         self._subscriptions: dict[int, tuple[Subscription, Session]] = {}
-        self._reliable: dict[tuple[int, str], bool] = {}
         self._watchers: set[Watcher] = set()
 
     # Rooms.
@@ -291,7 +290,6 @@ class Node:
 
     def remove_peer(self, peer: MediaPeer) -> None:
         self._peers.pop(peer.handle, None)
-        self._reliable = {key: value for key, value in self._reliable.items() if key[0] != peer.handle}
 
     def add_track(self, encoding: Encoding, live: LiveRoom) -> None:
         if encoding.handle is not None:
@@ -363,17 +361,24 @@ class Node:
             if found is not None:
                 found[1].voice(found[0].track, dbov, active)
 
-    def _on_data_channel_opened(self, peer: int, label: str, reliable: bool) -> None:
-        if peer in self._peers:
-            self._reliable[peer, label] = reliable
+    def _on_data_channel_opened(
+        self, peer: int, label: str, _: bool, how: tuple[int, bool, int | None, int | None]
+    ) -> None:
+        found = self._peers.get(peer)
+        if found is not None:
+            stream, ordered, max_retransmits, max_lifetime = how
+            found[0].channels[label] = (stream, label, ordered, max_retransmits, max_lifetime)
 
     def _on_data_channel_closed(self, peer: int, label: str) -> None:
-        self._reliable.pop((peer, label), None)
+        found = self._peers.get(peer)
+        if found is not None:
+            found[0].channels.pop(label, None)
 
     def _on_data_received(self, peer: int, label: str, binary: bool, payload: bytes) -> None:
         found = self._peers.get(peer)
         if found is not None:
-            found[1].data_received(label, binary, payload, self._reliable.get((peer, label), True))
+            channel = found[0].channels.get(label)
+            found[1].data_received(label, binary, payload, channel is None or channel[3:] == (None, None))
 
     def _on_command_failed(self, peer: int | None, message: str) -> None:
         participant = self.participant_of(peer) if peer is not None else None

@@ -37,7 +37,10 @@ SOURCE_NAMES: Final = {
 }
 SOURCES: Final = {name: source for source, name in SOURCE_NAMES.items()}
 KINDS: Final[dict[int, MediaKind]] = {models_pb2.MEDIA_KIND_AUDIO: "audio", models_pb2.MEDIA_KIND_VIDEO: "video"}
-KIND_VALUES: "Final[dict[str, models_pb2.MediaKind.ValueType]]" = {"audio": models_pb2.MEDIA_KIND_AUDIO, "video": models_pb2.MEDIA_KIND_VIDEO}
+KIND_VALUES: "Final[dict[str, models_pb2.MediaKind.ValueType]]" = {
+    "audio": models_pb2.MEDIA_KIND_AUDIO,
+    "video": models_pb2.MEDIA_KIND_VIDEO,
+}
 
 
 @dataclass(eq=False, slots=True)

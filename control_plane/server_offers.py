@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from control_plane import ids
 from control_plane.errors import FailedPreconditionError
-from control_plane.media import MediaPeer
+from control_plane.media import ChannelRow, MediaPeer
 from control_plane.negotiation.model import Agreement, Codec, Sending
 from control_plane.negotiation.offer import OfferedSection, offer, read_answer
 from control_plane.negotiation.parse import parse
@@ -44,6 +44,8 @@ class ServerOffers:
         self._outstanding: int | None = None
         self._dirty = bool(labels)
         self._last_id = 0
+        self._channels: Sequence[ChannelRow] = ()
+        """Data channels that the client has open with the node from which the session came."""
 
     def state(self) -> moving_pb2.SessionState.ServerOffered:
         """What another node needs to offer next."""
@@ -62,8 +64,9 @@ class ServerOffers:
             ],
         )
 
-    def restore(self, state: moving_pb2.SessionState.ServerOffered) -> None:
+    def restore(self, state: moving_pb2.SessionState.ServerOffered, channels: Sequence[ChannelRow]) -> None:
         """Goes on where another node was: the same sections, their tracks under new SSRCs."""
+        self._channels = channels
         self._last_id = state.last_id
         self._dirty = True
         for told in state.slots:
@@ -95,6 +98,8 @@ class ServerOffers:
             return None
         if self.peer is None:
             self.peer = self._session.open_peer(self)
+            if self._channels:
+                self.peer.restore_channels(self._channels)
         self._dirty = False
         self._last_id += 1
         self._outstanding = self._last_id

@@ -179,6 +179,22 @@ class Session:
         self.room.leave(self.participant, reason)
         log.info("left", room=self.room.name, participant=self.participant.id, reason=reason)
 
+    def hand_over(self) -> None:
+        """Another node serves it now: ends here without a word to anybody. What it published is that node's already."""
+        if self.ended:
+            return
+        self.ended = True
+        self.outbox.close()
+        if self._settle is not None:
+            self._settle.cancel()
+        for subscription in list(self.subscriptions.values()):
+            self.drop_subscription(subscription.track)
+        for offers in self.transports():
+            if offers.peer is not None:
+                self.close_peer(offers.peer)
+        self.room.handed_over(self)
+        log.info("handed over", room=self.room.name, participant=self.participant.id)
+
     # What its room asks of it for its participant.
 
     def first_subscriber(self, track: Track) -> None:
@@ -471,7 +487,8 @@ class Session:
         offers.peer.connected = True
         if isinstance(offers, ServerOffers):
             for label in offers.labels:
-                self.room.open_data_channel(offers.peer, label)
+                if label not in offers.peer.channels:
+                    self.room.open_data_channel(offers.peer, label)
         changed = signaling_pb2.TransportChanged(
             transport=offers.transport,
             state=signaling_pb2.TransportChanged.STATE_CONNECTED,

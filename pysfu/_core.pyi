@@ -111,7 +111,7 @@ class Core:
                                                         the highest layers of use to anybody, 255: the best there is;
                                                         at first everything is wanted
         ("audio_levels", [(track, dbov, active), …])
-        ("data_channel_opened", peer, label, reliable)
+        ("data_channel_opened", peer, label, reliable, (stream, ordered, max_retransmits, max_lifetime_ms))
         ("data_channel_closed", peer, label)
         ("data_received", peer, label, binary, payload)
         ("link_alive", link, alive)                     whether anything authentic comes over it; at first it is alive
@@ -188,6 +188,11 @@ class Core:
         """How a video is shown: pixels (0: as large as there is); each step of `priority` doubles its worth, to ±6."""
     def unsubscribe(self, subscription: int) -> None: ...
     def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None: ...
+    def restore_data_channels(
+        self, peer: int, channels: Sequence[tuple[int, str, bool, int | None, int | None]]
+    ) -> None:
+        """Takes up channels that the client has open with another node: (stream, label, ordered, most retransmissions,
+        longest life in ms). SCTP starts over under them once DTLS is up; "data_channel_opened" tells of each then."""
     def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None: ...
     def worker_of(self, track: int) -> int:
         """Where a published track or a mirror lives: links that carry it end there. Raises UnknownIdError."""

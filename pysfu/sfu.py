@@ -52,6 +52,7 @@ class Sfu:
         self.set_view = core.set_view
         self.unsubscribe = core.unsubscribe
         self.open_data_channel = core.open_data_channel
+        self.restore_data_channels = core.restore_data_channels
         self.send_data = core.send_data
 
     @property

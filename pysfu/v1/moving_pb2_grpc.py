@@ -44,33 +44,22 @@ class MovingServiceStub:
                 request_serializer=pysfu_dot_v1_dot_moving__pb2.TakeSession.SerializeToString,
                 response_deserializer=pysfu_dot_v1_dot_moving__pb2.SessionState.FromString,
                 _registered_method=True)
-        self.Release = channel.unary_unary(
-                '/pysfu.v1.MovingService/Release',
-                request_serializer=pysfu_dot_v1_dot_moving__pb2.ReleaseSession.SerializeToString,
-                response_deserializer=pysfu_dot_v1_dot_moving__pb2.Released.FromString,
-                _registered_method=True)
 
 
 class MovingServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Prepare(self, request, context):
-        """The room is held and known here when it returns, so that its participants may come. UNAVAILABLE: not here, not now.
+        """The room is held here when it returns, and what others told of it is known: its participants may come. UNAVAILABLE:
+        not here, not now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Take(self, request, context):
-        """The caller takes the session over. It stays served here until `Release`, or until its participant is told of by the
-        caller. NOT_FOUND: no such session; PERMISSION_DENIED: another node was chosen for it.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Release(self, request, context):
-        """The session's media is connected at the caller, or the caller gives up (`failed`): then it is served here as before.
+        """The caller goes on with a session. It stays served here until the caller tells of its participant as its own.
+        NOT_FOUND: no such session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,11 +77,6 @@ def add_MovingServiceServicer_to_server(servicer, server):
                     servicer.Take,
                     request_deserializer=pysfu_dot_v1_dot_moving__pb2.TakeSession.FromString,
                     response_serializer=pysfu_dot_v1_dot_moving__pb2.SessionState.SerializeToString,
-            ),
-            'Release': grpc.unary_unary_rpc_method_handler(
-                    servicer.Release,
-                    request_deserializer=pysfu_dot_v1_dot_moving__pb2.ReleaseSession.FromString,
-                    response_serializer=pysfu_dot_v1_dot_moving__pb2.Released.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -149,33 +133,6 @@ class MovingService:
             '/pysfu.v1.MovingService/Take',
             pysfu_dot_v1_dot_moving__pb2.TakeSession.SerializeToString,
             pysfu_dot_v1_dot_moving__pb2.SessionState.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Release(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/pysfu.v1.MovingService/Release',
-            pysfu_dot_v1_dot_moving__pb2.ReleaseSession.SerializeToString,
-            pysfu_dot_v1_dot_moving__pb2.Released.FromString,
             options,
             channel_credentials,
             insecure,

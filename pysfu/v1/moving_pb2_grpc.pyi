@@ -35,25 +35,25 @@ class MovingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MovingServiceAsyncStub: ...
     Prepare: _grpc.UnaryUnaryMultiCallable[_moving_pb2.PrepareMove, _moving_pb2.Prepared]
-    """The room is held and known here when it returns, so that its participants may come. UNAVAILABLE: not here, not now."""
-    Take: _grpc.UnaryUnaryMultiCallable[_moving_pb2.TakeSession, _moving_pb2.SessionState]
-    """The caller takes the session over. It stays served here until `Release`, or until its participant is told of by the
-    caller. NOT_FOUND: no such session; PERMISSION_DENIED: another node was chosen for it.
+    """The room is held here when it returns, and what others told of it is known: its participants may come. UNAVAILABLE:
+    not here, not now.
     """
-    Release: _grpc.UnaryUnaryMultiCallable[_moving_pb2.ReleaseSession, _moving_pb2.Released]
-    """The session's media is connected at the caller, or the caller gives up (`failed`): then it is served here as before."""
+    Take: _grpc.UnaryUnaryMultiCallable[_moving_pb2.TakeSession, _moving_pb2.SessionState]
+    """The caller goes on with a session. It stays served here until the caller tells of its participant as its own.
+    NOT_FOUND: no such session.
+    """
 
 @_typing.type_check_only
 class MovingServiceAsyncStub(MovingServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Prepare: _aio.UnaryUnaryMultiCallable[_moving_pb2.PrepareMove, _moving_pb2.Prepared]  # type: ignore[assignment]
-    """The room is held and known here when it returns, so that its participants may come. UNAVAILABLE: not here, not now."""
-    Take: _aio.UnaryUnaryMultiCallable[_moving_pb2.TakeSession, _moving_pb2.SessionState]  # type: ignore[assignment]
-    """The caller takes the session over. It stays served here until `Release`, or until its participant is told of by the
-    caller. NOT_FOUND: no such session; PERMISSION_DENIED: another node was chosen for it.
+    """The room is held here when it returns, and what others told of it is known: its participants may come. UNAVAILABLE:
+    not here, not now.
     """
-    Release: _aio.UnaryUnaryMultiCallable[_moving_pb2.ReleaseSession, _moving_pb2.Released]  # type: ignore[assignment]
-    """The session's media is connected at the caller, or the caller gives up (`failed`): then it is served here as before."""
+    Take: _aio.UnaryUnaryMultiCallable[_moving_pb2.TakeSession, _moving_pb2.SessionState]  # type: ignore[assignment]
+    """The caller goes on with a session. It stays served here until the caller tells of its participant as its own.
+    NOT_FOUND: no such session.
+    """
 
 class MovingServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -62,7 +62,9 @@ class MovingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _moving_pb2.PrepareMove,
         context: _ServicerContext,
     ) -> _typing.Union[_moving_pb2.Prepared, _abc.Awaitable[_moving_pb2.Prepared]]:
-        """The room is held and known here when it returns, so that its participants may come. UNAVAILABLE: not here, not now."""
+        """The room is held here when it returns, and what others told of it is known: its participants may come. UNAVAILABLE:
+        not here, not now.
+        """
 
     @_abc_1.abstractmethod
     def Take(
@@ -70,16 +72,8 @@ class MovingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _moving_pb2.TakeSession,
         context: _ServicerContext,
     ) -> _typing.Union[_moving_pb2.SessionState, _abc.Awaitable[_moving_pb2.SessionState]]:
-        """The caller takes the session over. It stays served here until `Release`, or until its participant is told of by the
-        caller. NOT_FOUND: no such session; PERMISSION_DENIED: another node was chosen for it.
+        """The caller goes on with a session. It stays served here until the caller tells of its participant as its own.
+        NOT_FOUND: no such session.
         """
-
-    @_abc_1.abstractmethod
-    def Release(
-        self,
-        request: _moving_pb2.ReleaseSession,
-        context: _ServicerContext,
-    ) -> _typing.Union[_moving_pb2.Released, _abc.Awaitable[_moving_pb2.Released]]:
-        """The session's media is connected at the caller, or the caller gives up (`failed`): then it is served here as before."""
 
 def add_MovingServiceServicer_to_server(servicer: MovingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

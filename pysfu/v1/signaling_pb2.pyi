@@ -159,6 +159,7 @@ class SessionResponse(_message.Message):
     LEFT_FIELD_NUMBER: _builtins.int
     FIRST_SUBSCRIBER_FIELD_NUMBER: _builtins.int
     LAYERS_WANTED_FIELD_NUMBER: _builtins.int
+    MOVE_TO_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """of the request that this answers; 0: none"""
     @_builtins.property
@@ -209,6 +210,8 @@ class SessionResponse(_message.Message):
     def first_subscriber(self) -> Global___FirstSubscriber: ...
     @_builtins.property
     def layers_wanted(self) -> Global___LayersWanted: ...
+    @_builtins.property
+    def move_to(self) -> Global___MoveTo: ...
     def __init__(
         self,
         *,
@@ -236,12 +239,13 @@ class SessionResponse(_message.Message):
         left: Global___Left | None = ...,
         first_subscriber: Global___FirstSubscriber | None = ...,
         layers_wanted: Global___LayersWanted | None = ...,
+        move_to: Global___MoveTo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "candidate", b"candidate", "connection_qualities", b"connection_qualities", "data", b"data", "first_subscriber", b"first_subscriber", "ice_restarted", b"ice_restarted", "joined", b"joined", "layers_wanted", b"layers_wanted", "left", b"left", "media_sections_required", b"media_sections_required", "message", b"message", "mute_changed", b"mute_changed", "offer", b"offer", "participants_changed", b"participants_changed", "request_failed", b"request_failed", "room_changed", b"room_changed", "speakers_changed", b"speakers_changed", "stream_states", b"stream_states", "subscription_failed", b"subscription_failed", "subscription_permission_changed", b"subscription_permission_changed", "track_published", b"track_published", "track_subscribed", b"track_subscribed", "track_unpublished", b"track_unpublished", "transport_changed", b"transport_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "candidate", b"candidate", "connection_qualities", b"connection_qualities", "data", b"data", "first_subscriber", b"first_subscriber", "ice_restarted", b"ice_restarted", "joined", b"joined", "layers_wanted", b"layers_wanted", "left", b"left", "media_sections_required", b"media_sections_required", "message", b"message", "move_to", b"move_to", "mute_changed", b"mute_changed", "offer", b"offer", "participants_changed", b"participants_changed", "request_failed", b"request_failed", "room_changed", b"room_changed", "speakers_changed", b"speakers_changed", "stream_states", b"stream_states", "subscription_failed", b"subscription_failed", "subscription_permission_changed", b"subscription_permission_changed", "track_published", b"track_published", "track_subscribed", b"track_subscribed", "track_unpublished", b"track_unpublished", "transport_changed", b"transport_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "candidate", b"candidate", "connection_qualities", b"connection_qualities", "data", b"data", "first_subscriber", b"first_subscriber", "ice_restarted", b"ice_restarted", "joined", b"joined", "layers_wanted", b"layers_wanted", "left", b"left", "media_sections_required", b"media_sections_required", "message", b"message", "mute_changed", b"mute_changed", "offer", b"offer", "participants_changed", b"participants_changed", "request_failed", b"request_failed", "request_id", b"request_id", "room_changed", b"room_changed", "speakers_changed", b"speakers_changed", "stream_states", b"stream_states", "subscription_failed", b"subscription_failed", "subscription_permission_changed", b"subscription_permission_changed", "track_published", b"track_published", "track_subscribed", b"track_subscribed", "track_unpublished", b"track_unpublished", "transport_changed", b"transport_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "candidate", b"candidate", "connection_qualities", b"connection_qualities", "data", b"data", "first_subscriber", b"first_subscriber", "ice_restarted", b"ice_restarted", "joined", b"joined", "layers_wanted", b"layers_wanted", "left", b"left", "media_sections_required", b"media_sections_required", "message", b"message", "move_to", b"move_to", "mute_changed", b"mute_changed", "offer", b"offer", "participants_changed", b"participants_changed", "request_failed", b"request_failed", "request_id", b"request_id", "room_changed", b"room_changed", "speakers_changed", b"speakers_changed", "stream_states", b"stream_states", "subscription_failed", b"subscription_failed", "subscription_permission_changed", b"subscription_permission_changed", "track_published", b"track_published", "track_subscribed", b"track_subscribed", "track_unpublished", b"track_unpublished", "transport_changed", b"transport_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["joined", "offer", "answer", "candidate", "ice_restarted", "media_sections_required", "track_published", "track_unpublished", "mute_changed", "participants_changed", "room_changed", "speakers_changed", "connection_qualities", "track_subscribed", "subscription_failed", "stream_states", "subscription_permission_changed", "transport_changed", "data", "request_failed", "left", "first_subscriber", "layers_wanted"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["joined", "offer", "answer", "candidate", "ice_restarted", "media_sections_required", "track_published", "track_unpublished", "mute_changed", "participants_changed", "room_changed", "speakers_changed", "connection_qualities", "track_subscribed", "subscription_failed", "stream_states", "subscription_permission_changed", "transport_changed", "data", "request_failed", "left", "first_subscriber", "layers_wanted", "move_to"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -320,6 +324,7 @@ class Join(_message.Message):
     ADD_TRACKS_FIELD_NUMBER: _builtins.int
     DATA_CHANNELS_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
+    RESUME_PARTICIPANT_ID_FIELD_NUMBER: _builtins.int
     room: _builtins.str
     """empty: the one in the token"""
     name: _builtins.str
@@ -341,6 +346,8 @@ class Join(_message.Message):
     resume_session_id: _builtins.str
     client: _builtins.str
     """product and version, for logs and statistics"""
+    resume_participant_id: _builtins.str
+    """instead of `resume_session_id`: the token's identity must be this participant's"""
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -373,10 +380,11 @@ class Join(_message.Message):
         add_tracks: _abc.Iterable[Global___AddTrack] | None = ...,
         data_channels: _abc.Iterable[_builtins.str] | None = ...,
         client: _builtins.str = ...,
+        resume_participant_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_tracks", b"add_tracks", "attributes", b"attributes", "auto_publish", b"auto_publish", "auto_subscribe", b"auto_subscribe", "client", b"client", "data_channels", b"data_channels", "data_mode", b"data_mode", "layout", b"layout", "metadata", b"metadata", "name", b"name", "offer", b"offer", "reserve_sections", b"reserve_sections", "resume_session_id", b"resume_session_id", "room", b"room", "subscribe_identity", b"subscribe_identity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_tracks", b"add_tracks", "attributes", b"attributes", "auto_publish", b"auto_publish", "auto_subscribe", b"auto_subscribe", "client", b"client", "data_channels", b"data_channels", "data_mode", b"data_mode", "layout", b"layout", "metadata", b"metadata", "name", b"name", "offer", b"offer", "reserve_sections", b"reserve_sections", "resume_participant_id", b"resume_participant_id", "resume_session_id", b"resume_session_id", "room", b"room", "subscribe_identity", b"subscribe_identity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -393,11 +401,16 @@ class Joined(_message.Message):
     RESUMED_FIELD_NUMBER: _builtins.int
     SERVER_VERSION_FIELD_NUMBER: _builtins.int
     NODE_ID_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """a secret of this session, for `resume_session_id`"""
     resumed: _builtins.bool
     server_version: _builtins.str
     node_id: _builtins.str
+    moved: _builtins.bool
+    """With `resumed`: the session has come here from another node, and with its first description from here media comes
+    over a new transport (ICE restart, new DTLS fingerprint). In a single layout offer again, with an ICE restart.
+    """
     @_builtins.property
     def room(self) -> _models_pb2.Room: ...
     @_builtins.property
@@ -414,10 +427,11 @@ class Joined(_message.Message):
         resumed: _builtins.bool = ...,
         server_version: _builtins.str = ...,
         node_id: _builtins.str = ...,
+        moved: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["participant", b"participant", "room", b"room"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "others", b"others", "participant", b"participant", "resumed", b"resumed", "room", b"room", "server_version", b"server_version", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moved", b"moved", "node_id", b"node_id", "others", b"others", "participant", b"participant", "resumed", b"resumed", "room", b"room", "server_version", b"server_version", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1294,6 +1308,37 @@ class FirstSubscriber(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FirstSubscriber: _TypeAlias = FirstSubscriber  # noqa: Y015
+
+@_typing.final
+class MoveTo(_message.Message):
+    """The session is to go on at another node: open a stream there and `join` with `resume_session_id`. Until then it goes on
+    here. Participant, tracks, subscriptions and settings stay.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    GRPC_ADDRESS_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    grpc_address: _builtins.str
+    """host:port"""
+    url: _builtins.str
+    """of its gateway"""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        grpc_address: _builtins.str = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grpc_address", b"grpc_address", "node_id", b"node_id", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveTo: _TypeAlias = MoveTo  # noqa: Y015
 
 @_typing.final
 class LayersWanted(_message.Message):

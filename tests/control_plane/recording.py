@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from control_plane.media import CodecRow, FecRow, PayloadRow
+from control_plane.media import ChannelRow, CodecRow, FecRow, PayloadRow
 from pysfu.stats import DTYPES
 
 
@@ -163,6 +163,9 @@ class RecordingMedia:
 
     def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None:
         self._record("open_data_channel", peer=peer, label=label, ordered=ordered, max_retransmits=max_retransmits)
+
+    def restore_data_channels(self, peer: int, channels: Sequence[ChannelRow]) -> None:
+        self._record("restore_data_channels", peer=peer, channels=list(channels))
 
     def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None:
         self._record("send_data", peers=list(peers), label=label, payload=payload, binary=binary)

@@ -310,7 +310,7 @@ async def test_data_through_signaling_is_stamped_and_addressed(connect: Any, med
         await client.offer("livekit_js_v0")
         media.emit("connected", media.named("add_peer")[-1]["handle"], "aead_aes_128_gcm")
     peers = [item["handle"] for item in media.named("add_peer")]
-    media.emit("data_channel_opened", peers[0], "_lossy", False)
+    media.emit("data_channel_opened", peers[0], "_lossy", False, (2, False, 0, None))
     media.emit("data_received", peers[0], "_lossy", True, b"x")
     message = await alice.until("data")
     assert (message.sender_id, message.sender_identity) == (alice.joined.participant.id, "alice")

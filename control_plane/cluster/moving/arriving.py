@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from control_plane.cluster.moving.leaving import FORMAT
 from control_plane.encodings import MAX_BACKUPS, Encoding
 from control_plane.errors import FailedPreconditionError, InvalidArgumentError
+from control_plane.media import ChannelRow
 from control_plane.negotiation.model import FecPolicy
 from control_plane.rooms import KINDS, Participant, Track
 from control_plane.session import Session
@@ -52,10 +53,24 @@ def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy) -> 
             elif form.pending:
                 session.publications.pending[encoding.cid] = encoding
     live.adopt(participant)
-    session.publisher.restore(state.client_offered, expected)
+    session.publisher.restore(state.client_offered, expected, _channels(state, session.publisher.transport))
     if session.subscriber is not None:
-        session.subscriber.restore(state.server_offered)
+        session.subscriber.restore(state.server_offered, _channels(state, session.subscriber.transport))
     return session
+
+
+def _channels(state: moving_pb2.SessionState, transport: int) -> list[ChannelRow]:
+    return [
+        (
+            channel.stream,
+            channel.label,
+            channel.ordered,
+            channel.max_retransmits if channel.HasField("max_retransmits") else None,
+            channel.max_lifetime_ms if channel.HasField("max_lifetime_ms") else None,
+        )
+        for channel in state.data_channels
+        if channel.transport == transport
+    ]
 
 
 def _track(publication: moving_pb2.SessionState.Publication, owner: Participant, live: "LiveRoom") -> Track:

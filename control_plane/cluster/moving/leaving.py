@@ -30,11 +30,28 @@ def session_state(session: "Session") -> moving_pb2.SessionState:
         settings=[State.Settings(track_id=key, settings=value) for key, value in session.settings.items()],
         sdp_session_id=session.sdp_session_id,
         client_offered=session.publisher.state(),
+        data_channels=_channels(session),
         server_offered=session.subscriber.state() if session.subscriber is not None else None,
     )
     if participant.rules != SubscriptionRules():
         state.subscription_permission.CopyFrom(_permission(participant.rules))
     return state
+
+
+def _channels(session: "Session") -> list[moving_pb2.SessionState.DataChannel]:
+    return [
+        State.DataChannel(
+            transport=offers.transport,
+            stream=stream,
+            label=label,
+            ordered=ordered,
+            max_retransmits=max_retransmits,
+            max_lifetime_ms=max_lifetime,
+        )
+        for offers in session.transports()
+        if offers.peer is not None
+        for stream, label, ordered, max_retransmits, max_lifetime in offers.peer.channels.values()
+    ]
 
 
 def _publication(track: Track, session: "Session") -> moving_pb2.SessionState.Publication:

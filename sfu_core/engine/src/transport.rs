@@ -184,13 +184,13 @@ impl Transport {
         Ok(())
     }
 
-    /// Takes up channels that the peer has open with an association that ended elsewhere. SCTP starts over under them as
-    /// soon as DTLS is up, and [`TransportEvent::ChannelOpened`] tells of each then.
+    /// Takes up channels that the peer has open with an association that ended elsewhere. SCTP starts over under them once
+    /// DTLS is up, and [`TransportEvent::ChannelOpened`] tells of each then.
     pub fn restore_channels(&mut self, now: Instant, channels: Vec<DataChannel>) -> Result<(), CommandError> {
         if !data_of(&mut self.data, self.limits).restore(channels) {
             return Err(CommandError::Limit(Limit::DataChannels));
         }
-        self.start_restored(now);
+        self.ready_for_data(now);
         self.pump(now);
         Ok(())
     }
@@ -309,7 +309,7 @@ impl Transport {
                             .push_back(TransportEvent::Connected { profile: keys.profile });
                         self.srtp = Some(keys);
                         self.connect_by = None;
-                        self.start_restored(now);
+                        self.ready_for_data(now);
                     }
                     DtlsEvent::Data(packet) => data_of(&mut self.data, self.limits).handle_packet(now, packet),
                     DtlsEvent::Ended(reason) => return self.disconnect(reason),
@@ -335,11 +335,11 @@ impl Transport {
         }
     }
 
-    fn start_restored(&mut self, now: Instant) {
+    fn ready_for_data(&mut self, now: Instant) {
         if self.srtp.is_some()
             && let Some(data) = &mut self.data
         {
-            data.start_over(now);
+            data.ready(now);
         }
     }
 

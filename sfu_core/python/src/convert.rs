@@ -180,8 +180,9 @@ pub(crate) fn report(py: Python<'_>, report: Report) -> PyResult<Py<PyAny>> {
         }
         Event::DataChannelOpened { peer, channel } => {
             let limits = (channel.max_retransmits, channel.max_lifetime);
-            let row = (channel.stream, channel.label, channel.ordered, limits.0, limits.1);
-            ("data_channel_opened", peer.0, row).into_py_any(py)
+            let reliable = limits == (None, None);
+            let row = (channel.stream, channel.ordered, limits.0, limits.1);
+            ("data_channel_opened", peer.0, channel.label, reliable, row).into_py_any(py)
         }
         Event::DataChannelClosed { peer, label } => ("data_channel_closed", peer.0, label).into_py_any(py),
         Event::DataReceived {
@@ -193,6 +194,7 @@ pub(crate) fn report(py: Python<'_>, report: Report) -> PyResult<Py<PyAny>> {
         Event::CommandFailed { peer, error } => {
             ("command_failed", peer.map(|peer| peer.0), error.to_string()).into_py_any(py)
         }
+        _ => ("temporary",).into_py_any(py),
     }
 }
 

@@ -1,15 +1,16 @@
 //! Data channels of one peer (RFC 8831): SCTP, carried by DTLS, and the protocol that opens channels.
 //!
-//! The peer sends the SCTP INIT: browsers, libdatachannel and pion always do, aiortc does towards an ICE-lite peer. Only
-//! to a peer that has channels open with an association that ended elsewhere we send it: for the peer that is a restart
-//! (RFC 9260 section 5.2.4.1), and its channels stay. Not implemented: negotiated channels, sub-protocols, priorities.
+//! The peer sends the SCTP INIT: browsers, libdatachannel and pion always do, aiortc does towards an ICE-lite peer. So do
+//! browsers after DTLS was made anew, and keep their channels. To a peer that has channels open with an association that
+//! ended elsewhere and goes on with that one, we send it: for the peer that is a restart (RFC 9260 section 5.2.4.1). Not
+//! implemented: negotiated channels, sub-protocols, priorities.
 
 mod dcep;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sctp_proto::{
     Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
@@ -29,6 +30,11 @@ const MAX_LABEL: usize = 256;
 const RTO_INITIAL: u64 = 1_000;
 const RTO_MIN: u64 = 300;
 const RTO_MAX: u64 = 10_000;
+/// A peer that begins anew by itself has done so by then. Shorter makes data flow sooner where it does not, and two INITs
+/// cross more often.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Chunk type (RFC 9260 section 3.2), behind the common header.
+const INIT: (usize, u8) = (12, 1);
 /// SCTP addresses its peer by something; DTLS is the only path.
 const REMOTE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), sctp_proto::DEFAULT_SCTP_PORT);
 
@@ -81,6 +87,8 @@ pub(crate) struct DataChannels {
     wanted: VecDeque<(String, Reliability)>,
     /// Open at the peer: SCTP is to start over under them.
     restored: Vec<(StreamId, String, Reliability)>,
+    /// When we do, unless the peer does.
+    start_at: Option<Instant>,
     packets: VecDeque<Vec<u8>>,
     events: VecDeque<DataEvent>,
     /// Messages received that were dropped: on no channel, or of no known kind.
@@ -91,6 +99,8 @@ struct Sctp {
     endpoint: Endpoint,
     handle: AssociationHandle,
     association: Association,
+    /// We sent the INIT.
+    ours: bool,
     established: bool,
 }
 
@@ -109,6 +119,7 @@ impl DataChannels {
             channels: BTreeMap::new(),
             wanted: VecDeque::new(),
             restored: Vec::new(),
+            start_at: None,
             packets: VecDeque::new(),
             events: VecDeque::new(),
             dropped: 0,
@@ -149,21 +160,27 @@ impl DataChannels {
         true
     }
 
-    /// Sends an INIT for the channels taken up, once DTLS is there to carry it.
-    pub(crate) fn start_over(&mut self, now: Instant) {
-        if self.restored.is_empty() || self.association.is_some() {
-            return;
+    /// DTLS is there to carry SCTP.
+    pub(crate) fn ready(&mut self, now: Instant) {
+        if !self.restored.is_empty() && self.association.is_none() {
+            self.start_at = Some(now + PATIENCE);
         }
+    }
+
+    fn start_over(&mut self, now: Instant) {
+        self.start_at = None;
         let mut config = ClientConfig::new();
         config.transport = Arc::new(self.transport_config());
-        let mut endpoint = Endpoint::new(Arc::new(self.endpoint_config()), None);
+        let mut endpoint = self.new_endpoint();
         let Ok((handle, association)) = endpoint.connect(config, REMOTE) else {
             return;
         };
+        endpoint.reject_new_associations();
         self.association = Some(Box::new(Sctp {
             endpoint,
             handle,
             association,
+            ours: true,
             established: false,
         }));
         self.progress(now);
@@ -198,6 +215,16 @@ impl DataChannels {
 
     /// An SCTP packet, decrypted.
     pub(crate) fn handle_packet(&mut self, now: Instant, packet: Vec<u8>) {
+        let is_init = packet.get(INIT.0) == Some(&INIT.1);
+        if is_init
+            && self
+                .association
+                .as_ref()
+                .is_some_and(|sctp| sctp.ours && !sctp.established)
+        {
+            // INITs have crossed: the peer's counts.
+            self.association = None;
+        }
         match &mut self.association {
             Some(sctp) => match sctp.endpoint.handle(now, REMOTE, None, None, packet.into()) {
                 Some((handle, DatagramEvent::AssociationEvent(event))) if handle == sctp.handle => {
@@ -205,21 +232,21 @@ impl DataChannels {
                 }
                 _ => return,
             },
+            None if self.start_at.is_some() && !is_init => return self.start_over(now),
             None => {
-                let mut endpoint =
-                    Endpoint::new(Arc::new(self.endpoint_config()), Some(Arc::new(self.server_config())));
+                let mut endpoint = self.new_endpoint();
                 let Some((handle, DatagramEvent::NewAssociation(association))) =
                     endpoint.handle(now, REMOTE, None, None, packet.into())
                 else {
                     return;
                 };
                 endpoint.reject_new_associations();
-                // The client starts over by itself, without the channels that it had.
-                self.restored.clear();
+                self.start_at = None;
                 self.association = Some(Box::new(Sctp {
                     endpoint,
                     handle,
                     association,
+                    ours: false,
                     established: false,
                 }));
             }
@@ -228,6 +255,9 @@ impl DataChannels {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.start_at.is_some_and(|at| at <= now) {
+            self.start_over(now);
+        }
         if let Some(sctp) = &mut self.association
             && sctp.association.poll_timeout().is_some_and(|at| at <= now)
         {
@@ -237,7 +267,11 @@ impl DataChannels {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.association.as_ref()?.association.poll_timeout()
+        let association = self
+            .association
+            .as_ref()
+            .and_then(|sctp| sctp.association.poll_timeout());
+        [self.start_at, association].into_iter().flatten().min()
     }
 
     pub(crate) fn poll_packet(&mut self) -> Option<Vec<u8>> {
@@ -250,6 +284,10 @@ impl DataChannels {
 
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    fn new_endpoint(&self) -> Endpoint {
+        Endpoint::new(Arc::new(self.endpoint_config()), Some(Arc::new(self.server_config())))
     }
 
     fn endpoint_config(&self) -> EndpointConfig {

@@ -173,6 +173,27 @@ fn channels_that_the_client_has_from_elsewhere_go_on() {
 }
 
 #[test]
+fn a_client_that_begins_anew_by_itself_keeps_its_channels() {
+    let mut world = World::new(Version::Auto);
+    let restored = opened(2, "chat", true);
+    let TransportEvent::ChannelOpened(channel) = restored.clone() else {
+        unreachable!()
+    };
+    world.transport.restore_channels(world.now, vec![channel]).unwrap();
+    world.announce();
+    world.run_until("connected", |world| world.client.connected && world.is_connected());
+    world.client.start_sctp(world.now);
+    world.run_until("restored", |world| world.saw(&restored));
+    world.run_for(Duration::from_millis(100));
+    world.client.open_empty_stream(2);
+    world.client.write(world.now, 2, Ppid::String, b"up");
+    assert!(world.transport.send_data(world.now, "chat", false, b"down"));
+    world.run_for(Duration::from_secs(1));
+    assert!(world.saw(&data("chat", false, b"up")));
+    assert!(world.client.messages.contains(&(2, Ppid::String, b"down".to_vec())));
+}
+
+#[test]
 fn too_many_channels_are_not_restored() {
     let mut world = World::new(Version::Auto);
     let one = |stream| DataChannel {
