@@ -52,8 +52,13 @@ class Sfu:
         self.set_view = core.set_view
         self.unsubscribe = core.unsubscribe
         self.open_data_channel = core.open_data_channel
-        self.restore_data_channels = core.restore_data_channels
         self.send_data = core.send_data
+
+    def restore_data_channels(
+        self, peer: int, channels: Sequence[tuple[int, str, bool, int | None, int | None]]
+    ) -> None:
+        """Of the core."""
+        self._core.restore_data_channels(peer, channels)
 
     @property
     def fingerprint(self) -> str:

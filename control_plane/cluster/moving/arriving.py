@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check(state: moving_pb2.SessionState) -> None:
-    """Raises ControlError for a state that cannot be gone on with. Another node is trusted to mean well, not to be right."""
+    """Raises ControlError for a state that cannot be gone on with: other nodes mean well, and may be wrong."""
     if state.format > FORMAT:
         raise FailedPreconditionError(f"the session is described in format {state.format}, this node reads {FORMAT}")
     if not (state.session_id and state.participant.id and state.participant.identity and state.room.name):
@@ -30,7 +30,7 @@ def check(state: moving_pb2.SessionState) -> None:
 
 
 def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy) -> Session:
-    """The session in `live`, with all that it publishes and subscribes to. Nobody is told of it. Call `check` before."""
+    """The session in `live`, with all that it publishes and subscribes to. Nobody is told. Call `check` before."""
     session = Session(live, state.join, fec=fec)
     session.id = state.session_id
     session.sdp_session_id = state.sdp_session_id or session.sdp_session_id
