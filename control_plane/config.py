@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="its private key, PEM")
     max_participants_per_room: int = Field(0, ge=0, description="0: no limit")
     max_participants: int = Field(20_000, ge=1, description="of the whole node")
+    max_packets_per_second: int = Field(0, ge=0, description="that the node can do, in and out; 0: not known")
+    max_egress: int = Field(0, ge=0, description="bits/s that the node can send; 0: not known")
     max_rooms: int = Field(10_000, ge=1, description="of the whole node")
     auto_create_rooms: bool = Field(True, description="a join makes its room")
     drain_timeout: float | None = Field(None, ge=0, description="seconds that a drain waits; 10, or 2 with dev")

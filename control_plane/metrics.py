@@ -3,7 +3,7 @@
 Labels are the worker or one of a few words: never a room or a participant. `docs/metrics.md` explains each.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 
-from control_plane.node import Node
+from control_plane.cluster.cluster import Cluster
+from control_plane.cluster.registry import NODE_STATES, state_of
+from control_plane.server import ControlPlane
 from pysfu import Snapshot, __version__
 from pysfu.stats import FEEDBACK, LIMITED_BY, PAUSE_REASONS
 
@@ -67,20 +69,24 @@ _DISTRIBUTIONS: Final[Sequence[tuple[str, str, Sequence[float], Callable[[Any], 
 
 
 class NodeCollector:
-    """Collects from `snapshot` and from `node` at each scrape."""
+    """Collects from `snapshot` and from `plane` at each scrape."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot], node: Callable[[], Node]) -> None:
+    def __init__(self, snapshot: Callable[[], Snapshot], plane: Callable[[], ControlPlane]) -> None:
         self._snapshot = snapshot
-        self._node = node
+        self._plane = plane
 
     def collect(self) -> Iterator[Metric]:
-        node = self._node()
+        plane = self._plane()
+        node = plane.node
         info = GaugeMetricFamily("pysfu_build_info", "Always 1.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info
         yield GaugeMetricFamily("pysfu_rooms", "Rooms that are live.", value=node.num_rooms)
         yield GaugeMetricFamily("pysfu_participants", "Participants in them.", value=node.num_sessions)
         yield GaugeMetricFamily("pysfu_draining", "1 while no joins are taken.", value=float(node.draining))
+        yield from shares(plane.description.shares())
+        if plane.cluster is not None:
+            yield from cluster(plane.cluster)
         snapshot = self._snapshot()
         yield from downlinks(snapshot.downlinks)
         yield from videos(snapshot.subscriptions)
@@ -88,11 +94,34 @@ class NodeCollector:
         yield from _columns(snapshot.io)
 
 
-def render(snapshot: Callable[[], Snapshot], node: Callable[[], Node]) -> bytes:
+def render(snapshot: Callable[[], Snapshot], plane: Callable[[], ControlPlane]) -> bytes:
     """The text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(NodeCollector(snapshot, node))
+    registry.register(NodeCollector(snapshot, plane))
     return generate_latest(registry)
+
+
+def shares(used: Mapping[str, float]) -> Iterator[Metric]:
+    """How full the node is. `used`: shares of what it can do, by name."""
+    load = GaugeMetricFamily("pysfu_node_load_ratio", "Used share of what the node can do.", labels=["resource"])
+    for resource, share in sorted(used.items()):
+        load.add_metric([resource], share)
+    yield load
+    text = "The largest of these shares: what placement and autoscaling go by."
+    yield GaugeMetricFamily("pysfu_node_used_ratio", text, value=max(used.values(), default=0.0))
+
+
+def cluster(seen: Cluster) -> Iterator[Metric]:
+    """The others, as this node sees them."""
+    nodes = GaugeMetricFamily("pysfu_cluster_nodes", "Nodes that are there, this one included.", labels=["state"])
+    states = [state_of(info, suspected=seen.registry.is_suspected(info.id)) for info in seen.registry.nodes()]
+    for state in NODE_STATES:
+        nodes.add_metric([state], states.count(state))
+    yield nodes
+    text = "1 while this node reaches the shared state and hears itself through it."
+    yield GaugeMetricFamily("pysfu_cluster_connected", text, value=float(seen.is_connected and seen.registry.sees))
+    text = "Rooms of this node that the cluster knows of."
+    yield GaugeMetricFamily("pysfu_cluster_rooms_held", text, value=len(seen.directory.records()))
 
 
 def downlinks(rows: NDArray[Any]) -> Iterator[Metric]:

@@ -48,6 +48,10 @@ class NodeLimits:
     max_rooms: int = 10_000
     max_participants: int = 20_000
     max_participants_per_room: int = 0
+    packets_per_second: int = 0
+    """Of media that the node can do, in and out, and bits per second that it can send; they are measured, not enforced.
+    0: not known."""
+    egress_bps: int = 0
     resume_timeout: float = 30.0
     departure_timeout: float = DEPARTURE_TIMEOUT
     auto_create_rooms: bool = True

@@ -102,6 +102,8 @@ def _options(settings: Settings) -> ServerOptions:
         max_rooms=settings.max_rooms,
         max_participants=settings.max_participants,
         max_participants_per_room=settings.max_participants_per_room,
+        packets_per_second=settings.max_packets_per_second,
+        egress_bps=settings.max_egress,
         auto_create_rooms=settings.auto_create_rooms,
         fec=FecPolicy(send=settings.fec == "auto", take=settings.uplink_fec),
     )
@@ -149,7 +151,7 @@ def _gateway(settings: Settings, control_plane: ControlPlane, sfu: Sfu) -> web.A
         keys=settings.api_keys(),
         version=__version__,
         ready=lambda: not control_plane.node.draining,
-        metrics=lambda: metrics.render(sfu.snapshot, lambda: control_plane.node),
+        metrics=lambda: metrics.render(sfu.snapshot, lambda: control_plane),
         dev=settings.dev,
         nodes=control_plane.cluster,
     )

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from control_plane.auth import Verifier
 from control_plane.cluster.cluster import Cluster, ClusterOptions
 from control_plane.cluster.describe import Description
+from control_plane.cluster.load import Capacity
 from control_plane.media import Media
 from control_plane.monitor import Monitor
 from control_plane.node import Node, NodeLimits
@@ -65,6 +66,7 @@ class ControlPlane:
 
     def __init__(self, media: Media, options: ServerOptions, store: RoomStore | None = None) -> None:
         self.node: Node
+        self.description: Description
         self.port = 0
         self.cluster: Cluster | None = None
         self._media = media
@@ -79,7 +81,9 @@ class ControlPlane:
         options, media = self._options, self._media
         node_id = options.cluster.identity.node if options.cluster is not None else ""
         self.node = Node(media, self._store, options.limits, options.version, node_id)
-        description = Description(self.node, media.snapshot, options.version, options.limits.max_participants)
+        limits = options.limits
+        capacity = Capacity(limits.max_participants, limits.packets_per_second, limits.egress_bps)
+        description = self.description = Description(self.node, media.snapshot, options.version, capacity)
         if options.cluster is not None:
             self.cluster = Cluster(options.cluster, self.node, description)
         verifier = Verifier(options.keys)

@@ -17,6 +17,24 @@ class Load:
     egress_bps: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the node can do. 0: not known, and so not counted."""
+
+    participants: int
+    packets_per_second: int = 0
+    egress_bps: int = 0
+
+    def shares(self, load: Load, participants: int) -> dict[str, float]:
+        """Used shares by name. The largest says how full the node is: placement and autoscaling go by it."""
+        found = {"cpu": load.cpu, "participants": participants / max(1, self.participants)}
+        if self.packets_per_second:
+            found["packets"] = load.packets_per_second / self.packets_per_second
+        if self.egress_bps:
+            found["egress"] = load.egress_bps / self.egress_bps
+        return {name: round(share, 4) for name, share in found.items()}
+
+
 class LoadMeter:
     """Ask it about once a second; sooner it says again what it said."""
 

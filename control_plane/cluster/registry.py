@@ -74,6 +74,18 @@ class NodeInfo:
         return self.fits and not self.draining
 
 
+NODE_STATES: Final = ("ready", "draining", "suspected", "refused")
+
+
+def state_of(info: NodeInfo, *, suspected: bool) -> str:
+    """One of NODE_STATES: the worst that is so."""
+    if not info.fits:
+        return "refused"
+    if suspected:
+        return "suspected"
+    return "draining" if info.draining else "ready"
+
+
 @dataclass(slots=True)
 class _Heard:
     info: NodeInfo

@@ -9,7 +9,7 @@ import structlog
 from control_plane.auth import Verifier
 from control_plane.cluster.allocation import ALTERNATIVES, EXPIRES, Wanted
 from control_plane.cluster.cluster import Cluster
-from control_plane.cluster.registry import NodeInfo
+from control_plane.cluster.registry import NodeInfo, state_of
 from control_plane.errors import ControlError, InvalidArgumentError, NotFoundError
 from control_plane.ids import node_of_session
 from control_plane.node import Node
@@ -163,17 +163,10 @@ def _assigned(order: list[NodeInfo]) -> allocation_pb2.AssignResponse:
 
 
 def _node(info: NodeInfo, *, suspected: bool) -> allocation_pb2.Node:
-    state = allocation_pb2.Node.STATE_READY
-    if not info.fits:
-        state = allocation_pb2.Node.STATE_REFUSED
-    elif suspected:
-        state = allocation_pb2.Node.STATE_SUSPECTED
-    elif info.draining:
-        state = allocation_pb2.Node.STATE_DRAINING
     return allocation_pb2.Node(
         id=info.id,
         region=info.region,
-        state=state,
+        state=allocation_pb2.Node.State.Value(f"STATE_{state_of(info, suspected=suspected).upper()}"),
         version=info.version,
         url=info.url,
         grpc_address=info.grpc,

@@ -2,16 +2,32 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
+from control_plane.cluster.cluster import Cluster
+from control_plane.cluster.load import Capacity, Load
+from control_plane.cluster.registry import NODE_STATES, NodeInfo
 from control_plane.measure import FreezeCounts, deliveries, freeze_counts
-from control_plane.metrics import GAUGES, downlinks, videos
+from control_plane.metrics import GAUGES, cluster, downlinks, shares, videos
 from pysfu.stats import DTYPES, FEEDBACK, LIMITED_BY, PAUSE_REASONS, name_of
 from tests.control_plane.recording import Snapshot, rows
 
+NODES = [
+    NodeInfo("a", 1, "a:1"),
+    NodeInfo("b", 1, "b:1", draining=True),
+    NodeInfo("c", 1, "c:1"),
+    NodeInfo("d", 1, "d:1", protocol=0, draining=True),
+]
+SEEN = SimpleNamespace(
+    registry=SimpleNamespace(nodes=lambda: NODES, is_suspected=lambda node: node == "c", sees=True),
+    is_connected=True,
+    directory=SimpleNamespace(records=lambda: [1, 2]),
+)
 DOCUMENT = Path(__file__).parents[2] / "docs/metrics.md"
 
 
@@ -77,8 +93,38 @@ def test_every_metric_is_explained() -> None:
     columns = [name for table in ("workers", "io") for name in DTYPES[table].names or () if name != "worker"]
     told = {f"pysfu_{name}" if name in GAUGES else f"pysfu_{name}_total" for name in columns}
     told |= {metric.name for metric in [*downlinks(rows("downlinks")), *videos(rows("subscriptions"))]}
+    told |= {metric.name for metric in [*shares({"cpu": 0.5}), *cluster(cast("Cluster", SEEN))]}
     told |= {"pysfu_build_info", "pysfu_rooms", "pysfu_participants", "pysfu_draining"}
     assert told == explained
+
+
+@pytest.mark.parametrize(
+    ("capacity", "load", "expected"),
+    [
+        pytest.param(Capacity(200), Load(0.5, 9e4, 8e8), {"cpu": 0.5, "participants": 0.25}, id="what is not known"),
+        pytest.param(
+            Capacity(200, 100_000, 1_000_000_000),
+            Load(0.5, 90_000, 8e8),
+            {"cpu": 0.5, "participants": 0.25, "packets": 0.9, "egress": 0.8},
+            id="all is known",
+        ),
+        pytest.param(Capacity(0), Load(), {"cpu": 0.0, "participants": 50.0}, id="takes nobody"),
+    ],
+)
+def test_a_node_is_as_full_as_its_scarcest_part(capacity: Capacity, load: Load, expected: dict[str, float]) -> None:
+    found = capacity.shares(load, participants=50)
+    assert found == expected
+    told = samples(shares(found))
+    assert told["pysfu_node_used_ratio"] == max(expected.values())
+    assert told['pysfu_node_load_ratio{resource="cpu"}'] == load.cpu
+
+
+def test_nodes_are_counted_by_state() -> None:
+    found = samples(cluster(cast("Cluster", SEEN)))
+    states = {state: found[f'pysfu_cluster_nodes{{state="{state}"}}'] for state in NODE_STATES}
+    assert states == {"ready": 1, "draining": 1, "suspected": 1, "refused": 1}
+    assert found["pysfu_cluster_connected"] == 1
+    assert found["pysfu_cluster_rooms_held"] == 2
 
 
 def test_a_delivery_is_what_happened_since_the_last_round() -> None:
