@@ -12,6 +12,7 @@ import structlog
 
 from control_plane.cluster.allocation import Allocation
 from control_plane.cluster.cascade.cascade import Cascade
+from control_plane.cluster.cascade.topology import Heartbeat
 from control_plane.cluster.certs import Identity
 from control_plane.cluster.channels import Channels, caller, server_credentials
 from control_plane.cluster.describe import Description
@@ -77,7 +78,7 @@ class Cluster:
         self.directory = Directory(self._state, self.registry, node.is_live)
         self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of)
         self.channels = Channels(options.identity, self._address_of)
-        self.cascade = Cascade(node, self.channels, is_gone=self._is_gone, relay_ip=options.relay_ip)
+        self.cascade = Cascade(node, self, relay_ip=options.relay_ip, fan_out=options.fan_out)
         self._lost: list[Callable[[str], None]] = []
         self._server: grpc.aio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,7 +139,17 @@ class Cluster:
             return None
         return self.id if participant.session is not None else getattr(participant.home, "node", None)
 
-    # What the gateway asks.
+    # What the gateway and the cascade ask.
+
+    def heartbeat(self, node: str) -> Heartbeat:
+        """Unknown while nobody's can be heard."""
+        if self.registry.node(node) is not None:
+            return "heard"
+        return "expired" if self.registry.sees else "unknown"
+
+    def node_ids(self) -> list[str]:
+        """Of all that live, this one included."""
+        return [info.id for info in self.registry.nodes()]
 
     def channel(self, node: str) -> grpc.aio.Channel:
         """To another node. Raises UnavailableError when it is not known."""
@@ -197,9 +208,6 @@ class Cluster:
     def _address_of(self, node: str) -> str | None:
         info = self.registry.node(node)
         return info.address if info is not None and info.fits else None
-
-    def _is_gone(self, node: str) -> bool:
-        return self.registry.node(node) is None
 
     def _on_node(self, node: str, kind: str) -> None:
         if kind == "gone":

@@ -79,6 +79,7 @@ class CascadeMessage(_message.Message):
     MIRROR_RESPONSE_FIELD_NUMBER: _builtins.int
     MIRROR_RELEASE_FIELD_NUMBER: _builtins.int
     ROOM_WANTED_FIELD_NUMBER: _builtins.int
+    LINK_HEARD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___CascadeHello: ...
     @_builtins.property
@@ -117,6 +118,8 @@ class CascadeMessage(_message.Message):
     def mirror_release(self) -> Global___MirrorRelease: ...
     @_builtins.property
     def room_wanted(self) -> Global___RemoteRoomWanted: ...
+    @_builtins.property
+    def link_heard(self) -> Global___LinkHeard: ...
     def __init__(
         self,
         *,
@@ -139,12 +142,13 @@ class CascadeMessage(_message.Message):
         mirror_response: Global___MirrorResponse | None = ...,
         mirror_release: Global___MirrorRelease | None = ...,
         room_wanted: Global___RemoteRoomWanted | None = ...,
+        link_heard: Global___LinkHeard | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "data", b"data", "dismissal", b"dismissal", "hello", b"hello", "link_key", b"link_key", "link_key_taken", b"link_key_taken", "link_offer", b"link_offer", "message", b"message", "mirror_release", b"mirror_release", "mirror_request", b"mirror_request", "mirror_response", b"mirror_response", "ping", b"ping", "pong", b"pong", "qualities", b"qualities", "room", b"room", "room_left", b"room_left", "room_update", b"room_update", "room_wanted", b"room_wanted", "subscribed", b"subscribed", "voices", b"voices"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "data", b"data", "dismissal", b"dismissal", "hello", b"hello", "link_heard", b"link_heard", "link_key", b"link_key", "link_key_taken", b"link_key_taken", "link_offer", b"link_offer", "message", b"message", "mirror_release", b"mirror_release", "mirror_request", b"mirror_request", "mirror_response", b"mirror_response", "ping", b"ping", "pong", b"pong", "qualities", b"qualities", "room", b"room", "room_left", b"room_left", "room_update", b"room_update", "room_wanted", b"room_wanted", "subscribed", b"subscribed", "voices", b"voices"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "data", b"data", "dismissal", b"dismissal", "hello", b"hello", "link_key", b"link_key", "link_key_taken", b"link_key_taken", "link_offer", b"link_offer", "message", b"message", "mirror_release", b"mirror_release", "mirror_request", b"mirror_request", "mirror_response", b"mirror_response", "ping", b"ping", "pong", b"pong", "qualities", b"qualities", "room", b"room", "room_left", b"room_left", "room_update", b"room_update", "room_wanted", b"room_wanted", "subscribed", b"subscribed", "voices", b"voices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "data", b"data", "dismissal", b"dismissal", "hello", b"hello", "link_heard", b"link_heard", "link_key", b"link_key", "link_key_taken", b"link_key_taken", "link_offer", b"link_offer", "message", b"message", "mirror_release", b"mirror_release", "mirror_request", b"mirror_request", "mirror_response", b"mirror_response", "ping", b"ping", "pong", b"pong", "qualities", b"qualities", "room", b"room", "room_left", b"room_left", "room_update", b"room_update", "room_wanted", b"room_wanted", "subscribed", b"subscribed", "voices", b"voices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "ping", "pong", "link_offer", "link_key", "link_key_taken", "room", "room_left", "room_update", "voices", "data", "subscribed", "awaited", "dismissal", "qualities", "mirror_request", "mirror_response", "mirror_release", "room_wanted"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "ping", "pong", "link_offer", "link_key", "link_key_taken", "room", "room_left", "room_update", "voices", "data", "subscribed", "awaited", "dismissal", "qualities", "mirror_request", "mirror_response", "mirror_release", "room_wanted", "link_heard"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -382,6 +386,31 @@ class LinkKeyTaken(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LinkKeyTaken: _TypeAlias = LinkKeyTaken  # noqa: Y015
+
+@_typing.final
+class LinkHeard(_message.Message):
+    """Whether anything comes over a link, when that changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINK_FIELD_NUMBER: _builtins.int
+    ALIVE_FIELD_NUMBER: _builtins.int
+    link: _builtins.int
+    """the sender's name of its end"""
+    alive: _builtins.bool
+    def __init__(
+        self,
+        *,
+        link: _builtins.int = ...,
+        alive: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "link", b"link"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkHeard: _TypeAlias = LinkHeard  # noqa: Y015
 
 @_typing.final
 class RemoteRoom(_message.Message):
@@ -842,6 +871,7 @@ class MirrorRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     number: _builtins.int
+    """the sender's"""
     home: _builtins.str
     """node id"""
     handle: _builtins.int
@@ -851,7 +881,7 @@ class MirrorRequest(_message.Message):
     kind: _models_pb2.MediaKind.ValueType
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """nodes that wait for it, the first asked first"""
+        """nodes that wait for it, the one that asked first, the sender last"""
 
     def __init__(
         self,
@@ -873,18 +903,25 @@ Global___MirrorRequest: _TypeAlias = MirrorRequest  # noqa: Y015
 
 @_typing.final
 class MirrorResponse(_message.Message):
+    """Sent again under the same number when it changes."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NUMBER_FIELD_NUMBER: _builtins.int
     HANDLE_FIELD_NUMBER: _builtins.int
     WORKER_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    ROUTE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     handle: _builtins.int
-    """the sender's; 0: refused"""
+    """the sender's; 0: refused, or not any more"""
     worker: _builtins.int
     """the sender's"""
     refusal: _builtins.str
+    @_builtins.property
+    def route(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """nodes through which it comes, the home first, the sender last"""
+
     def __init__(
         self,
         *,
@@ -892,10 +929,11 @@ class MirrorResponse(_message.Message):
         handle: _builtins.int = ...,
         worker: _builtins.int = ...,
         refusal: _builtins.str = ...,
+        route: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "number", b"number", "refusal", b"refusal", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "number", b"number", "refusal", b"refusal", "route", b"route", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -905,20 +943,17 @@ Global___MirrorResponse: _TypeAlias = MirrorResponse  # noqa: Y015
 class MirrorRelease(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    HOME_FIELD_NUMBER: _builtins.int
-    HANDLE_FIELD_NUMBER: _builtins.int
-    home: _builtins.str
-    handle: _builtins.int
-    """the home's"""
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """of the request"""
     def __init__(
         self,
         *,
-        home: _builtins.str = ...,
-        handle: _builtins.int = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "home", b"home"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

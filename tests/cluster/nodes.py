@@ -8,6 +8,7 @@ from typing import Any, Self
 import grpc
 
 from control_plane.cluster.cascade.cascade import Cascade
+from control_plane.cluster.cascade.topology import Heartbeat
 from control_plane.errors import UnauthenticatedError, UnavailableError
 from control_plane.media import Media
 from control_plane.node import NodeLimits
@@ -19,16 +20,27 @@ from tests.control_plane.conftest import KEY, SECRET, token
 PATIENCE = 10.0
 
 
-class PlainChannels:
-    """Channels without TLS: metadata says who calls."""
+class PlainSurroundings:
+    """Channels without TLS, whose metadata says who calls, and heartbeats as the test says."""
 
-    def __init__(self, caller: str, ports: dict[str, int]) -> None:
+    def __init__(self, caller: str, ports: dict[str, int], gone: set[str]) -> None:
         self._caller = caller
         self._ports = ports
+        self._gone = gone
+        self.suspected: list[str] = []
         self._open: dict[int, grpc.aio.Channel] = {}
         self.cut: set[str] = set()
 
-    def to(self, node: str) -> Any:
+    def heartbeat(self, node: str) -> Heartbeat:
+        return "expired" if node in self._gone else "heard"
+
+    def node_ids(self) -> list[str]:
+        return sorted(self._ports)
+
+    def suspect(self, node: str) -> None:
+        self.suspected.append(node)
+
+    def channel(self, node: str) -> Any:
         port = self._ports.get(node)
         if port is None or node in self.cut:
             raise UnavailableError(f"no way to {node}")
@@ -72,7 +84,7 @@ class ClusterNode:
         self.plane = ControlPlane(
             media, ServerOptions({KEY: SECRET}, "127.0.0.1:0", limits=cluster.limits, version=name)
         )
-        self.channels = PlainChannels(name, cluster.ports)
+        self.channels = PlainSurroundings(name, cluster.ports, cluster.gone)
         self.cascade: Cascade
         self.channel: grpc.aio.Channel
         self._cluster = cluster
@@ -82,7 +94,7 @@ class ClusterNode:
     async def start(self) -> None:
         await self.plane.start()
         self.plane.node.id = self.name
-        self.cascade = Cascade(self.plane.node, self.channels, is_gone=self._cluster.gone.__contains__)
+        self.cascade = Cascade(self.plane.node, self.channels, fan_out=self._cluster.fan_out)
         self.cascade.start()
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.plane.port}")
         await self.listen()
@@ -139,8 +151,9 @@ class TestCluster:
 
     __test__ = False
 
-    def __init__(self, media: Callable[[], Media], limits: NodeLimits | None = None) -> None:
+    def __init__(self, media: Callable[[], Media], limits: NodeLimits | None = None, fan_out: int = 8) -> None:
         self.limits = limits or NodeLimits(resume_timeout=5.0)
+        self.fan_out = fan_out
         self.ports: dict[str, int] = {}
         self.gone: set[str] = set()
         self.nodes: list[ClusterNode] = []

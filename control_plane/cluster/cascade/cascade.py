@@ -2,8 +2,9 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -15,6 +16,7 @@ from control_plane.cluster.cascade.peer import LINGER, Peer
 from control_plane.cluster.cascade.relays import ROTATION, relay_addresses
 from control_plane.cluster.cascade.remote import RemoteRoom
 from control_plane.cluster.cascade.stream import OLDEST_PROTOCOL, PROTOCOL
+from control_plane.cluster.cascade.topology import Surroundings, Topology
 from control_plane.errors import InvalidArgumentError
 from control_plane.live_room import LiveRoom
 from control_plane.neighbours import Neighbours
@@ -29,39 +31,34 @@ log = structlog.get_logger(__name__)
 
 # Seconds between looks at what is not needed any more.
 SWEEP: Final = 5.0
+# Between looks at who cannot be reached. Shorter finds the dead sooner.
+WATCH: Final = 0.1
 MAX_SPEAKERS: Final = 1_024
 
 
-class Channels(Protocol):
-    """Who knows where other nodes are."""
-
-    def to(self, node: str) -> grpc.aio.Channel:
-        """Both ends are sure of each other. Raises UnavailableError."""
-
-
 class Cascade(Neighbours):
-    """Of one node. `is_gone`: whether that node is known not to live any more."""
+    """Of one node."""
 
     def __init__(
         self,
         node: Node,
-        channels: Channels,
+        surroundings: Surroundings,
         *,
-        is_gone: Callable[[str], bool],
         relay_ip: str = "",
+        fan_out: int = 8,
         linger: float = LINGER,
     ) -> None:
         self.node: Final = node
         self.peers: Final[dict[str, Peer]] = {}
         self.linger: Final = linger
-        self._channels = channels
-        self._is_gone = is_gone
+        self._surroundings = surroundings
         self._incarnation = secrets.randbits(63)
         self._relay_ip = relay_ip
         self._rooms: dict[str, RemoteRoom] = {}
         self._holders: dict[str, frozenset[str]] = {}
         self._encoded: dict[str, bytes] = {}
-        self._mirrors = Mirrors(node.core, self.peers.get)
+        self._topology = Topology(node.id, self.peers, self.peer, self._holders_of, surroundings, fan_out)
+        self._mirrors = Mirrors(node.id, node.core, self._topology)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -69,7 +66,7 @@ class Cascade(Neighbours):
         self.node.neighbours = self
         for live in self.node.rooms():
             self.opened(live)
-        self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._rotate())]
+        self._tasks = [asyncio.create_task(part) for part in (self._sweep(), self._watch(), self._rotate())]
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -185,6 +182,7 @@ class Cascade(Neighbours):
         for peer in self.peers.values():
             if peer.relays.set_alive(link, alive):
                 log.info("a link speaks again" if alive else "a link is silent", node=peer.id, link=link)
+                self._links_changed(peer, link)
 
     def mirror_ended(self, handle: int) -> None:
         self._mirrors.ended(handle)
@@ -192,7 +190,11 @@ class Cascade(Neighbours):
     # What peers ask of this.
 
     def channel(self, node: str) -> grpc.aio.Channel:
-        return self._channels.to(node)
+        return self._surroundings.channel(node)
+
+    def uses(self, node: str) -> bool:
+        """Tracks come from there, or go there, that have nothing to do with rooms of both."""
+        return self._mirrors.is_used(node)
 
     def hello(self) -> cascade_pb2.CascadeHello:
         hello = cascade_pb2.CascadeHello(
@@ -217,6 +219,8 @@ class Cascade(Neighbours):
 
     def opened_stream(self, peer: Peer, hello: cascade_pb2.CascadeHello) -> None:
         log.info("a node is connected", node=peer.id, version=hello.version, workers=len(hello.workers))
+        peer.is_unreachable = False
+        self._mirrors.opened_stream(peer.id)
         for room in self._rooms.values():
             room.tell_again(peer.id)
 
@@ -228,8 +232,7 @@ class Cascade(Neighbours):
 
     def closed_stream(self, peer: Peer, reason: str) -> None:
         log.warning("the stream to a node is broken", node=peer.id, reason=reason)
-        if self._is_gone(peer.id):
-            self._bury(peer)
+        self._judge(peer)
 
     def tell_voices(self, peer: Peer, live: LiveRoom) -> None:
         """Who speaks, to one who knows nothing of the room yet."""
@@ -332,6 +335,20 @@ class Cascade(Neighbours):
     def _on_link_key_taken(self, peer: Peer, message: cascade_pb2.LinkKeyTaken) -> None:
         peer.relays.received_key_taken(message)
 
+    def _on_link_heard(self, peer: Peer, message: cascade_pb2.LinkHeard) -> None:
+        link = peer.relays.received_heard(message)
+        if link is not None:
+            self._links_changed(peer, link)
+
+    def _on_mirror_request(self, peer: Peer, message: cascade_pb2.MirrorRequest) -> None:
+        self._mirrors.received_request(peer.id, message)
+
+    def _on_mirror_response(self, peer: Peer, message: cascade_pb2.MirrorResponse) -> None:
+        self._mirrors.received_response(peer.id, message)
+
+    def _on_mirror_release(self, peer: Peer, message: cascade_pb2.MirrorRelease) -> None:
+        self._mirrors.received_release(peer.id, message)
+
     _HANDLERS: Final[dict[str, Callable[["Cascade", Peer, Any], None]]] = {
         "room": _on_room,
         "room_left": _on_room_left,
@@ -346,6 +363,10 @@ class Cascade(Neighbours):
         "link_offer": _on_link_offer,
         "link_key": _on_link_key,
         "link_key_taken": _on_link_key_taken,
+        "link_heard": _on_link_heard,
+        "mirror_request": _on_mirror_request,
+        "mirror_response": _on_mirror_response,
+        "mirror_release": _on_mirror_release,
     }
 
     # Inside.
@@ -368,6 +389,30 @@ class Cascade(Neighbours):
         if peer is not None:
             peer.say(message)
 
+    def _holders_of(self, name: str) -> Collection[str]:
+        """Of those that are known to hold it."""
+        return self._holders.get(name, frozenset())
+
+    def _links_changed(self, peer: Peer, link: int) -> None:
+        if peer.relays.are_silent:
+            self._mirrors.broken(peer.id)
+        elif not peer.relays.is_well(link):
+            self._mirrors.broken_link(link)
+        else:
+            self._mirrors.links_ready(peer.id)
+
+    def _judge(self, peer: Peer) -> None:
+        """Whether it is still there."""
+        verdict = self._topology.verdict(peer)
+        if verdict == "dead":
+            self._surroundings.suspect(peer.id)
+            self._bury(peer)
+        elif verdict == "unreachable" and not peer.is_unreachable:
+            log.warning("a node cannot be reached", node=peer.id)
+            peer.is_unreachable = True
+            self._surroundings.suspect(peer.id)
+            self._mirrors.broken(peer.id)
+
     def _bury(self, peer: Peer) -> None:
         log.warning("a node is gone, with everybody there", node=peer.id)
         peer.disconnect("it is gone")
@@ -375,8 +420,9 @@ class Cascade(Neighbours):
             peer.unshare(name)
         for room in self._rooms.values():
             room.forget(peer.id)
-        peer.relays.close()
         self.peers.pop(peer.id, None)
+        self._mirrors.buried(peer.id)
+        peer.relays.close()
 
     async def _sweep(self) -> None:
         while True:
@@ -386,6 +432,14 @@ class Cascade(Neighbours):
                     log.info("a node is not needed any more", node=peer.id)
                     del self.peers[peer.id]
                     await peer.close()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH)
+            for peer in list(self.peers.values()):
+                if not peer.is_open and peer.streams:
+                    self._judge(peer)
+            self._mirrors.settle(time.monotonic())
 
     async def _rotate(self) -> None:
         while True:

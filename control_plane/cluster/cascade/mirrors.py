@@ -1,93 +1,415 @@
 """Mirrors: encodings of other nodes as the core here has them, for rooms here and for nodes that ask for them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final, Protocol
 
 import structlog
 
+from control_plane.cluster.cascade import routes
+from control_plane.cluster.cascade.relays import Relays
 from control_plane.cluster.cascade.wire import Source
 from control_plane.media import MediaCore
-
-if TYPE_CHECKING:
-    from control_plane.cluster.cascade.peer import Peer
+from pysfu.v1 import cascade_pb2, models_pb2
+from pysfu.v1.cascade_pb2 import CascadeMessage
 
 log = structlog.get_logger(__name__)
+
+# Seconds until another node is asked for a track. Shorter mends sooner, longer spares a slow node's answer.
+ANSWER_TIMEOUT: Final = 0.4
+# When nobody has it: until all are asked again.
+RETRY: Final = 1.0
+# A better way is taken once it has been there for so long: longer moves less often, shorter returns sooner.
+SETTLED: Final = 5.0
+# Of other nodes' tracks that this node passes on to those that ask.
+MAX_PASSED_ON: Final = 10_000
 
 Told = Callable[[int | None], None]
 """Called with the core's handle, at once or later; with another one that replaces it, when what received the former has
 ended in the core; with None when there is none any more."""
+
+_KINDS: Final = {"audio": models_pb2.MEDIA_KIND_AUDIO, "video": models_pb2.MEDIA_KIND_VIDEO}
+
+
+class Neighbour(Protocol):
+    """Another node, as far as mirrors are concerned."""
+
+    @property
+    def relays(self) -> Relays: ...
+    @property
+    def is_open(self) -> bool: ...
+    def invited(self) -> None:
+        """It is to be connected."""
+
+    def say(self, message: CascadeMessage) -> None: ...
+
+
+class Ways(Protocol):
+    """Who knows which nodes there are, and which can be reached."""
+
+    def hops(self, source: Source, room: str | None) -> Sequence[str]:
+        """Nodes to get a track from, best first, without those that cannot be reached."""
+
+    def neighbour(self, node: str) -> Neighbour: ...
 
 
 @dataclass(eq=False, slots=True)
 class Mirror:
     source: Source
     kind: str
-    group: int | None
-    told: Told
+    room: str | None = None
+    """None: it is only passed on."""
+    group: int | None = None
+    told: Told | None = None
     handle: int | None = None
     link: int | None = None
     """The core's, over which it comes."""
-    via: str = ""
-    """The node at its other end."""
+    route: tuple[str, ...] = ()
+    """Nodes through which it comes, the home first; empty while it does not."""
+    theirs: int = 0
+    worker: int = 0
+    """Its handle at the last of them, and the worker that has it there."""
+    held: tuple[str, int] | None = None
+    """That node and the number of the request to it, unless it is the home."""
+    pending: tuple[str, int] | None = None
+    """The node whose answer is awaited, and the number of the request; 0: its links are awaited."""
+    tried: set[str] = field(default_factory=set)
+    """Nodes that could not give it since it was last looked for."""
+    path: tuple[str, ...] = ()
+    """Who waits for it here of other nodes."""
+    askers: dict[tuple[str, int], tuple[int, tuple[str, ...]] | None] = field(default_factory=dict)
+    """By node and its number: the handle and the route that it was told; None while it waits."""
+    timer: asyncio.TimerHandle | None = None
+    better: tuple[str, float] = ("", 0.0)
+    """The node that it would be taken from now, and since when."""
+
+    @property
+    def asked(self) -> str | None:
+        return self.pending[0] if self.pending is not None else None
+
+    @property
+    def via(self) -> str | None:
+        return self.route[-1] if self.route else None
 
 
 class Mirrors:
-    """Of one node. `peer`: the other node of that id, if anything is known of it."""
+    """Of node `here`."""
 
-    def __init__(self, core: MediaCore, peer: "Callable[[str], Peer | None]") -> None:
+    def __init__(self, here: str, core: MediaCore, ways: Ways) -> None:
+        self._here = here
         self._core = core
-        self._peer = peer
+        self._ways = ways
+        self._loop = asyncio.get_running_loop()
         self._mirrors: Final[dict[tuple[str, int], Mirror]] = {}
         """By home and its handle."""
         self._by_handle: Final[dict[int, Mirror]] = {}
+        self._by_number: Final[dict[int, Mirror]] = {}
+        self._numbers = count(1)
 
-    def want(self, source: Source, kind: str, group: int | None, told: Told) -> None:
+    # For rooms here.
+
+    def want(self, source: Source, kind: str, room: str, group: int | None, told: Told) -> None:
         """From now on, until `release` or `forget`."""
-        mirror = Mirror(source, kind, group, told)
-        self._mirrors[source.node, source.handle] = mirror
-        self._fetch(mirror)
+        mirror = self._mirrors.setdefault((source.node, source.handle), Mirror(source, kind))
+        mirror.room, mirror.told = room, told
+        if mirror.group != group:
+            mirror.group = group
+            self._drop(mirror)
+        if mirror.handle is not None:
+            told(mirror.handle)
+        else:
+            self._look(mirror)
 
     def forget(self, source: Source) -> None:
-        """It is not wanted any more."""
-        mirror = self._mirrors.pop((source.node, source.handle), None)
-        if mirror is not None and mirror.handle is not None:
-            self._by_handle.pop(mirror.handle, None)
-            self._core.unmirror(mirror.handle)
+        """It is not wanted here any more."""
+        mirror = self._mirrors.get((source.node, source.handle))
+        if mirror is not None:
+            mirror.told = mirror.room = None
+            self._end_if_unused(mirror)
 
     def release(self, handle: int) -> None:
         mirror = self._by_handle.get(handle)
         if mirror is not None:
             self.forget(mirror.source)
 
+    # What happens.
+
     def ended(self, handle: int) -> None:
-        """The core has it no more: it is asked for again if it still exists."""
+        """The core has it no more: it is looked for again."""
         mirror = self._by_handle.pop(handle, None)
         if mirror is None:
             return
         mirror.handle = mirror.link = None
-        self._fetch(mirror)
+        mirror.route = ()
+        self._look(mirror)
         if mirror.handle is None:
-            mirror.told(None)
+            self._tell_lost(mirror)
 
     def links_ready(self, node: str) -> None:
-        """There are new links to that node."""
+        """There are new links to a node, or they speak again."""
         for mirror in list(self._mirrors.values()):
-            if mirror.handle is None and mirror.source.node == node:
-                self._fetch(mirror)
+            if mirror.asked == node or mirror.handle is None:
+                self._look(mirror)
 
-    def _fetch(self, mirror: Mirror) -> None:
-        """Over the direct way; later, when there is none yet."""
-        source = mirror.source
-        peer = self._peer(source.node)
-        link = peer.relays.link_to(source.worker, source.handle) if peer is not None else None
-        if link is None:
+    def broken(self, node: str) -> None:
+        """No media passes to or from that node: what came over it is taken from elsewhere."""
+        for mirror in list(self._mirrors.values()):
+            if node in (mirror.via, mirror.asked):
+                mirror.tried = {node}
+                self._look(mirror)
+
+    def broken_link(self, link: int) -> None:
+        """Of several to a node one passes no media."""
+        for mirror in list(self._mirrors.values()):
+            if mirror.link != link or mirror.via is None:
+                continue
+            if not self._take(mirror, mirror.via, mirror.theirs, mirror.worker, mirror.route):
+                mirror.tried = {mirror.via}
+                self._look(mirror)
+
+    def opened_stream(self, node: str) -> None:
+        """It knows nothing of what was asked before, and will ask again for what it wants."""
+        for mirror in list(self._mirrors.values()):
+            mirror.askers = {key: told for key, told in mirror.askers.items() if key[0] != node}
+            self._end_if_unused(mirror)
+            if node in (mirror.via, mirror.asked) and node != mirror.source.node:
+                mirror.held = None
+                self._ask(mirror, node)
+            elif mirror.handle is None and mirror.asked is None:
+                self._look(mirror)
+
+    def buried(self, node: str) -> None:
+        """It is dead."""
+        for mirror in list(self._mirrors.values()):
+            mirror.askers = {key: told for key, told in mirror.askers.items() if key[0] != node}
+            self._end_if_unused(mirror)
+        self.broken(node)
+
+    def settle(self, now: float) -> None:
+        """To be called now and then: takes ways that have become better, and have been so for a while."""
+        for mirror in list(self._mirrors.values()):
+            if mirror.asked is not None or mirror.handle is None:
+                continue
+            best = next(iter(self._ways.hops(mirror.source, mirror.room)), None)
+            if best is None or best == mirror.via:
+                mirror.better = ("", now)
+            elif mirror.better[0] != best:
+                mirror.better = (best, now)
+            elif now - mirror.better[1] >= SETTLED:
+                mirror.better = ("", now)
+                mirror.tried = set()
+                self._look(mirror)
+
+    def is_used(self, node: str) -> bool:
+        """Whether something comes from there, or goes there on behalf of a third node."""
+        return any(
+            node in (mirror.via, mirror.asked) or any(asker == node for asker, _ in mirror.askers)
+            for mirror in self._mirrors.values()
+        )
+
+    # What other nodes ask.
+
+    def received_request(self, node: str, request: cascade_pb2.MirrorRequest) -> None:
+        """For a track of a third node, or of this one over other links."""
+        path = tuple(request.path[: routes.MAX_ROUTE + 1])
+        source = Source(request.home, request.handle, request.worker)
+        kind = next((kind for kind, value in _KINDS.items() if value == request.kind), "video")
+        mirror = self._mirrors.get((source.node, source.handle))
+        route = mirror.route if mirror is not None else ()
+        refusal = routes.refusal(self._here, node, path, route) if path and path[-1] == node else "no path"
+        if source.node == self._here:
+            refusal = "it is published here"
+        elif mirror is None and len(self._mirrors) >= MAX_PASSED_ON:
+            refusal = "too many tracks"
+        if refusal is not None:
+            self._answer(node, request.number, refusal=refusal)
             return
-        try:
-            handle = self._core.mirror(link.ours, source.handle, kind=mirror.kind, group=mirror.group)
-        except Exception as error:
-            log.warning("a track of another node cannot be mirrored", node=source.node, error=str(error))
+        if mirror is None:
+            mirror = self._mirrors[source.node, source.handle] = Mirror(source, kind)
+        mirror.askers[node, request.number] = None
+        if mirror.handle is not None:
+            self._tell_askers(mirror)
+        else:
+            mirror.path = path
+            self._look(mirror)
+
+    def received_response(self, node: str, response: cascade_pb2.MirrorResponse) -> None:
+        mirror = self._by_number.get(response.number)
+        if mirror is None or (node, response.number) not in (mirror.pending, mirror.held):
             return
-        mirror.handle, mirror.link, mirror.via = handle, link.ours, source.node
-        self._by_handle[handle] = mirror
-        mirror.told(handle)
+        route = tuple(response.route[: routes.MAX_ROUTE])
+        if not response.handle or not route or route[-1] != node or self._here in route:
+            log.debug("a track is not passed on", node=node, reason=response.refusal or "no way")
+            self._try_next(mirror, node)
+            return
+        if not self._take(mirror, node, response.handle, response.worker, route):
+            self._try_next(mirror, node)
+
+    def received_release(self, node: str, release: cascade_pb2.MirrorRelease) -> None:
+        for mirror in list(self._mirrors.values()):
+            if mirror.askers.pop((node, release.number), 0) != 0:
+                self._end_if_unused(mirror)
+
+    # Inside.
+
+    def _look(self, mirror: Mirror) -> None:
+        """Takes it from the best node that can give it."""
+        self._stop_waiting(mirror)
+        if mirror.told is None and not mirror.askers:
+            return
+        for hop in self._ways.hops(mirror.source, mirror.room):
+            if hop in mirror.tried:
+                continue
+            if hop == mirror.via and mirror.handle is not None:
+                return
+            neighbour = self._ways.neighbour(hop)
+            if hop != mirror.source.node:
+                self._ask(mirror, hop)
+                return
+            if self._take(mirror, hop, mirror.source.handle, mirror.source.worker, (hop,)):
+                return
+            if mirror.handle is None or not neighbour.relays.is_there:
+                # Its links are about to be made.
+                neighbour.invited()
+                mirror.pending = (hop, 0)
+                self._wait(mirror, ANSWER_TIMEOUT if mirror.handle is not None else RETRY)
+                return
+        mirror.tried = set()
+        self._wait(mirror, RETRY)
+
+    def _ask(self, mirror: Mirror, hop: str) -> None:
+        """Its answer comes later, or never."""
+        neighbour = self._ways.neighbour(hop)
+        neighbour.invited()
+        number = next(self._numbers)
+        mirror.pending = (hop, number)
+        self._by_number[number] = mirror
+        self._wait(mirror, ANSWER_TIMEOUT)
+        if neighbour.is_open:
+            request = cascade_pb2.MirrorRequest(
+                number=number,
+                home=mirror.source.node,
+                handle=mirror.source.handle,
+                worker=mirror.source.worker,
+                kind=_KINDS[mirror.kind],
+                path=[*mirror.path, self._here],
+            )
+            neighbour.say(CascadeMessage(mirror_request=request))
+
+    def _take(self, mirror: Mirror, via: str, theirs: int, worker: int, route: tuple[str, ...]) -> bool:
+        """False when there is no link over which it could come. What comes already is given to no silent one."""
+        before = mirror.handle
+        relays = self._ways.neighbour(via).relays
+        link = relays.link_to(worker, theirs, self._core.worker_of(before)) if before is not None else None
+        keeps = link is not None
+        link = link or relays.link_to(worker, theirs)
+        if link is None or (before is not None and not link.is_well):
+            return False
+        handle = before
+        if handle is None or (mirror.link, mirror.theirs) != (link.ours, theirs):
+            try:
+                handle = self._core.mirror(
+                    link.ours, theirs, kind=mirror.kind, group=mirror.group, track=before if keeps else None
+                )
+            except Exception as error:
+                log.warning("a track of another node cannot be mirrored", node=via, error=str(error))
+                return False
+        taken, mirror.pending = mirror.pending, None
+        if taken is not None and taken[0] == via:
+            self._let_go(mirror)
+            mirror.held = taken if taken[1] else None
+        elif mirror.held is not None and mirror.held[0] != via:
+            self._let_go(mirror)
+        self._stop_waiting(mirror)
+        mirror.link, mirror.route, mirror.handle = link.ours, route, handle
+        mirror.theirs, mirror.worker = theirs, worker
+        mirror.tried.clear()
+        if handle != before:
+            self._by_handle[handle] = mirror
+            if before is not None:
+                del self._by_handle[before]
+                self._core.unmirror(before)
+            if mirror.told is not None:
+                mirror.told(handle)
+        self._tell_askers(mirror)
+        return True
+
+    def _try_next(self, mirror: Mirror, node: str) -> None:
+        mirror.tried.add(node)
+        if mirror.via == node:
+            mirror.route = ()
+            self._let_go(mirror)
+        self._look(mirror)
+
+    def _tell_askers(self, mirror: Mirror) -> None:
+        if mirror.handle is None:
+            return
+        route = (*mirror.route, self._here)
+        for (node, number), told in list(mirror.askers.items()):
+            if node in mirror.route:
+                del mirror.askers[node, number]
+                self._answer(node, number, refusal="it comes from there")
+            elif told != (mirror.handle, route):
+                mirror.askers[node, number] = (mirror.handle, route)
+                self._answer(node, number, mirror.handle, route)
+
+    def _tell_lost(self, mirror: Mirror) -> None:
+        if mirror.told is not None:
+            mirror.told(None)
+        for node, number in mirror.askers:
+            self._answer(node, number, refusal="it does not come any more")
+        mirror.askers.clear()
+        self._end_if_unused(mirror)
+
+    def _answer(self, node: str, number: int, handle: int = 0, route: Sequence[str] = (), refusal: str = "") -> None:
+        worker = self._core.worker_of(handle) if handle else 0
+        response = cascade_pb2.MirrorResponse(number=number, handle=handle, worker=worker, refusal=refusal, route=route)
+        self._ways.neighbour(node).say(CascadeMessage(mirror_response=response))
+
+    def _end_if_unused(self, mirror: Mirror) -> None:
+        if mirror.told is not None or mirror.askers:
+            return
+        self._mirrors.pop((mirror.source.node, mirror.source.handle), None)
+        self._stop_waiting(mirror)
+        self._let_go(mirror)
+        self._drop(mirror)
+
+    def _let_go(self, mirror: Mirror) -> None:
+        """The node that passed it on need not any more."""
+        held, mirror.held = mirror.held, None
+        if held is not None:
+            self._by_number.pop(held[1], None)
+            release = cascade_pb2.MirrorRelease(number=held[1])
+            self._ways.neighbour(held[0]).say(CascadeMessage(mirror_release=release))
+
+    def _drop(self, mirror: Mirror) -> None:
+        """Out of the core."""
+        if mirror.handle is not None:
+            self._by_handle.pop(mirror.handle, None)
+            self._core.unmirror(mirror.handle)
+            mirror.handle = mirror.link = None
+            mirror.route = ()
+
+    def _wait(self, mirror: Mirror, seconds: float) -> None:
+        if mirror.timer is not None:
+            mirror.timer.cancel()
+        mirror.timer = self._loop.call_later(seconds, self._waited, mirror)
+
+    def _waited(self, mirror: Mirror) -> None:
+        mirror.timer = None
+        if mirror.asked is not None:
+            mirror.tried.add(mirror.asked)
+        self._look(mirror)
+
+    def _stop_waiting(self, mirror: Mirror) -> None:
+        pending, mirror.pending = mirror.pending, None
+        if pending is not None and pending[1]:
+            # It may come to have it later: then it need not pass it on.
+            self._by_number.pop(pending[1], None)
+            release = cascade_pb2.MirrorRelease(number=pending[1])
+            self._ways.neighbour(pending[0]).say(CascadeMessage(mirror_release=release))
+        if mirror.timer is not None:
+            mirror.timer.cancel()
+            mirror.timer = None

@@ -50,8 +50,11 @@ class Peer:
         self.dropped_events = 0
         self.streams = 0
         """That were opened so far."""
-        self.refusals = 0
-        """Attempts that have failed."""
+        self.closed_at = time.monotonic()
+        """When the last one broke."""
+        self.refused = False
+        """The last attempt found nobody there."""
+        self.is_unreachable = False
         self.relays: Final = Relays(
             cascade.node.core, lesser=self.calls, say=self.say, ready=lambda: cascade.links_ready(self.id)
         )
@@ -167,7 +170,7 @@ class Peer:
 
     @property
     def is_wanted(self) -> bool:
-        return bool(self._shared) or time.monotonic() < self._linger_until
+        return bool(self._shared) or time.monotonic() < self._linger_until or self._cascade.uses(self.id)
 
     async def close(self) -> None:
         attempts, self._attempts = self._attempts, None
@@ -192,6 +195,7 @@ class Peer:
         self._incarnation = hello.incarnation
         self.relays.opened(hello)
         self._open = True
+        self.refused = False
         self.streams += 1
         self._feeds.clear()
         self._declined.clear()
@@ -253,7 +257,7 @@ class Peer:
             try:
                 await (self._call() if self.calls else self._invite())
             except (ControlError, grpc.RpcError, OSError) as error:
-                self.refusals += 1
+                self.refused = "Connection refused" in str(error)
                 log.debug("a node cannot be reached", node=self.id, reason=str(error))
             wait = BACKOFF if self.streams != before else min(2 * wait, MAX_BACKOFF)
             await asyncio.sleep(wait)
@@ -299,4 +303,5 @@ class Peer:
                 self._event_bytes = 0
                 self._ended.set()
                 if was_open:
+                    self.closed_at = time.monotonic()
                     self._cascade.closed_stream(self, reason)

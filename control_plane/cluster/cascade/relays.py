@@ -32,11 +32,17 @@ class Link:
     worker: int
     """Ours."""
     alive: bool = True
+    heard_there: bool = True
+    """The other end hears us."""
     sent_key: int = 0
     """Generation of the key with which this end sends, and of the last that the other end has told."""
     taken_key: int = 0
     offered_key: bytes | None = None
     """The next one, which the other end has not taken yet."""
+
+    @property
+    def is_well(self) -> bool:
+        return self.alive and self.heard_there
 
 
 class Relays:
@@ -78,6 +84,9 @@ class Relays:
             if index not in self.links:
                 self._offer(index)
         for link in self.links.values():
+            link.heard_there = True
+            if not link.alive:
+                self.set_alive(link.ours, False)
             if link.offered_key is not None:
                 self._say_key(link, link.offered_key)
 
@@ -129,9 +138,22 @@ class Relays:
     def set_alive(self, ours: int, alive: bool) -> bool:
         """Whether the link is one of these."""
         found = next((link for link in self.links.values() if link.ours == ours), None)
-        if found is not None:
-            found.alive = alive
-        return found is not None
+        if found is None:
+            return False
+        found.alive = alive
+        self._say(CascadeMessage(link_heard=cascade_pb2.LinkHeard(link=ours, alive=alive)))
+        return True
+
+    def received_heard(self, message: cascade_pb2.LinkHeard) -> int | None:
+        """What passes one way alone cannot be repaired. Returns our name of the link, None when it is not known."""
+        link = next((link for link in self.links.values() if link.theirs == message.link), None)
+        if link is None:
+            return None
+        link.heard_there = message.alive
+        return link.ours
+
+    def is_well(self, ours: int) -> bool:
+        return any(link.is_well for link in self.links.values() if link.ours == ours)
 
     @property
     def is_there(self) -> bool:
@@ -139,8 +161,8 @@ class Relays:
 
     @property
     def are_silent(self) -> bool:
-        """Nothing comes over any of them. False while there are none."""
-        return self.is_there and not any(link.alive for link in self.links.values())
+        """None of them passes anything both ways. False while there are none."""
+        return self.is_there and not any(link.is_well for link in self.links.values())
 
     def link_to(self, their_worker: int, handle: int, our_worker: int | None = None) -> Link | None:
         """The one over which a track of that worker there comes here; spread by handle where there are several."""
@@ -149,7 +171,7 @@ class Relays:
             for link in self.links.values()
             if self._ends(link.index)[1] == their_worker and our_worker in (None, link.worker)
         ]
-        fits = [link for link in fits if link.alive] or fits
+        fits = [link for link in fits if link.is_well] or fits
         return sorted(fits, key=lambda link: link.index)[handle % len(fits)] if fits else None
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Who is in a room on other nodes: told by them, shown here like anybody else."""
 
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -334,7 +335,8 @@ class RemoteRoom:
 
     def _want(self, encoding: Encoding, source: wire.Source) -> None:
         group = self.live.microphones if encoding.track.is_microphone else None
-        self.mirrors.want(source, encoding.track.kind, group, lambda handle: self._mirrored(encoding, handle))
+        told = partial(self._mirrored, encoding)
+        self.mirrors.want(source, encoding.track.kind, self.name, group, told)
 
     def _mirrored(self, encoding: Encoding, handle: int | None) -> None:
         """The core has it by this handle now, or has it no more."""

@@ -1,0 +1,115 @@
+"""Routes and suspicion: decisions as tables."""
+
+import random
+
+import pytest
+
+from control_plane.cluster.cascade import routes
+from control_plane.cluster.cascade.suspicion import Signs, Verdict, verdict
+
+FEW = ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("here", "holders", "broken", "first"),
+    [
+        ("b", FEW, set(), "a"),
+        ("b", FEW, {"a"}, "c"),
+        ("b", ["a", "b"], {"a"}, "x"),
+        ("b", FEW, {"a", "c"}, "x"),
+        ("b", FEW, {"a", "c", "x"}, None),
+        ("x", FEW, set(), "a"),
+    ],
+)
+def test_the_next_hop(here: str, holders: list[str], broken: set[str], first: str | None) -> None:
+    found = routes.hops("a", here, holders, broken, fan_out=8, others=["x"])
+    assert (found[0] if found else None) == first
+
+
+@pytest.mark.parametrize(("count", "fan_out"), [(2, 1), (9, 8), (10, 8), (25, 8), (25, 4), (100, 3), (1_000, 8)])
+def test_no_node_feeds_more_than_allowed_and_all_are_fed(count: int, fan_out: int) -> None:
+    nodes = [f"node-{index}" for index in range(count)]
+    home = nodes[0]
+    fed: dict[str, int] = {}
+    for node in nodes[1:]:
+        parent = routes.hops(home, node, nodes, frozenset(), fan_out)[0]
+        fed[parent] = fed.get(parent, 0) + 1
+    assert sum(fed.values()) == count - 1
+    assert max(fed.values()) <= fan_out
+
+
+@pytest.mark.parametrize(("count", "deepest"), [(2, 1), (9, 1), (10, 2), (73, 2), (74, 3)])
+def test_trees_are_flat(count: int, deepest: int) -> None:
+    nodes = [f"node-{index}" for index in range(count)]
+    depths = {"node-0": 0}
+    for node in routes.tree("node-0", nodes)[1:]:
+        depths[node] = depths[routes.hops("node-0", node, nodes, frozenset(), 8)[0]] + 1
+    assert max(depths.values()) == deepest
+
+
+def test_trees_of_different_homes_burden_different_nodes() -> None:
+    nodes = [f"node-{index}" for index in range(25)]
+    inner = {tuple(sorted(routes.tree(home, nodes)[1:4])) for home in nodes}
+    assert len(inner) > 20
+
+
+def test_ways_never_lead_in_a_circle_whatever_is_broken() -> None:
+    randomness = random.Random(5)
+    nodes = [f"node-{index}" for index in range(12)]
+    for _ in range(200):
+        home = randomness.choice(nodes)
+        for node in nodes:
+            if node == home:
+                continue
+            # Whoever follows first choices around what is broken for it reaches the home, or is refused.
+            way: list[str] = []
+            at = node
+            while at != home:
+                broken = {other for other in nodes if randomness.random() < 0.2}
+                found = [
+                    hop
+                    for hop in routes.hops(home, at, nodes, broken, 2)
+                    if not routes.refusal(hop, at, [*way, at], ())
+                ]
+                if not found:
+                    break
+                way.append(at)
+                at = found[0]
+            assert len(set(way)) == len(way) <= routes.MAX_ROUTE
+
+
+@pytest.mark.parametrize(
+    ("path", "route", "refused"),
+    [
+        (["b"], ["a"], False),
+        (["b", "h"], ["a"], True),
+        (["b"], ["a", "b"], True),
+        (["d", "b"], ["a", "d"], True),
+        (["b"], [], False),
+        (["e", "d", "b"], ["a"], False),
+        (["e", "d", "b"], ["a", "f"], True),
+        (["f", "e", "d", "b"], [], True),
+    ],
+)
+def test_who_passes_a_track_on(path: list[str], route: list[str], refused: bool) -> None:
+    assert bool(routes.refusal("h", path[-1], path, route)) == refused
+
+
+@pytest.mark.parametrize(
+    ("signs", "expected"),
+    [
+        (Signs(True), "alive"),
+        (Signs(True, heartbeat="expired"), "alive"),
+        (Signs(True, links_silent=True), "alive"),
+        (Signs(False, 0.1), "alive"),
+        (Signs(False, 0.1, refused=True, links_silent=True), "alive"),
+        (Signs(False, 0.8), "unreachable"),
+        (Signs(False, 0.8, links_silent=True), "unreachable"),
+        (Signs(False, 0.8, refused=True), "unreachable"),
+        (Signs(False, 0.8, refused=True, links_silent=True), "dead"),
+        (Signs(False, 0.1, heartbeat="expired"), "dead"),
+        (Signs(False, 600.0, heartbeat="unknown", links_silent=True), "unreachable"),
+    ],
+)
+def test_who_lives(signs: Signs, expected: Verdict) -> None:
+    assert verdict(signs) == expected
