@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 STOP_GRACE: Final = 1.0
 # Longer leaves more rooms behind properly when the shared state is slow.
 LEAVE_TIMEOUT: Final = 3.0
+# Of the shared state, on as many servers: of three one may be lost.
+COPIES: Final = 3
 # Snapshots of large rooms.
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 
@@ -72,7 +74,10 @@ class Cluster:
         self.port = 0
         self.description = description
         self._state = options.state or NatsState(
-            options.nats, name=options.identity.node, credentials=str(options.nats_credentials or "")
+            options.nats,
+            name=options.identity.node,
+            replicas=COPIES if len(options.nats) >= COPIES else 1,
+            credentials=str(options.nats_credentials or ""),
         )
         self.registry = Registry(self._state, self.describe)
         self.directory = Directory(self._state, self.registry, node.is_live)
