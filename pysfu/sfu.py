@@ -53,6 +53,14 @@ class Sfu:
         self.unsubscribe = core.unsubscribe
         self.open_data_channel = core.open_data_channel
         self.send_data = core.send_data
+        self.worker_of = core.worker_of
+        self.worker_addresses = core.worker_addresses
+        self.new_link = core.new_link
+        self.add_link = core.add_link
+        self.rotate_link = core.rotate_link
+        self.remove_link = core.remove_link
+        self.mirror = core.mirror
+        self.unmirror = core.unmirror
 
     def restore_data_channels(
         self, peer: int, channels: Sequence[tuple[int, str, bool, int | None, int | None]]

@@ -34,6 +34,8 @@ class Snapshot:
     """The paths to subscribers that tell something of what arrives."""
     layers: npt.NDArray[Any]
     subscriptions: npt.NDArray[Any]
+    links: npt.NDArray[Any]
+    """To workers of other nodes. Their counts are of datagrams since the link began."""
     io: npt.NDArray[Any]
     """Of the sockets and queues, a row per worker."""
 

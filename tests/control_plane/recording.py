@@ -26,6 +26,7 @@ class Snapshot:
         self.downlinks = rows("downlinks")
         self.layers = rows("layers")
         self.subscriptions = rows("subscriptions")
+        self.links = rows("links")
 
 
 class RecordingMedia:

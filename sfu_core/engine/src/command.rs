@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+pub use relay::Keys;
 
 pub use crate::allocate::Source;
 pub use crate::event::DataChannel;
@@ -198,8 +199,8 @@ pub struct AddLink {
     pub link: LinkId,
     /// The id that the other end gave it.
     pub theirs: u32,
-    pub send: relay::Keys,
-    pub receive: relay::Keys,
+    pub send: Keys,
+    pub receive: Keys,
     pub socket: SocketId,
     /// Where the other end listens; without it the first authentic datagram tells.
     pub remote: Option<SocketAddr>,
@@ -322,8 +323,8 @@ pub enum Command {
     /// The next keys of one direction or both. What we receive must be told before the other end sends with it.
     RotateLink {
         link: LinkId,
-        send: Option<relay::Keys>,
-        receive: Option<relay::Keys>,
+        send: Option<Keys>,
+        receive: Option<Keys>,
     },
     /// With the tracks that come over it.
     RemoveLink {

@@ -7,6 +7,8 @@ use crate::ids::WorkerId;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub worker: WorkerId,
+    /// How many there are.
+    pub workers: u8,
     /// Caps bound memory against hostile clients. Raise for bigger rooms.
     pub max_peers: usize,
     pub max_tracks_per_peer: usize,
@@ -45,6 +47,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             worker: WorkerId(0),
+            workers: 1,
             max_peers: 20_000,
             max_tracks_per_peer: 64,
             max_subscriptions_per_peer: 2_048,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrayvec::ArrayString;
 
 use crate::allocate::LayerId;
-use crate::command::{Codec, Description, Sound};
+use crate::command::{Codec, Description, MediaKind, Sound};
 use crate::ids::{LinkId, TrackId, WorkerId};
 use crate::packet::Packet;
 
@@ -26,7 +26,7 @@ pub enum Neighbour {
 #[derive(Clone, Debug)]
 pub enum Crossing {
     /// To home: send me this track.
-    Attach { track: TrackId },
+    Attach { track: TrackId, kind: MediaKind },
     /// To home: no longer.
     Detach { track: TrackId },
     /// To home: what the subscribers here can use of it.
@@ -48,8 +48,13 @@ pub enum Crossing {
         track: TrackId,
         packets: Arc<[Arc<Packet>]>,
     },
-    /// To mirrors.
-    LayerActive { track: TrackId, layer: u8, active: bool },
+    /// To mirrors. `kept`: what came since the last keyframe follows.
+    LayerActive {
+        track: TrackId,
+        layer: u8,
+        active: bool,
+        kept: bool,
+    },
     /// To mirrors: a sender report of the publisher (RFC 3550 section 6.4.1).
     SenderReport {
         track: TrackId,
@@ -58,6 +63,19 @@ pub enum Crossing {
     },
     /// To mirrors: the track is gone.
     Removed { track: TrackId },
+}
+
+impl Crossing {
+    /// The same, to the home of a track, which calls it by this name.
+    pub(crate) fn named(&self, track: TrackId) -> Option<Self> {
+        Some(match *self {
+            Self::Attach { kind, .. } => Self::Attach { track, kind },
+            Self::Detach { .. } => Self::Detach { track },
+            Self::LayersWanted { highest, .. } => Self::LayersWanted { track, highest },
+            Self::RequestKeyframe { layer, .. } => Self::RequestKeyframe { track, layer },
+            _ => return None,
+        })
+    }
 }
 
 /// Canonical name (RFC 3550 section 6.5.1).
@@ -72,6 +90,8 @@ pub struct Formats {
     pub sound: Sound,
     /// Of the publisher, in reports to subscribers.
     pub cname: Cname,
+    /// Random: another publication has another.
+    pub source: u64,
 }
 
 /// What allocation must know of a track beside its media.

@@ -138,6 +138,8 @@ pub enum CommandError {
     UnknownLink,
     #[error("a key was refused")]
     Key,
+    #[error("the track of the other end is mirrored already")]
+    Mirrored,
     #[error("limit reached: {0}")]
     Limit(Limit),
 }

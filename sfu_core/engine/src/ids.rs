@@ -47,6 +47,30 @@ id!(
     PayloadType(u8)
 );
 
+/// Workers of a node at most.
+pub const MAX_WORKERS: u8 = 64;
+
+impl TrackId {
+    /// The `serial`th of a node, which lives on this worker: links may end on any other, and must find it.
+    pub fn new(serial: u64, home: WorkerId) -> Self {
+        Self(serial * u64::from(MAX_WORKERS) + u64::from(home.0 % MAX_WORKERS))
+    }
+
+    /// Where its publisher or its link is.
+    pub fn home(self) -> WorkerId {
+        WorkerId((self.0 % u64::from(MAX_WORKERS)) as u8)
+    }
+}
+
+impl LinkId {
+    /// Unpredictable, as long as the system has randomness.
+    pub fn random() -> Self {
+        let mut bytes = [0; 4];
+        let _ = aws_lc_rs::rand::fill(&mut bytes);
+        Self(u32::from_ne_bytes(bytes))
+    }
+}
+
 /// Media identification tag (RFC 9143), at most 16 bytes.
 pub type Mid = ArrayString<16>;
 /// RTP stream id (RFC 8852), at most 16 bytes.

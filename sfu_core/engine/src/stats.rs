@@ -8,6 +8,7 @@ pub struct StatsSnapshot {
     pub downlinks: Vec<DownlinkRow>,
     pub layers: Vec<LayerRow>,
     pub subscriptions: Vec<SubscriptionRow>,
+    pub links: Vec<LinkRow>,
 }
 
 impl StatsSnapshot {
@@ -17,6 +18,7 @@ impl StatsSnapshot {
         self.downlinks.clear();
         self.layers.clear();
         self.subscriptions.clear();
+        self.links.clear();
     }
 }
 
@@ -282,6 +284,42 @@ row!(SubscriptionRow {
     rtx_share: f64,
 });
 
+row!(
+    /// A link to a worker of another node. Counts are of datagrams since it began.
+    LinkRow {
+        link: u64,
+        worker: u64,
+        /// Authentic datagrams come, and the other end hears ours.
+        alive: u64,
+        /// Tracks that come over it.
+        mirrors: u64,
+        /// 0: unknown.
+        rtt_ms: f64,
+        /// Share of what we send that is lost on its way, before repair, and the mean length of a run of losses.
+        loss: f64,
+        burst: f64,
+        media_sent: u64,
+        parity_sent: u64,
+        /// Sent again, for they were asked for.
+        repeats_sent: u64,
+        bytes_sent: u64,
+        /// Of parity, repeats and control.
+        redundant_bytes_sent: u64,
+        /// Packets for which there was no room, or no link that carries.
+        dropped: u64,
+        media_received: u64,
+        bytes_received: u64,
+        /// Lost at first, and made good by a repeat or by parity.
+        repaired: u64,
+        mended: u64,
+        /// Never came.
+        given_up: u64,
+        duplicates: u64,
+        /// Not authentic, or not understood.
+        refused: u64,
+    }
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,5 +337,6 @@ mod tests {
         check::<DownlinkRow>(DownlinkRow::FIELDS, DownlinkRow::to_bytes);
         check::<LayerRow>(LayerRow::FIELDS, LayerRow::to_bytes);
         check::<SubscriptionRow>(SubscriptionRow::FIELDS, SubscriptionRow::to_bytes);
+        check::<LinkRow>(LinkRow::FIELDS, LinkRow::to_bytes);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use engine::command::{Command, Description, IceCredentials, MediaKind, Publish, Redirect, Subscribe, View, Wanted};
 use engine::event::DisconnectReason;
-use engine::ids::{PeerId, SubscriptionId, TrackId, WorkerId};
+use engine::ids::{MAX_WORKERS, PeerId, SubscriptionId, TrackId, WorkerId};
 use engine::stats::StatsSnapshot;
 use engine::{Config, DtlsIdentity, Engine, Event};
 
@@ -20,13 +20,13 @@ use crate::addresses::{announced, bind_addresses, open_sockets};
 use crate::counters::IoRow;
 use crate::crossings::{Inbound, Outbound, link};
 use crate::events::{EventQueue, Report};
+use crate::links::Linked;
 use crate::sys::Poller;
 use crate::udp::{self, Mmsg, Receiver};
 use crate::worker::{Shared, Worker};
 
 /// Commands that may wait per worker. More rides out larger bursts of joins.
 const COMMANDS: usize = 65_536;
-const MAX_WORKERS: usize = 64;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -66,6 +66,14 @@ pub enum CommandError {
     UnknownSubscription,
     #[error("no such worker")]
     UnknownWorker,
+    #[error("no such link")]
+    UnknownLink,
+    #[error("there is a link with this id")]
+    LinkExists,
+    #[error("a mirror stays on its worker and of its kind")]
+    OtherWorker,
+    #[error("no socket reaches this address")]
+    Unreachable,
 }
 
 pub struct Core {
@@ -77,18 +85,21 @@ pub struct Core {
     fingerprint: [u8; 32],
 }
 
-struct Handle {
+pub(crate) struct Handle {
     commands: SyncSender<Command>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    announced: Vec<SocketAddr>,
+    pub(crate) announced: Vec<SocketAddr>,
+    /// By socket.
+    pub(crate) bound: Vec<IpAddr>,
 }
 
 #[derive(Default)]
-struct Places {
+pub(crate) struct Places {
     peers: HashMap<PeerId, Peer>,
-    tracks: HashMap<TrackId, (PeerId, MediaKind)>,
+    pub(crate) tracks: HashMap<TrackId, (PeerId, MediaKind)>,
     subscriptions: HashMap<SubscriptionId, PeerId>,
+    pub(crate) linked: Linked,
 }
 
 struct Peer {
@@ -99,7 +110,7 @@ struct Peer {
 
 impl Core {
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
-        if settings.workers == 0 || settings.workers > MAX_WORKERS {
+        if settings.workers == 0 || settings.workers > usize::from(MAX_WORKERS) {
             return Err(StartError::Settings("workers must be 1 to 64"));
         }
         let identity = DtlsIdentity::generate().map_err(|error| StartError::Identity(error.to_string()))?;
@@ -139,6 +150,7 @@ impl Core {
             let (commands, received) = sync_channel(COMMANDS);
             let config = Config {
                 worker: WorkerId(index as u8),
+                workers: settings.workers as u8,
                 ..settings.engine.clone()
             };
             let worker = Worker {
@@ -169,6 +181,7 @@ impl Core {
                 shared: Arc::clone(shared),
                 thread: Mutex::new(Some(thread)),
                 announced,
+                bound: addresses.clone(),
             });
         }
         Ok(core)
@@ -191,15 +204,25 @@ impl Core {
     /// At most `limit` reports. Peers of a failed worker are reported as disconnected.
     pub fn poll_events(&self, limit: usize) -> Vec<Report> {
         let mut reports = self.events.take(limit);
-        let mut orphans = Vec::new();
+        let (mut orphans, mut cut) = (Vec::new(), Vec::new());
         let mut places = self.places();
         for report in &reports {
             match report {
                 Report::Event(Event::Disconnected { peer, .. }) => places.remove(*peer),
+                Report::Event(Event::MirrorEnded { track }) => {
+                    places.linked.mirrors.remove(track);
+                }
                 Report::Event(_) => (),
-                Report::WorkerFailed(worker) => orphans.extend(places.on_worker(*worker)),
+                Report::WorkerFailed(worker) => {
+                    orphans.extend(places.on_worker(*worker));
+                    let (links, mirrors) = places.linked.take_of(*worker);
+                    let dead = links.into_iter().map(|link| Event::LinkAlive { link, alive: false });
+                    let ended = mirrors.into_iter().map(|track| Event::MirrorEnded { track });
+                    cut.extend(dead.chain(ended).map(Report::Event));
+                }
             }
         }
+        reports.append(&mut cut);
         for peer in orphans {
             places.remove(peer);
             let reason = DisconnectReason::WorkerFailed;
@@ -245,10 +268,10 @@ impl Core {
 
     /// `publish.track` is ignored; the new id is returned.
     pub fn publish(&self, publish: Publish) -> Result<TrackId, CommandError> {
-        let track = TrackId(self.id());
         let (peer, kind) = (publish.peer, publish.kind);
         let mut places = self.places();
         let place = places.peers.get_mut(&peer).ok_or(CommandError::UnknownPeer)?;
+        let track = TrackId::new(self.id(), place.worker);
         self.send(place.worker, Command::Publish(Publish { track, ..publish }))?;
         place.tracks.push(track);
         places.tracks.insert(track, (peer, kind));
@@ -258,11 +281,9 @@ impl Core {
     /// Audio or video.
     pub fn kind(&self, track: TrackId) -> Result<MediaKind, CommandError> {
         let places = self.places();
-        places
-            .tracks
-            .get(&track)
-            .map(|&(_, kind)| kind)
-            .ok_or(CommandError::UnknownTrack)
+        let published = places.tracks.get(&track).map(|&(_, kind)| kind);
+        let kind = published.or_else(|| places.linked.mirrors.get(&track).map(|&(_, kind)| kind));
+        kind.ok_or(CommandError::UnknownTrack)
     }
 
     /// `publish.peer` and `publish.kind` are ignored: they do not change.
@@ -289,7 +310,7 @@ impl Core {
 
     /// `subscribe.subscription` and `subscribe.home` are ignored; the new id is returned.
     pub fn subscribe(&self, subscribe: Subscribe) -> Result<SubscriptionId, CommandError> {
-        let (_, home) = self.track(subscribe.track)?;
+        let home = self.home(subscribe.track)?;
         let subscription = SubscriptionId(self.id());
         let peer = subscribe.peer;
         let mut places = self.places();
@@ -308,7 +329,7 @@ impl Core {
     /// The subscription goes on with another track. `redirect.peer` and `redirect.home` are ignored.
     pub fn redirect(&self, redirect: Redirect) -> Result<(), CommandError> {
         let (peer, worker) = self.subscription(redirect.subscription)?;
-        let (_, home) = self.track(redirect.track)?;
+        let home = self.home(redirect.track)?;
         self.send(worker, Command::Redirect(Redirect { peer, home, ..redirect }))
     }
 
@@ -389,6 +410,7 @@ impl Core {
             all.downlinks.extend_from_slice(&snapshot.engine.downlinks);
             all.layers.extend_from_slice(&snapshot.engine.layers);
             all.subscriptions.extend_from_slice(&snapshot.engine.subscriptions);
+            all.links.extend_from_slice(&snapshot.engine.links);
             io.push(snapshot.io);
         }
         (all, io)
@@ -409,15 +431,15 @@ impl Core {
         }
     }
 
-    fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn places(&self) -> MutexGuard<'_, Places> {
+    pub(crate) fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn handle(&self, worker: WorkerId) -> Result<&Handle, CommandError> {
+    pub(crate) fn handle(&self, worker: WorkerId) -> Result<&Handle, CommandError> {
         self.workers
             .get(usize::from(worker.0))
             .ok_or(CommandError::UnknownWorker)
@@ -463,7 +485,7 @@ impl Core {
             .ok_or(CommandError::WorkerFailed)
     }
 
-    fn send(&self, worker: WorkerId, command: Command) -> Result<(), CommandError> {
+    pub(crate) fn send(&self, worker: WorkerId, command: Command) -> Result<(), CommandError> {
         let handle = self.handle(worker)?;
         if handle.shared.failed.load(Ordering::Acquire) {
             return Err(CommandError::WorkerFailed);

@@ -97,6 +97,7 @@ impl Inbound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::command::MediaKind;
     use engine::ids::TrackId;
     use engine::packet::Packet;
 
@@ -114,14 +115,18 @@ mod tests {
         }
         assert!(!outbound.send(packet()));
         for id in 1..=100 {
-            assert!(outbound.send(Crossing::Attach { track: TrackId(id) }));
+            let attach = Crossing::Attach {
+                track: TrackId(id),
+                kind: MediaKind::Audio,
+            };
+            assert!(outbound.send(attach));
         }
         outbound.finish();
         let mut tracks = Vec::new();
         for _ in 0..3 {
             inbound.count();
             while let Some(crossing) = inbound.take() {
-                if let Crossing::Attach { track } = crossing {
+                if let Crossing::Attach { track, .. } = crossing {
                     tracks.push(track.0);
                 }
             }

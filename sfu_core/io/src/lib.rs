@@ -8,6 +8,7 @@ mod core;
 mod counters;
 mod crossings;
 mod events;
+mod links;
 mod logs;
 mod sys;
 mod udp;

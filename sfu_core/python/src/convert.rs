@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::command::{
-    AnnouncedSsrc, Codec, Description, ExtensionIds, FecFormats, MAX_LAYERS, MediaKind, PayloadMap, PublishedCodec,
+    AnnouncedSsrc, Codec, Description, ExtensionIds, FecFormats, Keys, MAX_LAYERS, MediaKind, PayloadMap, PublishedCodec,
     Source,
 };
 use engine::event::{DisconnectReason, SrtpProfile};
@@ -191,11 +191,24 @@ pub(crate) fn report(py: Python<'_>, report: Report) -> PyResult<Py<PyAny>> {
             binary,
             payload,
         } => ("data_received", peer.0, label, binary, PyBytes::new(py, &payload)).into_py_any(py),
+        Event::LinkAlive { link, alive } => ("link_alive", link.0, alive).into_py_any(py),
+        Event::MirrorEnded { track } => ("mirror_ended", track.0).into_py_any(py),
         Event::CommandFailed { peer, error } => {
             ("command_failed", peer.map(|peer| peer.0), error.to_string()).into_py_any(py)
         }
         _ => ("temporary",).into_py_any(py),
     }
+}
+
+/// 16 octets of key and 12 of salt.
+pub(crate) fn keys(octets: &[u8]) -> PyResult<Keys> {
+    let parts = octets.split_first_chunk().and_then(|(key, salt)| {
+        Some(Keys {
+            key: *key,
+            salt: salt.try_into().ok()?,
+        })
+    });
+    parts.ok_or_else(|| invalid(format!("the keys of a link have 16 + 12 octets, not {}", octets.len())))
 }
 
 pub(crate) fn profile(name: &str) -> PyResult<SrtpProfile> {

@@ -1,7 +1,7 @@
 //! `Core`: the handle of `io`, with Python's types.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use engine::Config;
@@ -9,7 +9,7 @@ use engine::command::{
     Command, DataChannel, ExtensionIds, Fingerprint, IceCredentials, OpenDataChannel, Publish, Redirect,
     RestoreDataChannels, SendData, Sound, Subscribe, View, Wanted,
 };
-use engine::ids::{GroupId, PeerId, Ssrc, SubscriptionId, TrackId, WorkerId};
+use engine::ids::{GroupId, LinkId, PeerId, Ssrc, SubscriptionId, TrackId, WorkerId};
 use io::Settings;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -356,6 +356,67 @@ impl Core {
         self.inner.send_data(data).map_err(errors::command)
     }
 
+    fn worker_of(&self, track: u64) -> PyResult<u8> {
+        Ok(self.inner.home(TrackId(track)).map_err(errors::command)?.0)
+    }
+
+    fn worker_addresses(&self, worker: u8) -> PyResult<Vec<(String, u16)>> {
+        let found = self.inner.addresses(WorkerId(worker)).map_err(errors::command)?;
+        Ok(found
+            .iter()
+            .map(|address| (address.ip().to_string(), address.port()))
+            .collect())
+    }
+
+    fn new_link(&self) -> u32 {
+        self.inner.new_link().0
+    }
+
+    #[pyo3(signature = (link, *, worker, theirs, send, receive, remote = None))]
+    fn add_link(
+        &self,
+        link: u32,
+        worker: u8,
+        theirs: u32,
+        send: &[u8],
+        receive: &[u8],
+        remote: Option<(String, u16)>,
+    ) -> PyResult<()> {
+        let keys = (convert::keys(send)?, convert::keys(receive)?);
+        let remote = remote.map(|(ip, port)| match ip.parse() {
+            Ok(ip) => Ok(SocketAddr::new(ip, port)),
+            Err(_) => Err(invalid(format!("{ip:?} is no IP address"))),
+        });
+        self.inner
+            .add_link(LinkId(link), WorkerId(worker), theirs, keys, remote.transpose()?)
+            .map_err(errors::command)
+    }
+
+    #[pyo3(signature = (link, *, send = None, receive = None))]
+    fn rotate_link(&self, link: u32, send: Option<&[u8]>, receive: Option<&[u8]>) -> PyResult<()> {
+        let keys = |octets: Option<&[u8]>| octets.map(convert::keys).transpose();
+        self.inner
+            .rotate_link(LinkId(link), keys(send)?, keys(receive)?)
+            .map_err(errors::command)
+    }
+
+    fn remove_link(&self, link: u32) -> PyResult<()> {
+        self.inner.remove_link(LinkId(link)).map_err(errors::command)
+    }
+
+    #[pyo3(signature = (link, theirs, *, kind, group = None, track = None))]
+    fn mirror(&self, link: u32, theirs: u64, kind: &str, group: Option<u64>, track: Option<u64>) -> PyResult<u64> {
+        let (group, track) = (group.map(GroupId), track.map(TrackId));
+        self.inner
+            .mirror(LinkId(link), TrackId(theirs), convert::kind(kind)?, group, track)
+            .map(|track| track.0)
+            .map_err(errors::command)
+    }
+
+    fn unmirror(&self, track: u64) -> PyResult<()> {
+        self.inner.unmirror(TrackId(track)).map_err(errors::command)
+    }
+
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (engine, io) = self.inner.stats();
         let tables = PyDict::new(py);
@@ -372,6 +433,7 @@ impl Core {
         table!("downlinks", engine.downlinks);
         table!("layers", engine.layers);
         table!("subscriptions", engine.subscriptions);
+        table!("links", engine.links);
         table!("io", io);
         Ok(tables)
     }

@@ -24,7 +24,12 @@ create_exception!(
     CoreError,
     "The worker that held this object has failed."
 );
-create_exception!(_core, UnknownIdError, CoreError, "No such peer, track or subscription.");
+create_exception!(
+    _core,
+    UnknownIdError,
+    CoreError,
+    "No such peer, track, subscription or link."
+);
 create_exception!(
     _core,
     SrtpError,
@@ -51,7 +56,11 @@ pub(crate) fn command(error: CommandError) -> PyErr {
         CommandError::UnknownPeer
         | CommandError::UnknownTrack
         | CommandError::UnknownSubscription
-        | CommandError::UnknownWorker => UnknownIdError::new_err(text),
+        | CommandError::UnknownWorker
+        | CommandError::UnknownLink => UnknownIdError::new_err(text),
+        CommandError::LinkExists | CommandError::OtherWorker | CommandError::Unreachable => {
+            PyValueError::new_err(text)
+        }
     }
 }
 

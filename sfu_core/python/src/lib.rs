@@ -6,7 +6,7 @@ mod errors;
 mod logs;
 mod srtp;
 
-use engine::stats::{DownlinkRow, LayerRow, PeerRow, SubscriptionRow, WorkerRow};
+use engine::stats::{DownlinkRow, LayerRow, LinkRow, PeerRow, SubscriptionRow, WorkerRow};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -25,6 +25,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     fields.set_item("downlinks", DownlinkRow::FIELDS.to_vec())?;
     fields.set_item("layers", LayerRow::FIELDS.to_vec())?;
     fields.set_item("subscriptions", SubscriptionRow::FIELDS.to_vec())?;
+    fields.set_item("links", LinkRow::FIELDS.to_vec())?;
     fields.set_item("io", io::IoRow::FIELDS.to_vec())?;
     module.add("STATS_FIELDS", fields)
 }

@@ -17,15 +17,17 @@ const KEPT_BYTES: usize = 2 * 1024 * 1024;
 const KEPT_AGE: u64 = 200_000;
 /// Reports while media arrive. Shorter follows losses closer, longer costs less. Microseconds, as all times.
 const REPORT: u64 = 25_000;
-/// Datagrams while nothing else is sent. A link that is silent for three of them is suspect.
-const KEEPALIVE: u64 = 200_000;
+/// Datagrams while nothing else is sent. Longer costs less; of `SILENCE` it must be so small a part that losses alone do not
+/// make a link look dead.
+const KEEPALIVE: u64 = 100_000;
 /// Without a datagram for so long the link does not carry: other ways are taken.
 pub(crate) const SILENCE: u64 = 650_000;
 /// Round trip that is assumed before the first is measured.
 const FIRST_RTT: u64 = 100_000;
 /// Numbers that the other side may ask for at once.
 const MAX_REPEATS: usize = 4_096;
-const MAX_MESSAGES: usize = 256;
+/// Messages that were not acknowledged. More lets more tracks begin within a round trip.
+const MAX_MESSAGES: usize = 4_096;
 /// Parity of the other side is expected while some has come within this.
 const PARITY_LASTS: u64 = 2_000_000;
 /// Losses are judged over so many numbers, or after `JUDGED_AFTER` over a few.
@@ -36,6 +38,8 @@ const JUDGED_AFTER: u64 = 1_000_000;
 const NEWEST: f64 = 0.3;
 /// Of so many the other side may tell that they were sent before the first of them arrives.
 const MAX_LAST: u64 = 4_096;
+/// No way is longer, microseconds.
+const MAX_RTT: u64 = 10_000_000;
 const MASK: u64 = (1 << 48) - 1;
 
 /// `link`: the id that the other side gave this link, which its datagrams begin with.
@@ -60,6 +64,7 @@ pub struct Stats {
     pub bytes_sent: u64,
     pub redundant_bytes_sent: u64,
     pub media_received: u64,
+    pub bytes_received: u64,
     pub repaired: u64,
     pub mended: u64,
     /// Never came.
@@ -89,6 +94,8 @@ pub struct Link {
     second: Option<u64>,
     /// Those that were not acknowledged, the first with this number, and when each is to be sent again.
     messages: VecDeque<(u64, Vec<u8>)>,
+    /// When to look at them.
+    message_at: u64,
     first_message: u32,
     heard_messages: u32,
     media: Window,
@@ -100,6 +107,8 @@ pub struct Link {
     report_at: u64,
     last_sent: u64,
     last_heard: u64,
+    /// When the newest report that the other side has heard was sent.
+    echoed: u64,
     /// The newest time that the other side told, and when.
     echo: Option<(u64, u64)>,
     judged: Judged,
@@ -130,6 +139,7 @@ impl Link {
             repeats: VecDeque::new(),
             second: None,
             messages: VecDeque::new(),
+            message_at: u64::MAX,
             first_message: 0,
             heard_messages: 0,
             media: Window::default(),
@@ -141,6 +151,7 @@ impl Link {
             report_at: now,
             last_sent: now,
             last_heard: now,
+            echoed: now,
             echo: None,
             judged: Judged {
                 at: now,
@@ -171,6 +182,7 @@ impl Link {
             return false;
         }
         self.messages.push_back((0, message.to_vec()));
+        self.message_at = 0;
         true
     }
 
@@ -214,9 +226,8 @@ impl Link {
 
     /// When to call `poll_transmit`, if nothing else happens.
     pub fn next_timeout(&self) -> u64 {
-        let message = self.messages.iter().map(|(at, _)| *at).min().unwrap_or(u64::MAX);
         let missing = self.missing.next().unwrap_or(u64::MAX);
-        self.report_at.min(message).min(missing).min(self.last_sent + KEEPALIVE)
+        self.report_at.min(self.message_at).min(missing).min(self.last_sent + KEEPALIVE)
     }
 
     /// Opens a datagram in place. What it brings goes to `deliver`. Nothing has changed when it is refused.
@@ -245,9 +256,9 @@ impl Link {
         self.opener.rotate(keys)
     }
 
-    /// Something authentic has come lately.
+    /// Something authentic has come lately, and the other side hears us, too.
     pub fn is_alive(&self, now: u64) -> bool {
-        now < self.last_heard + SILENCE
+        now < self.last_heard + SILENCE && now < self.echoed + SILENCE + self.stats.rtt
     }
 
     pub fn stats(&self) -> Stats {
@@ -290,10 +301,14 @@ impl Link {
         };
         report.write(&self.asked, &mut self.payload);
         let again = now + self.rtt() + self.rtt() / 2;
-        for (number, (at, octets)) in (self.first_message..).zip(&mut self.messages) {
+        self.message_at = u64::MAX;
+        let mut number = self.first_message;
+        for (at, octets) in &mut self.messages {
             if *at <= now && Report::add_message(number, octets, &mut self.payload) {
                 *at = again;
             }
+            self.message_at = self.message_at.min(*at);
+            number = number.wrapping_add(1);
         }
         self.report_at = u64::MAX;
         self.last_sent = now;
@@ -318,6 +333,7 @@ impl Link {
         let len = datagram.len();
         let (_, _, body) = self.opener.open(datagram)?;
         self.last_heard = now;
+        self.stats.bytes_received += len as u64;
         match kind {
             Kind::Media => {
                 if copies {
@@ -435,7 +451,9 @@ impl Link {
                 .wrapping_sub(u64::from(report.echo_delay))
                 & MASK;
             // What is longer was not sent by this side.
-            if rtt < 10_000_000 {
+            if rtt < MAX_RTT {
+                let since = (now & MASK).wrapping_sub(report.echo) & MASK;
+                self.echoed = self.echoed.max(now.saturating_sub(since));
                 self.stats.rtt = match self.stats.rtt {
                     0 => rtt.max(1),
                     smoothed => (smoothed * 7 + rtt) / 8,

@@ -230,8 +230,10 @@ fn messages_arrive_once_and_in_order_whatever_is_lost() {
     }
     let mut pair = Pair::new(60 * MS, 0.0, 1.0, 0);
     assert!(!pair.ends[0].link.tell(&[0; 257]));
-    let taken = (0..1_000).filter(|_| pair.ends[0].link.tell(b"x")).count();
-    assert_eq!(taken, 256);
+    let taken = (0..10_000).filter(|_| pair.ends[0].link.tell(b"x")).count();
+    assert_eq!(taken, 4_096);
+    pair.run(SECOND, 0, false);
+    assert_eq!(pair.ends[1].messages.len(), 4_096);
 }
 
 #[test]
@@ -257,6 +259,19 @@ fn a_link_that_is_cut_is_seen_in_time_and_goes_on_when_it_is_back() {
     pair.run(SECOND, 0, false);
     let delays = &pair.ends[1].delays[back..];
     assert!(delays.iter().all(Option::is_some));
+}
+
+#[test]
+fn a_way_that_is_cut_in_one_direction_is_seen_by_both_ends() {
+    let mut pair = Pair::new(100 * MS, 0.01, 1.0, 1);
+    pair.run(10 * SECOND, 0, false);
+    assert!(pair.ends.iter().all(|end| end.link.is_alive(pair.now)));
+    pair.ends[0].way.set(at(pair.now), Change::Loss(Loss::independent(1.0)));
+    pair.run(900 * MS, 0, false);
+    assert!(pair.ends.iter().all(|end| !end.link.is_alive(pair.now)));
+    pair.set(&Change::Loss(Loss::None));
+    pair.run(400 * MS, 0, false);
+    assert!(pair.ends.iter().all(|end| end.link.is_alive(pair.now)));
 }
 
 #[test]

@@ -31,6 +31,14 @@ impl Default for Demand {
 }
 
 impl Demand {
+    /// Nothing is wanted yet.
+    pub fn none() -> Self {
+        Self {
+            needed: None,
+            falling: None,
+        }
+    }
+
     /// What the publisher was told to send.
     pub fn needed(self) -> Option<LayerId> {
         self.needed

@@ -1,7 +1,7 @@
 //! Crossings as octets, for links to other nodes: packets as datagrams of media, all else as messages.
 //!
 //! ```text
-//! packet:   track (8) | flags (1) | layer (1) | payload type (1) | stream (2) | number (6) | time (6)
+//! packet:   track (8) | flags (1) | layer (1) | payload type (1) | stream (4) | number (6) | time (6) | age in ms (2), of old ones
 //!           extensions: mask (1), then those that it names | length of the dependency descriptor (1), descriptor | payload
 //! message:  kind (1) | track (8) | what the kind needs
 //! ```
@@ -11,17 +11,20 @@ use arrayvec::ArrayVec;
 
 use super::{About, Cname, Crossing, Formats, SourceClock};
 use crate::allocate::LayerId;
-use crate::command::{Codec, Description, MAX_LAYERS, Sound, Source};
+use crate::command::{Codec, Description, MAX_LAYERS, MediaKind, Sound, Source};
 use crate::ids::{PayloadType, TrackId};
 use crate::packet::{AbsCaptureTime, Carried, Packet};
 
 /// Octets in front of a packet's payload and dependency descriptor, at most.
-pub(crate) const MAX_HEAD: usize = 25 + 1 + 1 + 16 + 1 + 3 + 1;
+pub(crate) const MAX_HEAD: usize = 27 + 2 + 1 + 1 + 16 + 1 + 3 + 1;
+
+/// Microseconds that a packet was here already, above which that is told: it goes to who is new to its track.
+const OLD: u64 = 30_000;
 
 const MARKER: u8 = 1;
 const RECOVERED: u8 = 2;
 const FADES: u8 = 4;
-const KEPT: u8 = 8;
+const AGED: u8 = 8;
 const EXTENDED: u8 = 16;
 const DEPENDENT: u8 = 32;
 
@@ -43,8 +46,8 @@ pub(crate) struct Arrived<'a> {
     pub(crate) marker: bool,
     pub(crate) recovered: bool,
     pub(crate) fades: bool,
-    /// Of those that came before this mirror was made.
-    pub(crate) kept: bool,
+    /// How long it had been where it comes from, microseconds; 0: it went on at once.
+    pub(crate) age: u64,
     pub(crate) extensions: Carried,
     pub(crate) dependency: &'a [u8],
     pub(crate) payload: &'a [u8],
@@ -56,27 +59,32 @@ impl<'a> Arrived<'a> {
         track: TrackId,
         packet: &Packet,
         fades: bool,
-        kept: bool,
+        age: u64,
         out: &mut [u8; MAX_HEAD],
     ) -> Option<usize> {
         let mut writer = Writer { out, len: 0 };
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let dependency = packet.dependency();
+        let aged = age >= OLD;
         let extended = packet.extensions != Carried::default();
         writer.put(&track.0.to_be_bytes())?;
         writer.put(&[
             flag(packet.marker, MARKER)
                 | flag(packet.recovered, RECOVERED)
                 | flag(fades, FADES)
-                | flag(kept, KEPT)
+                | flag(aged, AGED)
                 | flag(extended, EXTENDED)
                 | flag(!dependency.is_empty(), DEPENDENT),
             packet.layer,
             packet.payload_type.0,
         ])?;
-        writer.put(&(packet.stream as u16).to_be_bytes())?;
+        writer.put(&packet.stream.to_be_bytes())?;
         writer.put(&packet.seq.to_be_bytes()[2..])?;
         writer.put(&packet.time.to_be_bytes()[2..])?;
+        if aged {
+            let age = u16::try_from(age / 1_000).unwrap_or(u16::MAX);
+            writer.put(&age.to_be_bytes())?;
+        }
         if extended {
             write_extensions(&packet.extensions, &mut writer)?;
         }
@@ -91,8 +99,12 @@ impl<'a> Arrived<'a> {
         let mut reader = Reader(datagram);
         let track = TrackId(reader.u64()?);
         let [flags, layer, payload_type] = reader.array()?;
-        let stream = u32::from(u16::from_be_bytes(reader.array()?));
+        let stream = u32::from_be_bytes(reader.array()?);
         let (seq, time) = (reader.u48()?, reader.u48()?);
+        let age = match flags & AGED {
+            0 => 0,
+            _ => u64::from(u16::from_be_bytes(reader.array()?)) * 1_000,
+        };
         let extensions = match flags & EXTENDED {
             0 => Carried::default(),
             _ => read_extensions(&mut reader)?,
@@ -114,7 +126,7 @@ impl<'a> Arrived<'a> {
             marker: flags & MARKER != 0,
             recovered: flags & RECOVERED != 0,
             fades: flags & FADES != 0,
-            kept: flags & KEPT != 0,
+            age,
             extensions,
             dependency,
             payload: reader.0,
@@ -167,18 +179,26 @@ const LAYER_ACTIVE: u8 = 7;
 const SENDER_REPORT: u8 = 8;
 const REMOVED: u8 = 9;
 
+/// Messages of the link as a whole: forget what we asked for, it is asked for again; and: ask anew, what we said may be lost.
+pub(crate) const FORGET: &[u8] = &[10];
+pub(crate) const ANEW: &[u8] = &[11];
+
 /// Formats of a track that are told at most; browsers offer a dozen.
 const MAX_CODECS: usize = 24;
+const AUDIO: u8 = 1;
+const VIDEO: u8 = 2;
 const ENCRYPTED: u8 = 1;
 const SCREEN: u8 = 1;
 const RANKED: u8 = 2;
+const ACTIVE: u8 = 1;
+const KEPT: u8 = 2;
 
 /// A crossing other than of packets as a message of at most [`MAX_MESSAGE`] octets; `None` for packets. Which microphones belong
 /// together each node knows by itself.
 pub(crate) fn write_message(crossing: &Crossing) -> Option<ArrayVec<u8, MAX_MESSAGE>> {
     let mut out = ArrayVec::new();
     let (kind, track) = match crossing {
-        Crossing::Attach { track } => (ATTACH, track),
+        Crossing::Attach { track, .. } => (ATTACH, track),
         Crossing::Detach { track } => (DETACH, track),
         Crossing::LayersWanted { track, .. } => (LAYERS_WANTED, track),
         Crossing::RequestKeyframe { track, .. } => (REQUEST_KEYFRAME, track),
@@ -192,6 +212,13 @@ pub(crate) fn write_message(crossing: &Crossing) -> Option<ArrayVec<u8, MAX_MESS
     out.push(kind);
     put(&mut out, &track.0.to_be_bytes())?;
     match crossing {
+        Crossing::Attach { kind, .. } => put(
+            &mut out,
+            &[match kind {
+                MediaKind::Audio => AUDIO,
+                MediaKind::Video => VIDEO,
+            }],
+        )?,
         Crossing::LayersWanted {
             highest: Some(highest), ..
         } => put(&mut out, &[highest.spatial, highest.temporal])?,
@@ -201,6 +228,7 @@ pub(crate) fn write_message(crossing: &Crossing) -> Option<ArrayVec<u8, MAX_MESS
                 &mut out,
                 &[formats.layers, u8::from(formats.sound.encrypted) * ENCRYPTED],
             )?;
+            put(&mut out, &formats.source.to_be_bytes())?;
             put(&mut out, &[formats.cname.len() as u8])?;
             put(&mut out, formats.cname.as_bytes())?;
             for (payload_type, codec, clock_rate) in formats.codecs.iter().take(MAX_CODECS) {
@@ -217,7 +245,12 @@ pub(crate) fn write_message(crossing: &Crossing) -> Option<ArrayVec<u8, MAX_MESS
                 put(&mut out, &height.to_be_bytes())?;
             }
         }
-        Crossing::LayerActive { layer, active, .. } => put(&mut out, &[*layer, u8::from(*active)])?,
+        Crossing::LayerActive {
+            layer, active, kept, ..
+        } => put(
+            &mut out,
+            &[*layer, u8::from(*active) * ACTIVE | u8::from(*kept) * KEPT],
+        )?,
         Crossing::SenderReport { layer, report, .. } => {
             put(&mut out, &[*layer])?;
             put(&mut out, &report.ntp.to_be_bytes())?;
@@ -237,7 +270,14 @@ pub(crate) fn read_message(message: &[u8], at: u64) -> Option<Crossing> {
     let kind = reader.u8()?;
     let track = TrackId(reader.u64()?);
     Some(match kind {
-        ATTACH => Crossing::Attach { track },
+        ATTACH => Crossing::Attach {
+            track,
+            kind: match reader.u8()? {
+                AUDIO => MediaKind::Audio,
+                VIDEO => MediaKind::Video,
+                _ => return None,
+            },
+        },
         DETACH => Crossing::Detach { track },
         LAYERS_WANTED => Crossing::LayersWanted {
             track,
@@ -262,11 +302,12 @@ pub(crate) fn read_message(message: &[u8], at: u64) -> Option<Crossing> {
             about: read_about(&mut reader)?.into(),
         },
         LAYER_ACTIVE => {
-            let [layer, active] = reader.array()?;
+            let [layer, flags] = reader.array()?;
             Crossing::LayerActive {
                 track,
                 layer,
-                active: active != 0,
+                active: flags & ACTIVE != 0,
+                kept: flags & KEPT != 0,
             }
         }
         SENDER_REPORT => Crossing::SenderReport {
@@ -284,7 +325,8 @@ pub(crate) fn read_message(message: &[u8], at: u64) -> Option<Crossing> {
 }
 
 fn read_formats(reader: &mut Reader<'_>) -> Option<Formats> {
-    let [layers, flags, cname_len] = reader.array()?;
+    let [layers, flags] = reader.array()?;
+    let (source, cname_len) = (reader.u64()?, reader.u8()?);
     let cname = std::str::from_utf8(reader.take(cname_len.into())?).ok()?;
     let cname = Cname::from(cname).ok()?;
     let mut codecs = Vec::new();
@@ -304,6 +346,7 @@ fn read_formats(reader: &mut Reader<'_>) -> Option<Formats> {
             encrypted: flags & ENCRYPTED != 0,
         },
         cname,
+        source,
     })
 }
 
@@ -398,17 +441,17 @@ mod tests {
     #[test]
     fn packets_arrive_as_they_were() {
         let capture = |len: usize| AbsCaptureTime::new(&vec![7; len]);
-        for (audio_level, abs_capture_time, video_orientation, playout_delay, dependency) in [
-            (None, None, None, None, &[][..]),
-            (Some(0x85), None, None, None, &[]),
-            (None, capture(8), Some(3), None, &[1, 2, 3]),
-            (Some(1), capture(16), Some(2), Some([1, 2, 3]), &[9; 200]),
+        for (age, audio_level, abs_capture_time, video_orientation, playout_delay, dependency) in [
+            (0, None, None, None, None, &[][..]),
+            (OLD - 1, Some(0x85), None, None, None, &[]),
+            (OLD, None, capture(8), Some(3), None, &[1, 2, 3]),
+            (2_345_678, Some(1), capture(16), Some(2), Some([1, 2, 3]), &[9; 200]),
         ] {
             let mut packet = Packet::default();
             packet.layer = 2;
             packet.seq = 1 << 40 | 5;
             packet.time = 3 << 32 | 77;
-            packet.stream = 3;
+            packet.stream = 300_000;
             packet.marker = true;
             packet.recovered = audio_level.is_some();
             packet.payload_type = PayloadType(96);
@@ -420,19 +463,19 @@ mod tests {
             };
             assert!(packet.set_content(b"a payload", dependency));
             let mut head = [0; MAX_HEAD];
-            let len = Arrived::write_head(TRACK, &packet, true, false, &mut head).unwrap();
+            let len = Arrived::write_head(TRACK, &packet, true, age, &mut head).unwrap();
             let datagram = [&head[..len], dependency, b"a payload"].concat();
             let expected = Arrived {
                 track: TRACK,
                 layer: 2,
                 payload_type: PayloadType(96),
-                stream: 3,
+                stream: 300_000,
                 seq: packet.seq,
                 time: packet.time,
                 marker: true,
                 recovered: packet.recovered,
                 fades: true,
-                kept: false,
+                age: if age < OLD { 0 } else { age / 1_000 * 1_000 },
                 extensions: packet.extensions,
                 dependency,
                 payload: b"a payload",
@@ -462,6 +505,7 @@ mod tests {
                 encrypted: true,
             },
             cname: Cname::from("12345678901234567890").unwrap(),
+            source: u64::MAX - 3,
         };
         let about = About {
             description: Description {
@@ -480,7 +524,14 @@ mod tests {
             temporal: 1,
         });
         for crossing in [
-            Crossing::Attach { track: TRACK },
+            Crossing::Attach {
+                track: TRACK,
+                kind: MediaKind::Audio,
+            },
+            Crossing::Attach {
+                track: TRACK,
+                kind: MediaKind::Video,
+            },
             Crossing::Detach { track: TRACK },
             Crossing::LayersWanted { track: TRACK, highest },
             Crossing::LayersWanted {
@@ -504,6 +555,7 @@ mod tests {
                 track: TRACK,
                 layer: 2,
                 active: true,
+                kept: true,
             },
             Crossing::SenderReport {
                 track: TRACK,

@@ -88,7 +88,7 @@ impl Engine {
                 return self.rotate_link(link, send.as_ref(), receive.as_ref());
             }
             Command::RemoveLink { link } => self.remove_link(now, link),
-            Command::Mirror(mirror) => return self.mirror_over_link(&mirror),
+            Command::Mirror(mirror) => return self.mirror_over_link(now, &mirror),
             Command::RemoveMirror { track } => {
                 if let Some(&key) = self.track_keys.get(&track) {
                     self.remove_track(now, key);

@@ -7,7 +7,6 @@ use std::time::Instant;
 use super::Engine;
 use crate::command::MediaKind;
 use crate::crossing::{Crossing, Neighbour};
-use crate::event::Event;
 use crate::forward::MAX_CATCH_UP;
 use crate::ids::{LinkId, TrackId, WorkerId};
 use crate::packet::Packet;
@@ -52,14 +51,14 @@ impl Engine {
 
     pub(super) fn cross(&mut self, now: Instant, from: Neighbour, crossing: Crossing) {
         match crossing {
-            Crossing::Attach { track } => self.attach(now, track, from),
+            Crossing::Attach { track, kind } => self.attach(now, (track, kind), from),
             Crossing::Detach { track } => {
                 self.early
                     .retain(|&(waiting, asked, _)| (waiting, asked) != (track, from));
                 if let Some(&key) = self.track_keys.get(&track) {
                     self.tracks[key].mirrors.retain(|&mirror| mirror != from);
                     self.tracks[key].wishes.forget_elsewhere(from);
-                    self.attend(key);
+                    self.on_watched(now, key);
                 }
             }
             Crossing::RequestKeyframe { track, layer } => {
@@ -111,11 +110,20 @@ impl Engine {
                     self.keep_former(now, key, &packets);
                 }
             }
-            Crossing::LayerActive { track, layer, active } => {
+            Crossing::LayerActive {
+                track,
+                layer,
+                active,
+                kept,
+            } => {
+                let at = self.micros(now);
                 if let Some(key) = self.mirror_key(track, from)
                     && let Some(slot) = self.tracks[key].layers.get_mut(usize::from(layer))
                 {
                     slot.active = active;
+                    if kept && matches!(from, Neighbour::Link(_)) {
+                        slot.keyframes.expect(at);
+                    }
                     self.tell_layer(now, key, layer, active);
                 }
             }
@@ -131,10 +139,10 @@ impl Engine {
             }
             Crossing::Removed { track } => {
                 if let Some(key) = self.mirror_key(track, from) {
-                    if matches!(from, Neighbour::Link(_)) {
-                        self.events.push_back(Event::MirrorEnded { track });
+                    match from {
+                        Neighbour::Link(_) => self.end_mirror(now, key),
+                        Neighbour::Worker(_) => self.remove_track(now, key),
                     }
-                    self.remove_track(now, key);
                 }
             }
         }
@@ -147,7 +155,7 @@ impl Engine {
         }
         let key = self.tracks.insert(Track::mirror(track, kind, home));
         self.track_keys.insert(track, key);
-        self.crossings.push(Neighbour::Worker(home), Crossing::Attach { track });
+        self.crossings.push(Neighbour::Worker(home), Crossing::Attach { track, kind });
         key
     }
 
@@ -192,8 +200,14 @@ impl Engine {
         });
     }
 
-    fn attach(&mut self, now: Instant, track: TrackId, from: Neighbour) {
+    fn attach(&mut self, now: Instant, (track, kind): (TrackId, MediaKind), from: Neighbour) {
+        let home = track.home();
+        let elsewhere = home != self.config.worker && home.0 < self.config.workers;
         if let Some(&key) = self.track_keys.get(&track) {
+            self.add_mirror(key, from);
+        } else if matches!(from, Neighbour::Link(_)) && elsewhere {
+            // The link ends on another worker than the track.
+            let key = self.mirror(track, kind, home);
             self.add_mirror(key, from);
         } else if self.early.len() < MAX_EARLY {
             let until = self.micros(now) + EARLY;
@@ -205,8 +219,8 @@ impl Engine {
 
     fn add_mirror(&mut self, key: usize, mirror: Neighbour) {
         let track = &mut self.tracks[key];
-        // Whoever mirrors is told of its home by the control plane.
-        if matches!(track.origin, Origin::Worker(_)) {
+        // Workers are told of its home by the control plane.
+        if matches!((track.origin, mirror), (Origin::Worker(_), Neighbour::Worker(_))) {
             return;
         }
         let is_new = !track.mirrors.contains(&mirror);
@@ -216,37 +230,44 @@ impl Engine {
         self.attend(key);
         let track = &self.tracks[key];
         let id = track.id;
-        let formats = Arc::new(track.formats());
-        self.crossings.push(mirror, Crossing::Formats { track: id, formats });
+        // Of a mirror they are not known at first.
+        if !track.codecs.is_empty() {
+            let formats = Arc::new(track.formats());
+            self.crossings.push(mirror, Crossing::Formats { track: id, formats });
+        }
         let about = Arc::clone(&track.about);
         self.crossings.push(mirror, Crossing::About { track: id, about });
         let packets = track.since_keyframes(MAX_CATCH_UP);
-        if is_new && !packets.is_empty() {
-            let packets = packets.into();
-            self.crossings.push(mirror, Crossing::Kept { track: id, packets });
+        let kept = (is_new && !packets.is_empty()).then(|| Crossing::Kept {
+            track: id,
+            packets: packets.into(),
+        });
+        // Within a node what is kept is there at once, and nobody asks for keyframes before. Over a link it comes packet by
+        // packet: that it comes is told before.
+        if let (Neighbour::Worker(_), Some(kept)) = (mirror, kept.clone()) {
+            self.crossings.push(mirror, kept);
         }
         for (layer, state) in (0..).zip(&track.layers) {
             if state.active {
-                let active = true;
-                self.crossings.push(
-                    mirror,
-                    Crossing::LayerActive {
-                        track: id,
-                        layer,
-                        active,
-                    },
-                );
+                let crossing = Crossing::LayerActive {
+                    track: id,
+                    layer,
+                    active: true,
+                    kept: kept.is_some() && state.ring.since_keyframe(MAX_CATCH_UP).is_some(),
+                };
+                self.crossings.push(mirror, crossing);
             }
             if let Some(report) = state.clock {
-                self.crossings.push(
-                    mirror,
-                    Crossing::SenderReport {
-                        track: id,
-                        layer,
-                        report,
-                    },
-                );
+                let crossing = Crossing::SenderReport {
+                    track: id,
+                    layer,
+                    report,
+                };
+                self.crossings.push(mirror, crossing);
             }
+        }
+        if let (Neighbour::Link(_), Some(kept)) = (mirror, kept) {
+            self.crossings.push(mirror, kept);
         }
     }
 

@@ -133,8 +133,8 @@ impl Engine {
                         .push(Neighbour::Worker(home), Crossing::LayersWanted { track: id, highest });
                 }
             }
-            Origin::Link(link) => {
-                if let Some(highest) = track.wishes.poll_publisher(at) {
+            Origin::Link { link, .. } => {
+                if let Some(highest) = track.wishes.poll_link(at) {
                     self.crossings
                         .push(Neighbour::Link(link), Crossing::LayersWanted { track: id, highest });
                 }

@@ -234,6 +234,7 @@ impl Engine {
             track: track.id,
             layer,
             active,
+            kept: false,
         };
         self.crossings
             .extend(track.mirrors.iter().map(|&mirror| (mirror, crossing.clone())));

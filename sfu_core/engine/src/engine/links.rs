@@ -1,83 +1,107 @@
 //! Links to workers of other nodes: what crosses to them is sealed and sent, what comes over them is opened and crosses here.
 
-use std::collections::VecDeque;
+mod arriving;
+mod leaving;
+mod mirrors;
+
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
-use arrayvec::ArrayVec;
-use relay::{Arrival, Link, MAX_DATAGRAM, Refused};
+use relay::Link;
 use rustc_hash::FxHashMap;
+use slab::Slab;
 
 use super::Engine;
 use super::flush::Full;
-use crate::command::{AddLink, MediaKind, Mirror};
-use crate::counters::Dropped;
-use crate::crossing::wire::{self, Arrived, MAX_HEAD, MAX_MESSAGE};
+use crate::command::AddLink;
+use crate::crossing::wire::{ANEW, FORGET};
 use crate::crossing::{Crossing, Neighbour};
 use crate::event::{CommandError, Event, Limit};
 use crate::ids::{LinkId, SocketId, TrackId};
-use crate::packet::Packet;
-use crate::publish::facts;
-use crate::publish::track::{Origin, Track};
+use crate::publish::track::Origin;
+use crate::stats::LinkRow;
 use crate::transmit::TransmitArena;
+use leaving::Outgoing;
 
 /// Other nodes times their workers is less.
 const MAX_LINKS: usize = 1_024;
-/// What waits for the arena, per link. More is dropped, but for messages: then the link is thought dead.
-const MAX_WAITING: usize = 65_536;
 
 #[derive(Default)]
 pub(super) struct Links {
-    links: FxHashMap<LinkId, Box<Relay>>,
+    relays: Slab<Relay>,
+    keys: FxHashMap<LinkId, usize>,
 }
 
 /// One link and what is under way.
 struct Relay {
-    state: Link,
+    id: LinkId,
+    /// `None` only while a datagram of it is looked at.
+    state: Option<Box<Link>>,
     socket: SocketId,
     /// Where the other end was heard last.
     remote: Option<SocketAddr>,
-    /// Ours of the tracks that come over it by theirs, and theirs by ours.
-    ours: FxHashMap<TrackId, TrackId>,
-    theirs: FxHashMap<TrackId, TrackId>,
-    /// In the order in which it crossed: what a track is goes before its packets.
-    outgoing: VecDeque<Outgoing>,
+    /// Keys of the tracks that come over it, by the other end's name.
+    ours: FxHashMap<TrackId, usize>,
+    outgoing: Outgoing,
     alive: bool,
-}
-
-enum Outgoing {
-    Packet {
-        track: TrackId,
-        packet: Arc<Packet>,
-        fades: bool,
-        kept: bool,
-    },
-    Message(Box<ArrayVec<u8, MAX_MESSAGE>>),
+    /// When it has something to send by itself.
+    due: u64,
 }
 
 impl Links {
     pub(super) fn is_empty(&self) -> bool {
-        self.links.is_empty()
+        self.relays.is_empty()
     }
 
-    /// The track does not come over the link any more.
-    pub(super) fn forget(&mut self, link: LinkId, track: TrackId) {
-        if let Some(relay) = self.links.get_mut(&link)
-            && let Some(theirs) = relay.theirs.remove(&track)
+    fn get_mut(&mut self, link: LinkId) -> Option<&mut Relay> {
+        self.relays.get_mut(*self.keys.get(&link)?)
+    }
+
+    /// The track `theirs` does not come over the link any more.
+    pub(super) fn forget(&mut self, link: LinkId, theirs: TrackId, key: usize) {
+        if let Some(relay) = self.get_mut(link)
+            && relay.ours.get(&theirs) == Some(&key)
         {
             relay.ours.remove(&theirs);
-            relay.say(&Crossing::Detach { track: theirs });
+            relay.outgoing.say(&Crossing::Detach { track: theirs });
         }
+    }
+
+    pub(super) fn rows(&self, worker: u64, rows: &mut Vec<LinkRow>) {
+        rows.extend(self.relays.iter().filter_map(|(_, relay)| {
+            let stats = relay.state.as_ref()?.stats();
+            Some(LinkRow {
+                link: relay.id.0.into(),
+                worker,
+                alive: relay.alive.into(),
+                mirrors: relay.ours.len() as u64,
+                rtt_ms: stats.rtt as f64 / 1_000.0,
+                loss: stats.loss,
+                burst: stats.burst,
+                media_sent: stats.media_sent,
+                parity_sent: stats.parity_sent,
+                repeats_sent: stats.repeats_sent,
+                bytes_sent: stats.bytes_sent,
+                redundant_bytes_sent: stats.redundant_bytes_sent,
+                dropped: relay.outgoing.dropped,
+                media_received: stats.media_received,
+                bytes_received: stats.bytes_received,
+                repaired: stats.repaired,
+                mended: stats.mended,
+                given_up: stats.given_up,
+                duplicates: stats.duplicates,
+                refused: stats.refused,
+            })
+        }));
     }
 }
 
 impl Engine {
     pub(super) fn add_link(&mut self, now: Instant, add: &AddLink) -> Result<(), CommandError> {
-        if self.links.links.contains_key(&add.link) {
+        if self.links.keys.contains_key(&add.link) {
             return Ok(());
         }
-        if self.links.links.len() >= MAX_LINKS {
+        if self.links.relays.len() >= MAX_LINKS {
             return Err(CommandError::Limit(Limit::Links));
         }
         let config = relay::Config {
@@ -86,16 +110,18 @@ impl Engine {
             receive: add.receive.clone(),
         };
         let at = self.micros(now);
-        let relay = Relay {
-            state: Link::new(at, &config).ok_or(CommandError::Key)?,
+        let state = Link::new(at, &config).ok_or(CommandError::Key)?;
+        let key = self.links.relays.insert(Relay {
+            id: add.link,
+            state: Some(Box::new(state)),
             socket: add.socket,
             remote: add.remote,
             ours: FxHashMap::default(),
-            theirs: FxHashMap::default(),
-            outgoing: VecDeque::new(),
+            outgoing: Outgoing::default(),
             alive: true,
-        };
-        self.links.links.insert(add.link, Box::new(relay));
+            due: at,
+        });
+        self.links.keys.insert(add.link, key);
         self.schedule.wait_until(at);
         Ok(())
     }
@@ -106,9 +132,10 @@ impl Engine {
         send: Option<&relay::Keys>,
         receive: Option<&relay::Keys>,
     ) -> Result<(), CommandError> {
-        let relay = self.links.links.get_mut(&link).ok_or(CommandError::UnknownLink)?;
-        let received = receive.is_none_or(|keys| relay.state.rotate_receive(keys));
-        let sent = send.is_none_or(|keys| relay.state.rotate_send(keys));
+        let relay = self.links.get_mut(link).ok_or(CommandError::UnknownLink)?;
+        let state = relay.state.as_mut().ok_or(CommandError::UnknownLink)?;
+        let received = receive.is_none_or(|keys| state.rotate_receive(keys));
+        let sent = send.is_none_or(|keys| state.rotate_send(keys));
         if received && sent {
             Ok(())
         } else {
@@ -116,26 +143,26 @@ impl Engine {
         }
     }
 
+    /// The tracks that come over it end, those that go over it no longer do.
     pub(super) fn remove_link(&mut self, now: Instant, link: LinkId) {
-        if self.links.links.remove(&link).is_none() {
+        let Some(key) = self.links.keys.remove(&link) else {
             return;
+        };
+        self.links.relays.remove(key);
+        for key in self.tracks_where(|origin| matches!(origin, Origin::Link { link: over, .. } if over == link)) {
+            self.end_mirror(now, key);
         }
-        let from = Neighbour::Link(link);
-        let over = |track: &Track| track.origin == Origin::Link(link);
-        let gone: Vec<usize> = self
-            .tracks
-            .iter()
-            .filter(|(_, track)| over(track))
-            .map(|(key, _)| key)
-            .collect();
-        for key in gone {
-            self.events.push_back(Event::MirrorEnded {
-                track: self.tracks[key].id,
-            });
-            self.remove_track(now, key);
+        for (_, track) in &mut self.tracks {
+            track.former.take_if(|(over, _)| *over == link);
         }
         self.crossings.links.retain(|(to, _)| *to != link);
-        self.early.retain(|&(_, asked, _)| asked != from);
+        self.early.retain(|&(_, asked, _)| asked != Neighbour::Link(link));
+        self.detach_all(now, link);
+    }
+
+    /// Nothing of what is mirrored at the other end is any more.
+    fn detach_all(&mut self, now: Instant, link: LinkId) {
+        let from = Neighbour::Link(link);
         let mirrored: Vec<TrackId> = self
             .tracks
             .iter()
@@ -147,302 +174,61 @@ impl Engine {
         }
     }
 
-    pub(super) fn mirror_over_link(&mut self, mirror: &Mirror) -> Result<(), CommandError> {
-        if self.track_keys.contains_key(&mirror.track) {
-            return Ok(());
-        }
-        let relay = self
-            .links
-            .links
-            .get_mut(&mirror.link)
-            .ok_or(CommandError::UnknownLink)?;
-        relay.ours.insert(mirror.theirs, mirror.track);
-        relay.theirs.insert(mirror.track, mirror.theirs);
-        let mut track = Track::relayed(mirror.track, mirror.kind, mirror.link);
-        track.sound.group = mirror.group;
-        let key = self.tracks.insert(track);
-        self.track_keys.insert(mirror.track, key);
-        self.attach_early(mirror.track, key);
-        Ok(())
-    }
-
-    /// A track that comes over a link is asked for while somebody wants it.
-    pub(super) fn attend(&mut self, key: usize) {
-        let track = &mut self.tracks[key];
-        let Origin::Link(link) = track.origin else {
-            return;
-        };
-        let watched = track.is_watched();
-        if std::mem::replace(&mut track.attached, watched) == watched {
-            return;
-        }
-        let id = track.id;
-        let crossing = match watched {
-            true => Crossing::Attach { track: id },
-            false => {
-                track.layers.iter_mut().for_each(|layer| layer.active = false);
-                Crossing::Detach { track: id }
-            }
-        };
-        self.crossings.push(Neighbour::Link(link), crossing);
-    }
-
-    pub(super) fn handle_link(
-        &mut self,
-        now: Instant,
-        socket: SocketId,
-        from: SocketAddr,
-        datagram: &mut [u8],
-    ) -> Result<(), Dropped> {
-        let id = LinkId(relay::link_id(datagram).ok_or(Dropped::UnknownProtocol)?);
-        let mut relay = self.links.links.remove(&id).ok_or(Dropped::UnknownSource)?;
-        let at = self.micros(now);
-        let Relay { state, ours, .. } = &mut *relay;
-        let opened = state.receive(at, datagram, |arrival| match arrival {
-            Arrival::Media(packet) => self.take_relayed(now, at, ours, packet),
-            Arrival::Message(message) => self.take_message(now, at, id, ours, message),
-        });
-        if opened.is_ok() {
-            (relay.socket, relay.remote) = (socket, Some(from));
-        }
-        self.schedule.wait_until(relay.state.next_timeout());
-        self.links.links.insert(id, relay);
-        opened.map_err(|refused| match refused {
-            Refused::Malformed => Dropped::Malformed,
-            Refused::Replayed => Dropped::SrtpReplay,
-            Refused::Phase | Refused::Forged => Dropped::SrtpAuth,
-        })
-    }
-
-    fn take_relayed(&mut self, now: Instant, at: u64, ours: &FxHashMap<TrackId, TrackId>, datagram: &[u8]) {
-        let Some(arrived) = Arrived::read(datagram) else {
-            self.counters.dropped_malformed += 1;
-            return;
-        };
-        // What was detached is still under way for a while.
-        let key = ours.get(&arrived.track).and_then(|track| self.track_keys.get(track));
-        let Some(&key) = key else {
-            return;
-        };
-        let track = &mut self.tracks[key];
-        let Some(codec) = track.codec(arrived.payload_type) else {
-            return;
-        };
-        let Some(layer) = track.layers.get_mut(usize::from(arrived.layer)) else {
-            return;
-        };
-        let mut facts = facts::read(codec, arrived.payload);
-        let structure = match arrived.dependency {
-            [] => None,
-            value => layer.upstream.dependencies.read(value, &mut facts),
-        };
-        let packet = self.pool.take(|packet| {
-            packet.layer = arrived.layer;
-            packet.seq = arrived.seq;
-            packet.timestamp = arrived.time as u32;
-            packet.time = arrived.time;
-            packet.stream = arrived.stream;
-            packet.marker = arrived.marker;
-            packet.payload_type = arrived.payload_type;
-            packet.arrival = at;
-            packet.recovered = arrived.recovered;
-            packet.extensions = arrived.extensions;
-            packet.facts = facts;
-            packet.structure = structure;
-            packet.set_content(arrived.payload, arrived.dependency)
-        });
-        let Some(packet) = packet else {
-            self.counters.dropped_pool_exhausted += 1;
-            return;
-        };
-        if arrived.kept {
-            let least = self.config.layer_timeout.as_micros() as u64;
-            layer.keep(&packet, least);
-            return;
-        }
-        if arrived.fades {
-            self.lose_place(key);
-        }
-        self.distribute(now, key, packet, arrived.fades);
-    }
-
-    fn take_message(
-        &mut self,
-        now: Instant,
-        at: u64,
-        link: LinkId,
-        ours: &FxHashMap<TrackId, TrackId>,
-        message: &[u8],
-    ) {
-        let Some(mut crossing) = wire::read_message(message, at) else {
-            self.counters.dropped_malformed += 1;
-            return;
-        };
-        // Of a track that comes from there they say what it is, by their name.
-        match &mut crossing {
-            Crossing::Formats { track, .. }
-            | Crossing::About { track, .. }
-            | Crossing::LayerActive { track, .. }
-            | Crossing::SenderReport { track, .. }
-            | Crossing::Removed { track } => match ours.get(track) {
-                Some(ours) => *track = *ours,
-                None => return,
-            },
-            _ => (),
-        }
-        if let Crossing::Formats { track, formats } = &mut crossing
-            && let Some(&key) = self.track_keys.get(track)
-        {
-            Arc::make_mut(formats).sound.group = self.tracks[key].sound.group;
-        }
-        self.cross(now, Neighbour::Link(link), crossing);
-    }
-
     /// Sends what waits for links, link by link.
     pub(super) fn flush_links(&mut self, at: u64, arena: &mut TransmitArena) -> Result<(), Full> {
         self.sort_crossings();
-        for relay in self.links.links.values_mut() {
-            if relay.flush(at, arena).is_err() {
-                return Err(Full);
+        for (_, relay) in &mut self.links.relays {
+            if !relay.outgoing.is_empty() || relay.due <= at {
+                relay.flush(at, arena)?;
             }
-            self.schedule.wait_until(relay.state.next_timeout());
+            self.schedule.wait_until(relay.due);
         }
         Ok(())
     }
 
     /// Tells which links have fallen silent, or speak again.
     pub(super) fn tend_links(&mut self, at: u64) {
-        for (&link, relay) in &mut self.links.links {
-            let alive = relay.state.is_alive(at) && relay.outgoing.len() < MAX_WAITING;
-            if std::mem::replace(&mut relay.alive, alive) != alive {
-                relay.outgoing.retain(|waiting| matches!(waiting, Outgoing::Message(_)));
-                self.events.push_back(Event::LinkAlive { link, alive });
-            }
-        }
-    }
-
-    fn sort_crossings(&mut self) {
-        while let Some((link, crossing)) = self.crossings.links.pop_front() {
-            let Some(relay) = self.links.links.get_mut(&link) else {
+        let mut speaks = Vec::new();
+        for (_, relay) in &mut self.links.relays {
+            let Some(state) = &relay.state else {
                 continue;
             };
-            match crossing {
-                Crossing::Packet { track, packet, fades } => {
-                    let of = self.track_keys.get(&track).map(|&key| &self.tracks[key]);
-                    if of.is_some_and(|of| is_wanted(of, link, &packet)) && !relay.put(track, packet, fades, false) {
-                        self.counters.dropped_crossing += 1;
-                    }
-                }
-                Crossing::Kept { track, packets } => {
-                    for packet in &*packets {
-                        relay.put(track, Arc::clone(packet), false, true);
-                    }
-                }
-                mut other => {
-                    relay.translate(&mut other);
-                    relay.say(&other);
-                }
+            let alive = state.is_alive(at);
+            if alive && relay.outgoing.take_overflow() {
+                speaks.push(relay.id);
+            }
+            if std::mem::replace(&mut relay.alive, alive) == alive {
+                continue;
+            }
+            if alive {
+                speaks.push(relay.id);
+            }
+            relay.outgoing.set_open(alive);
+            self.events.push_back(Event::LinkAlive { link: relay.id, alive });
+        }
+        for link in speaks {
+            self.ask_anew(link);
+            if let Some(relay) = self.links.get_mut(link) {
+                relay.outgoing.say_octets(ANEW);
             }
         }
     }
-}
 
-/// Simulcast layers above what anybody there can use stay here.
-fn is_wanted(track: &Track, link: LinkId, packet: &Packet) -> bool {
-    if track.kind == MediaKind::Audio {
-        return true;
-    }
-    match track.wishes.of(Neighbour::Link(link)) {
-        None => true,
-        Some(None) => false,
-        Some(Some(highest)) => track.is_single() || packet.layer <= highest.spatial,
-    }
-}
-
-impl Relay {
-    /// False when too many wait.
-    fn put(&mut self, track: TrackId, packet: Arc<Packet>, fades: bool, kept: bool) -> bool {
-        let room = self.alive && self.outgoing.len() < MAX_WAITING;
-        if room {
-            self.outgoing.push_back(Outgoing::Packet {
-                track,
-                packet,
-                fades,
-                kept,
-            });
-        }
-        room
-    }
-
-    fn say(&mut self, crossing: &Crossing) {
-        let message = wire::write_message(crossing);
-        self.outgoing
-            .extend(message.map(|message| Outgoing::Message(Box::new(message))));
-    }
-
-    /// What is said of a track to its home is said by the home's name.
-    fn translate(&self, crossing: &mut Crossing) {
-        if let Crossing::Attach { track }
-        | Crossing::Detach { track }
-        | Crossing::LayersWanted { track, .. }
-        | Crossing::RequestKeyframe { track, .. } = crossing
-            && let Some(theirs) = self.theirs.get(track)
-        {
-            *track = *theirs;
-        }
-    }
-
-    fn flush(&mut self, at: u64, arena: &mut TransmitArena) -> Result<(), Full> {
-        let Some(remote) = self.remote else {
-            return Ok(());
+    /// What was said over the link may be lost: the tracks that come over it are asked for again.
+    fn ask_anew(&mut self, link: LinkId) {
+        let Some(relay) = self.links.get_mut(link) else {
+            return;
         };
-        let mut told = false;
-        while let Some(next) = self.outgoing.front() {
-            match next {
-                Outgoing::Message(message) => {
-                    if !self.state.tell(message) {
-                        // Until some of them are acknowledged.
-                        break;
-                    }
-                    told = true;
-                }
-                Outgoing::Packet {
-                    track,
-                    packet,
-                    fades,
-                    kept,
-                } => {
-                    if std::mem::take(&mut told) {
-                        drain(&mut self.state, at, (self.socket, remote), arena)?;
-                    }
-                    let room = arena.reserve(MAX_DATAGRAM).ok_or(Full)?;
-                    let mut head = [0; MAX_HEAD];
-                    let len = Arrived::write_head(*track, packet, *fades, *kept, &mut head);
-                    // What is too long for a link was too long for its path to the subscribers, too.
-                    let parts = len.map(|len| [&head[..len], packet.dependency(), packet.payload()]);
-                    if let Some(len) = parts.and_then(|parts| self.state.send(at, parts, room)) {
-                        arena.commit(self.socket, remote, len);
-                    }
-                }
+        relay.outgoing.say_octets(FORGET);
+        for key in self.tracks_where(|origin| matches!(origin, Origin::Link { link: over, .. } if over == link)) {
+            if self.tracks[key].attached {
+                self.ask(key);
             }
-            self.outgoing.pop_front();
         }
-        drain(&mut self.state, at, (self.socket, remote), arena)
     }
-}
 
-/// What the link itself has to send.
-fn drain(
-    state: &mut Link,
-    at: u64,
-    (socket, remote): (SocketId, SocketAddr),
-    arena: &mut TransmitArena,
-) -> Result<(), Full> {
-    loop {
-        let room = arena.reserve(MAX_DATAGRAM).ok_or(Full)?;
-        let Some(len) = state.poll_transmit(at, room) else {
-            return Ok(());
-        };
-        arena.commit(socket, remote, len);
+    fn tracks_where(&self, of: impl Fn(Origin) -> bool) -> Vec<usize> {
+        let found = self.tracks.iter().filter(|(_, track)| of(track.origin));
+        found.map(|(key, _)| key).collect()
     }
 }

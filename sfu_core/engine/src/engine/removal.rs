@@ -60,8 +60,11 @@ impl Engine {
                 .iter()
                 .map(|&mirror| (mirror, Crossing::Removed { track: id })),
         );
-        if let Origin::Link(link) = track.origin {
-            self.links.forget(link, id);
+        if let Origin::Link { link, theirs } = track.origin {
+            self.links.forget(link, theirs, key);
+        }
+        if let Some((link, theirs)) = track.former {
+            self.links.forget(link, theirs, key);
         }
         if let Origin::Peer { key: peer, .. } = track.origin
             && let Some(peer) = self.peers.get_mut(peer)
@@ -85,14 +88,19 @@ impl Engine {
         };
         track.subscribers.retain(|&subscriber| subscriber != key);
         track.wishes.forget();
-        self.attend(track_key);
-        let track = &self.tracks[track_key];
+        self.on_watched(now, track_key);
+    }
+
+    /// Somebody does not take this track any more.
+    pub(super) fn on_watched(&mut self, now: Instant, key: usize) {
+        self.attend(key);
+        let track = &self.tracks[key];
         if let Origin::Worker(home) = track.origin
-            && track.subscribers.is_empty()
+            && !track.is_watched()
         {
             let detach = Crossing::Detach { track: track.id };
             self.crossings.push(Neighbour::Worker(home), detach);
-            self.remove_track(now, track_key);
+            self.remove_track(now, key);
         }
     }
 

@@ -126,7 +126,7 @@ impl Engine {
                 self.send_keyframe_requests(key, at);
                 self.watch(key);
             }
-            Origin::Worker(_) | Origin::Link(_) => self.relay_keyframe_wishes(track, at),
+            Origin::Worker(_) | Origin::Link { .. } => self.relay_keyframe_wishes(track, at),
         }
     }
 }

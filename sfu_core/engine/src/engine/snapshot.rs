@@ -21,6 +21,7 @@ impl Engine {
         self.downlink_rows(at, &mut into.downlinks);
         self.layer_rows(at, &mut into.layers);
         self.subscription_rows(at, &mut into.subscriptions);
+        self.links.rows(self.config.worker.0.into(), &mut into.links);
         let mut totals = self.counters;
         into.downlinks
             .iter()

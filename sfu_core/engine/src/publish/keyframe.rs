@@ -37,6 +37,11 @@ impl KeyframeRequests {
         self.tries = 0;
     }
 
+    /// One is on its way, though nobody has asked.
+    pub(crate) fn expect(&mut self, now: u64) {
+        self.sent = Some(now);
+    }
+
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted
     }
@@ -110,6 +115,19 @@ mod tests {
         });
         assert_eq!(times[..6], [0, 500, 1_500, 3_500, 7_500, 11_500]);
         assert_eq!(times.len(), MAX_TRIES as usize);
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_not_asked_for() {
+        let times = sent(5_000, |ms, requests| match ms {
+            0 => {
+                requests.expect(0);
+                requests.want();
+            }
+            1_000 => requests.on_keyframe(),
+            _ => (),
+        });
+        assert_eq!(times, [500]);
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::crossing::SourceClock;
 use crate::fec::Decoder;
 use crate::packet::Packet;
 
+/// Between the numbers of two tracks of which one comes in the place of the other: more than a ring spans.
+const RESTART: u64 = 1 << 16;
+
 /// What all subscriptions of a track share of one layer.
 #[derive(Default)]
 pub struct Layer {
@@ -80,6 +83,20 @@ pub(crate) struct Upstream {
     extender: Extender,
     timeline: Timeline,
     stream: u32,
+    /// Of one that comes over a link.
+    renumbering: Renumbering,
+}
+
+/// Numbers of a track that comes over a link, after another one came in its place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Renumbering {
+    /// The next packet is the first of another track.
+    anew: bool,
+    /// Added to numbers, and to counts of restarts.
+    seq: u64,
+    stream: u32,
+    /// The last count of restarts.
+    last: u32,
 }
 
 /// Where a packet is in its layer.
@@ -184,6 +201,26 @@ impl Layer {
             last_sender_report,
             delay,
         })
+    }
+
+    /// What follows over a link is of another track.
+    pub(crate) fn begin_anew(&mut self) {
+        self.upstream.renumbering.anew = self.ring.end() != 0;
+    }
+
+    /// Number and count of restarts, of a packet that came over a link with these: another track goes on far above what came
+    /// before.
+    pub(crate) fn renumber(&mut self, seq: u64, stream: u32) -> (u64, u32) {
+        let end = self.ring.end();
+        let renumbering = &mut self.upstream.renumbering;
+        if std::mem::take(&mut renumbering.anew) {
+            renumbering.seq = (end + RESTART).wrapping_sub(seq);
+            renumbering.stream = renumbering.last.wrapping_add(1).wrapping_sub(stream);
+            self.upstream.dependencies = Dependencies::default();
+        }
+        let stream = stream.wrapping_add(self.upstream.renumbering.stream);
+        self.upstream.renumbering.last = stream;
+        (seq.wrapping_add(self.upstream.renumbering.seq), stream)
     }
 
     /// What follows does not continue what came before: packets were dropped here on purpose.

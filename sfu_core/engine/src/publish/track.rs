@@ -29,8 +29,8 @@ pub(crate) enum Origin {
     Peer { key: usize, id: PeerId },
     /// Mirrored from its home.
     Worker(WorkerId),
-    /// Comes from another node, over a link of this worker.
-    Link(LinkId),
+    /// Comes from another node, over a link of this worker, where the other end calls it `theirs`.
+    Link { link: LinkId, theirs: TrackId },
 }
 
 impl Origin {
@@ -39,7 +39,7 @@ impl Origin {
         match self {
             Self::Peer { .. } => None,
             Self::Worker(worker) => Some(Neighbour::Worker(worker)),
-            Self::Link(link) => Some(Neighbour::Link(link)),
+            Self::Link { link, .. } => Some(Neighbour::Link(link)),
         }
     }
 }
@@ -113,6 +113,12 @@ pub struct Track {
     pub(crate) stretch: Stretch,
     /// Of one that comes over a link: the other end was asked for it.
     pub(crate) attached: bool,
+    /// Link and name of where it came from until it was moved; what still comes from there is taken.
+    pub(crate) former: Option<(LinkId, TrackId)>,
+    /// Bit n: nothing of layer n has come since then.
+    pub(crate) moved: u8,
+    /// Which publication this is, random: tracks of two names are the same when it is.
+    pub(crate) source: u64,
     /// The subscribers know that packets wait.
     pub(crate) announced: bool,
     pending: Vec<Arc<Packet>>,
@@ -129,6 +135,7 @@ impl Track {
         let mut track = Self::new(publish.track, publish.kind, origin);
         track.sound = publish.sound;
         let _ = write!(track.cname, "{}", publish.peer.0);
+        track.source = random();
         track.update(publish);
         track
     }
@@ -138,8 +145,8 @@ impl Track {
     }
 
     /// It comes over a link.
-    pub(crate) fn relayed(id: TrackId, kind: MediaKind, link: LinkId) -> Self {
-        Self::new(id, kind, Origin::Link(link))
+    pub(crate) fn relayed(id: TrackId, kind: MediaKind, (link, theirs): (LinkId, TrackId)) -> Self {
+        Self::new(id, kind, Origin::Link { link, theirs })
     }
 
     fn new(id: TrackId, kind: MediaKind, origin: Origin) -> Self {
@@ -168,6 +175,9 @@ impl Track {
                 fades: u64::MAX,
             },
             attached: false,
+            former: None,
+            moved: 0,
+            source: 0,
             announced: false,
             pending: Vec::new(),
             taken: 0,
@@ -196,6 +206,7 @@ impl Track {
             layers: self.layers.len() as u8,
             sound: self.sound,
             cname: self.cname,
+            source: self.source,
         }
     }
 
@@ -203,6 +214,10 @@ impl Track {
     pub(crate) fn set_formats(&mut self, formats: &Formats) {
         self.cname = formats.cname;
         self.sound = formats.sound;
+        if std::mem::replace(&mut self.source, formats.source) != formats.source {
+            self.moved = u8::MAX;
+            self.layers.iter_mut().for_each(Layer::begin_anew);
+        }
         self.codecs.clear();
         self.codecs.extend(
             formats
@@ -343,6 +358,13 @@ impl Track {
         self.pending.clear();
         self.announced = false;
     }
+}
+
+/// Zero when the system has no randomness: then another publication is taken for the same one.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@ pub(crate) struct Wishes {
     stale: bool,
     /// At home: what the publisher was told.
     demand: Demand,
-    /// On a mirror: what its home was told.
+    /// On a mirror of another worker's: what its home was told.
     told: Option<LayerId>,
+    /// On one that comes over a link: what the other end was told.
+    asked: Option<Option<LayerId>>,
 }
 
 impl Wishes {
@@ -64,12 +66,23 @@ impl Wishes {
 
     /// What a publisher is to be told, when it is something new. `now` in microseconds.
     pub(crate) fn poll_publisher(&mut self, now: u64) -> Option<Option<LayerId>> {
-        let elsewhere = self.elsewhere.iter().map(|&(_, wants)| wants);
-        let wanted = highest_wanted(elsewhere.chain([self.here]));
         let before = self.demand.needed();
-        self.demand = self.demand.after(now, wanted);
+        self.demand = self.demand.after(now, self.wanted());
         let needed = self.demand.needed();
         (needed != before).then_some(needed)
+    }
+
+    /// What the other end of a link is to be told, when it is something new.
+    pub(crate) fn poll_link(&mut self, now: u64) -> Option<Option<LayerId>> {
+        self.demand = self.demand.after(now, self.wanted());
+        let needed = self.demand.needed();
+        (self.asked.replace(needed) != Some(needed)).then_some(needed)
+    }
+
+    /// It comes over a link, and the other end is asked for it anew.
+    pub(crate) fn begin_anew(&mut self) {
+        self.demand = Demand::none();
+        self.asked = None;
     }
 
     /// The home may not have heard what it was told.
@@ -79,7 +92,13 @@ impl Wishes {
 
     /// What the home is to be told, when it is something new. Less waits there.
     pub(crate) fn poll_home(&mut self) -> Option<Option<LayerId>> {
-        (std::mem::replace(&mut self.told, self.here) != self.here).then_some(self.here)
+        let wanted = self.wanted();
+        (std::mem::replace(&mut self.told, wanted) != wanted).then_some(wanted)
+    }
+
+    fn wanted(&self) -> Option<LayerId> {
+        let elsewhere = self.elsewhere.iter().map(|&(_, wants)| wants);
+        highest_wanted(elsewhere.chain([self.here]))
     }
 }
 
