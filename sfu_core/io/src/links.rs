@@ -145,7 +145,11 @@ impl Core {
 impl Linked {
     /// A worker has failed: links and mirrors that were there.
     pub(crate) fn take_of(&mut self, worker: WorkerId) -> (Vec<LinkId>, Vec<TrackId>) {
-        let links: Vec<_> = self.links.extract_if(|_, of| *of == worker).map(|(link, _)| link).collect();
+        let links: Vec<_> = self
+            .links
+            .extract_if(|_, of| *of == worker)
+            .map(|(link, _)| link)
+            .collect();
         let mirrors = self.mirrors.extract_if(|track, _| track.home() == worker);
         (links, mirrors.map(|(track, _)| track).collect())
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use engine::command::{
-    AnnouncedSsrc, Codec, Description, ExtensionIds, FecFormats, Keys, MAX_LAYERS, MediaKind, PayloadMap, PublishedCodec,
-    Source,
+    AnnouncedSsrc, Codec, Description, ExtensionIds, FecFormats, Keys, MAX_LAYERS, MediaKind, PayloadMap,
+    PublishedCodec, Source,
 };
 use engine::event::{DisconnectReason, SrtpProfile};
 use engine::ids::{Mid, PayloadType, Rid, Ssrc};

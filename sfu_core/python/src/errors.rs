@@ -58,9 +58,7 @@ pub(crate) fn command(error: CommandError) -> PyErr {
         | CommandError::UnknownSubscription
         | CommandError::UnknownWorker
         | CommandError::UnknownLink => UnknownIdError::new_err(text),
-        CommandError::LinkExists | CommandError::OtherWorker | CommandError::Unreachable => {
-            PyValueError::new_err(text)
-        }
+        CommandError::LinkExists | CommandError::OtherWorker | CommandError::Unreachable => PyValueError::new_err(text),
     }
 }
 

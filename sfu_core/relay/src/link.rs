@@ -227,7 +227,10 @@ impl Link {
     /// When to call `poll_transmit`, if nothing else happens.
     pub fn next_timeout(&self) -> u64 {
         let missing = self.missing.next().unwrap_or(u64::MAX);
-        self.report_at.min(self.message_at).min(missing).min(self.last_sent + KEEPALIVE)
+        self.report_at
+            .min(self.message_at)
+            .min(missing)
+            .min(self.last_sent + KEEPALIVE)
     }
 
     /// Opens a datagram in place. What it brings goes to `deliver`. Nothing has changed when it is refused.

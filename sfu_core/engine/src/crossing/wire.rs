@@ -249,7 +249,7 @@ pub(crate) fn write_message(crossing: &Crossing) -> Option<ArrayVec<u8, MAX_MESS
             layer, active, kept, ..
         } => put(
             &mut out,
-            &[*layer, u8::from(*active) * ACTIVE | u8::from(*kept) * KEPT],
+            &[*layer, (u8::from(*active) * ACTIVE) | (u8::from(*kept) * KEPT)],
         )?,
         Crossing::SenderReport { layer, report, .. } => {
             put(&mut out, &[*layer])?;

@@ -155,7 +155,8 @@ impl Engine {
         }
         let key = self.tracks.insert(Track::mirror(track, kind, home));
         self.track_keys.insert(track, key);
-        self.crossings.push(Neighbour::Worker(home), Crossing::Attach { track, kind });
+        self.crossings
+            .push(Neighbour::Worker(home), Crossing::Attach { track, kind });
         key
     }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use netem::{LinkConfig, Loss};
+use pysfu_engine::Config;
 use pysfu_engine::command::{AddLink, Command, MediaKind, Mirror};
 use pysfu_engine::ids::{LinkId, TrackId};
-use pysfu_engine::Config;
 
 use crate::media::Source;
 use crate::world::{Cable, MS, SOCKET, World, engine_address};

@@ -24,6 +24,7 @@ const MAX_PACKETS: usize = 8_192;
 /// everything anew.
 const MAX_MESSAGES: usize = 65_536;
 
+#[derive(Default)]
 pub(super) struct Outgoing {
     waiting: VecDeque<Waiting>,
     packets: usize,
@@ -33,18 +34,6 @@ pub(super) struct Outgoing {
     overflowed: bool,
     /// Packets.
     pub(super) dropped: u64,
-}
-
-impl Default for Outgoing {
-    fn default() -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            packets: 0,
-            shut: false,
-            overflowed: false,
-            dropped: 0,
-        }
-    }
 }
 
 enum Waiting {
@@ -124,7 +113,11 @@ impl Engine {
             };
             let track = |id: &TrackId| self.track_keys.get(id).and_then(|&key| self.tracks.get(key));
             match crossing {
-                Crossing::Packet { track: id, packet, fades } => {
+                Crossing::Packet {
+                    track: id,
+                    packet,
+                    fades,
+                } => {
                     if track(&id).is_some_and(|track| is_wanted(track, link, &packet)) {
                         relay.outgoing.put(id, packet, fades);
                     }
