@@ -59,6 +59,11 @@ class ClientOffers:
         bound = [moving_pb2.SessionState.Bound(mid=mid, track_id=track_id) for mid, track_id in self.bound.items()]
         return moving_pb2.SessionState.ClientOffered(version=self._version, bound=bound)
 
+    @property
+    def is_expecting(self) -> bool:
+        """The client has not offered here yet what it published elsewhere."""
+        return bool(self._expected)
+
     def section_of(self, encoding: Encoding) -> str:
         """The MID that carries it; empty while it has none."""
         return next((mid for mid, other in self._published.items() if other is encoding), "")

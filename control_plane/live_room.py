@@ -115,7 +115,10 @@ class LiveRoom:
     def adopt(self, participant: Participant) -> None:
         """It comes from another node of the cluster: for the others nothing has changed."""
         self.room.participants[participant.identity] = participant
+        if participant.id in self._changed:
+            self._changed[participant.id] = participant
         if participant.session is not None:
+            self._node.neighbours.adopted(self, participant)
             self.welcome(participant.session)
 
     def handed_over(self, session: "Session") -> None:
@@ -124,6 +127,7 @@ class LiveRoom:
             self._voices.pop(track.id, None)
         self._schedule_speakers()
         self._node.left(session)
+        self._node.neighbours.handed_over(self, session.participant)
 
     def changed(self, participant: Participant) -> None:
         """Something that others see of a participant is new."""
@@ -228,22 +232,26 @@ class LiveRoom:
                 session.consider(track)
 
     def rehomed(self, encoding: Encoding, former: int) -> None:
-        """What came from another node comes from its publisher now. Who receives it goes on under the same SSRC."""
+        """Its participant has moved, here or elsewhere, and it comes from there. Who receives it goes on."""
         handle, negotiated, track = encoding.handle, encoding.negotiated, encoding.track
         if handle is None or negotiated is None:
             return
+        is_here = track.owner.session is not None
         self._node.remove_track(former)
         self._node.add_track(encoding, self)
         if track.muted_by_server:
             self._core.set_muted(handle, True)
-        if track.kind == "video":
+        if track.kind == "video" and is_here:
             self._core.describe(
                 handle, source=demand.source(track.info), sizes=demand.sizes(track.info, encoding.told.layers)
             )
             if track.rank is not None:
                 self._core.set_speaker(handle, track.rank)
-        encoding.active.clear()
+        if is_here:
+            encoding.active.clear()
         self.serving.rehomed(encoding)
+        if is_here:
+            self._node.neighbours.came_home(self, encoding)
         track.describe()
         self.changed(track.owner)
 

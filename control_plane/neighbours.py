@@ -7,6 +7,7 @@ from control_plane.speakers import Voice
 from pysfu.v1 import models_pb2, signaling_pb2
 
 if TYPE_CHECKING:
+    from control_plane.encodings import Encoding
     from control_plane.live_room import LiveRoom
     from control_plane.rooms import Participant
 
@@ -26,6 +27,15 @@ class Neighbours(Protocol):
     def left(
         self, live: "LiveRoom", participant: "Participant", reason: "models_pb2.DisconnectReason.ValueType"
     ) -> None: ...
+    def adopted(self, live: "LiveRoom", participant: "Participant") -> None:
+        """Somebody who was on another node is here now, and will be told of once its client is."""
+
+    def came_home(self, live: "LiveRoom", encoding: "Encoding") -> None:
+        """What came from another node comes from its client now."""
+
+    def handed_over(self, live: "LiveRoom", participant: "Participant") -> None:
+        """Another node tells of somebody who was here."""
+
     def room_changed(self, live: "LiveRoom") -> None: ...
     def voices(self, live: "LiveRoom", voices: Mapping[str, Voice]) -> None:
         """Those that changed, by participant id."""
@@ -56,6 +66,9 @@ class Alone(Neighbours):
     def left(
         self, live: "LiveRoom", participant: "Participant", reason: "models_pb2.DisconnectReason.ValueType"
     ) -> None: ...
+    def adopted(self, live: "LiveRoom", participant: "Participant") -> None: ...
+    def came_home(self, live: "LiveRoom", encoding: "Encoding") -> None: ...
+    def handed_over(self, live: "LiveRoom", participant: "Participant") -> None: ...
     def room_changed(self, live: "LiveRoom") -> None: ...
     def voices(self, live: "LiveRoom", voices: Mapping[str, Voice]) -> None: ...
     def qualities(self, live: "LiveRoom", updates: Collection[signaling_pb2.ConnectionQualities.Update]) -> None: ...

@@ -147,7 +147,7 @@ class Node:
 
     async def hold_to_join(self, token: Token, join: signaling_pb2.Join) -> None:
         """The same for a room that somebody wants to join, once it is certain that they may. To precede `join`."""
-        if self.holder is None or join.resume_session_id:
+        if self.holder is None or join.resume_session_id or join.resume_participant_id:
             return
         name = _name_to_join(token, join)
         self._check_open(join)
@@ -196,7 +196,7 @@ class Node:
     def join(self, token: Token, join: signaling_pb2.Join, request_id: int) -> Session:
         """A new session, or the one that is resumed. Raises ControlError when refused; then nothing has changed."""
         name = _name_to_join(token, join)
-        if join.resume_session_id:
+        if join.resume_session_id or join.resume_participant_id:
             return self._resume(token, join, name, request_id)
         self._check_open(join)
         existing = self._store.get(name)
@@ -238,6 +238,30 @@ class Node:
             raise LimitExceededError(text, retry_after=FULL_RETRY)
         if join.HasField("offer"):
             parse(join.offer.sdp)
+
+    def adopt(self, session: Session) -> None:
+        """A session that comes from another node waits for its client here."""
+        self._keep_open(session.room)
+        self._sessions[session.id] = session
+        self.idle.clear()
+        session.outbox.close()
+        self.detached(session, session.outbox)
+
+    @property
+    def fec(self) -> FecPolicy:
+        return self._limits.fec
+
+    def session_to_resume(self, token: Token, join: signaling_pb2.Join) -> Session | None:
+        """The one that is here, and the token's. Raises ControlError for a token that grants no joining."""
+        name = _name_to_join(token, join)
+        session = self._sessions.get(join.resume_session_id)
+        if session is None and join.resume_participant_id and self.is_live(name):
+            participant = self.room(name).room.participants.get(token.identity)
+            if participant is not None and participant.id == join.resume_participant_id:
+                session = participant.session
+        if session is None or session.participant.identity != token.identity or session.room.name != name:
+            return None
+        return session
 
     def detached(self, session: Session, outbox: object) -> None:
         """A signaling stream has ended; its session waits for a while to be resumed."""
@@ -445,9 +469,8 @@ class Node:
             watcher.put(event)
 
     def _resume(self, token: Token, join: signaling_pb2.Join, name: str, request_id: int) -> Session:
-        session = self._sessions.get(join.resume_session_id)
-        owner = session.participant if session is not None else None
-        if session is None or owner is None or owner.identity != token.identity or session.room.name != name:
+        session = self.session_to_resume(token, join)
+        if session is None:
             raise StateMismatchError("no such session, join anew")
         timer = self._expiry.pop(session.id, None)
         if timer is not None:
@@ -459,7 +482,7 @@ class Node:
         if join.HasField("offer"):
             session.handle(signaling_pb2.SessionRequest(request_id=request_id, offer=join.offer))
         session.resumed()
-        log.info("resumed", room=name, participant=owner.id)
+        log.info("resumed", room=name, participant=session.participant.id)
         return session
 
     def _joined(self, session: Session, request_id: int, *, resumed: bool) -> bytes:
@@ -473,6 +496,7 @@ class Node:
             resumed=resumed,
             server_version=self.version,
             node_id=self.id,
+            moved=session.arriving,
         )
         content = joined.SerializeToString() + splice.repeated(signaling_pb2.Joined.OTHERS_FIELD_NUMBER, others)
         response = SessionResponse(request_id=request_id).SerializeToString()

@@ -107,11 +107,12 @@ class ControlPlane:
         log.info("control plane serves", address=options.address, port=self.port, node=self.node.id)
 
     async def drain(self, patience: float = 30.0) -> None:
-        """Takes no more joins, then waits at most `patience` seconds until everyone has left."""
+        """Takes no more joins, then waits at most `patience` seconds until everyone has left or moved elsewhere."""
         self.node.drain()
-        if self.cluster is not None:
-            self.cluster.registry.announce()
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        if self.cluster is not None:
+            await self.cluster.drain(patience)
+            return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.node.idle.wait(), patience)
 
@@ -150,7 +151,8 @@ class Services:
         allocation = AllocationService(node, verifier, self.description.now, cluster)
         rooms_pb2_grpc.add_RoomServiceServicer_to_server(RoomService(node, verifier, cluster), server)
         allocation_pb2_grpc.add_AllocationServiceServicer_to_server(allocation, server)
-        server.add_generic_rpc_handlers((SignalingService(node, verifier).handler(),))
+        moving = cluster.moving if cluster is not None else None
+        server.add_generic_rpc_handlers((SignalingService(node, verifier, moving).handler(),))
 
 
 def build_server(services: Services, media: Media, health_servicer: Any) -> grpc.aio.Server:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from control_plane.demand import EVERYTHING
 from control_plane.encodings import Encoding
 from control_plane.media import MediaCore, MediaPeer, payload_rows
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from control_plane.live_room import LiveRoom
     from control_plane.session import Session
 
+
+log = structlog.get_logger(__name__)
 
 # Subscribers looked at per second for one track. More decides sooner in big rooms, and costs more while many join.
 VIEWERS: Final = 10_000
@@ -124,7 +128,13 @@ class Serving:
             place = subscription.place
             if subscription.handle is not None and place is not None:
                 payloads = payload_rows(payload_map(negotiated.codecs, place.codecs))
-                self._core.redirect(subscription.handle, handle, payloads=payloads)
+                try:
+                    self._core.redirect(subscription.handle, handle, payloads=payloads)
+                except Exception as error:
+                    # The core has ended it with the track that it received.
+                    log.info("subscribed anew", track=encoding.track.id, reason=str(error))
+                    session.drop_subscription(encoding.track)
+                    session.consider(encoding.track)
 
     def forget(self, track: Track) -> None:
         """It is not published any more."""

@@ -78,6 +78,13 @@ class Session:
         self.publications = Publications(self)
         self.outbox = Outbox()
         self.ended = False
+        self.arriving = False
+        """It has come from another node, which tells of its participant until its client is here."""
+        self.is_handed_over = False
+        self.goes_to = ""
+        """The node that goes on with it; empty: none. It is served here until that node tells of its participant."""
+        self.resume_as = ""
+        """The secret by which that node is to know it."""
         self.settings: dict[str, signaling_pb2.UpdateTrackSettings] = {}
         """How it wants each track that it said something of."""
         self._undecodable: set[str] = set()
@@ -179,11 +186,23 @@ class Session:
         self.room.leave(self.participant, reason)
         log.info("left", room=self.room.name, participant=self.participant.id, reason=reason)
 
+    @property
+    def is_movable(self) -> bool:
+        """Its client can negotiate again. Those of WHIP and WHEP cannot."""
+        return not self.publisher.auto_publish and not self.publisher.reserve
+
+    def arrived(self) -> None:
+        """Its client has its media here: from now on this node tells of its participant."""
+        if self.arriving and not self.publisher.is_expecting:
+            self.arriving = False
+            self.room.changed(self.participant)
+            log.info("moved here", room=self.room.name, participant=self.participant.id)
+
     def hand_over(self) -> None:
         """Another node serves it now: ends here without a word to anybody. What it published is that node's already."""
         if self.ended:
             return
-        self.ended = True
+        self.ended = self.is_handed_over = True
         self.outbox.close()
         if self._settle is not None:
             self._settle.cancel()
@@ -220,6 +239,7 @@ class Session:
         self.emit(SessionResponse(request_id=request_id, answer=answer))
         self._asked_at = None
         self.publisher.start_sending()
+        self.arrived()
         self.settle()
 
     def _on_answer(self, answer: signaling_pb2.SessionDescription, _: int) -> None:
@@ -494,6 +514,7 @@ class Session:
             state=signaling_pb2.TransportChanged.STATE_CONNECTED,
         )
         self.emit(SessionResponse(transport_changed=changed))
+        self.arrived()
         if self.participant.info.state != models_pb2.Participant.STATE_ACTIVE:
             self.participant.info.state = models_pb2.Participant.STATE_ACTIVE
             self.room.changed(self.participant)
@@ -510,6 +531,9 @@ class Session:
             reason=reason,
         )
         self.emit(SessionResponse(transport_changed=changed))
+        if self.goes_to:
+            # The client begins anew there, which ends what it had here.
+            return
         if reason == "closed":
             self.leave(models_pb2.DISCONNECT_REASON_CLIENT_INITIATED, "the client closed its media transport")
         elif reason in ("ice_timeout", "consent_lost"):

@@ -17,14 +17,17 @@ from control_plane.cluster.certs import Identity
 from control_plane.cluster.channels import Channels, caller, server_credentials
 from control_plane.cluster.describe import Description
 from control_plane.cluster.directory import Directory
+from control_plane.cluster.moving.drain import PREPARE_TIMEOUT, Drain, Progress
+from control_plane.cluster.moving.moving import Moving
 from control_plane.cluster.nats import NatsState
 from control_plane.cluster.records import RoomRecord
 from control_plane.cluster.registry import NodeInfo, Registry
 from control_plane.cluster.state import SharedState
-from control_plane.errors import ControlError
+from control_plane.errors import ControlError, UnavailableError
 from control_plane.node import Node
 from control_plane.services.cascade import CascadeService
-from pysfu.v1 import models_pb2
+from control_plane.services.moving import MovingService
+from pysfu.v1 import models_pb2, moving_pb2, moving_pb2_grpc
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +87,9 @@ class Cluster:
         self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of)
         self.channels = Channels(options.identity, self._address_of)
         self.cascade = Cascade(node, self, relay_ip=options.relay_ip, fan_out=options.fan_out)
+        self.moving = Moving(node, self.channels, self.home_of, self.directory.holders)
+        self.draining: Drain | None = None
+        self._drained: asyncio.Future[Progress] | None = None
         self._lost: list[Callable[[str], None]] = []
         self._server: grpc.aio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -144,6 +150,21 @@ class Cluster:
             return None
         return self.id if participant.session is not None else getattr(participant.home, "node", None)
 
+    # Draining.
+
+    async def drain(self, patience: float) -> Progress:
+        """Nobody is sent here any more, and those who are here go elsewhere. Once; later calls wait for the first."""
+        self.node.drain()
+        self.registry.announce()
+        if self._drained is None:
+            self.draining = Drain(self.node, self.allocation.assign, self._prepare, self.registry.node)
+            self._drained = asyncio.ensure_future(self.draining.run(patience))
+        return await asyncio.shield(self._drained)
+
+    def begin_drain(self, patience: float) -> None:
+        """The same, without waiting."""
+        self._spawn(self._drain(patience))
+
     # What the gateway and the cascade ask.
 
     def heartbeat(self, node: str) -> Heartbeat:
@@ -186,6 +207,17 @@ class Cluster:
 
     # Inside.
 
+    async def _drain(self, patience: float) -> None:
+        await self.drain(patience)
+
+    async def _prepare(self, node: str, request: moving_pb2.PrepareMove) -> None:
+        """Raises UnavailableError."""
+        stub: Any = moving_pb2_grpc.MovingServiceStub(self.channels.to(node))
+        try:
+            await stub.Prepare(request, timeout=PREPARE_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            raise UnavailableError(error.details() or "it does not answer") from error
+
     def _listen(self, add_services: Callable[[grpc.aio.Server], None]) -> grpc.aio.Server:
         server = grpc.aio.server(
             options=[
@@ -199,6 +231,7 @@ class Cluster:
         )
         add_services(server)
         server.add_generic_rpc_handlers((CascadeService(self.cascade, caller).handler(),))
+        moving_pb2_grpc.add_MovingServiceServicer_to_server(MovingService(self.moving, caller), server)
         try:
             self.port = server.add_secure_port(self.options.address, server_credentials(self.options.identity))
         except RuntimeError as error:

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 MAX_MEASURED: Final = 1_024
 # Between two messages of a watcher: longer costs less, shorter shows changes sooner.
 WATCH_INTERVAL: Final = 0.5
+# Who has not gone elsewhere by then is told to join anew.
+DRAIN_PATIENCE: Final = 60.0
 
 
 class AllocationService(allocation_pb2_grpc.AllocationServiceServicer):
@@ -113,7 +115,7 @@ class AllocationService(allocation_pb2_grpc.AllocationServiceServicer):
         log.warning("this node is drained, as an operator asks", node=found.id)
         self._node.drain()
         if self._cluster is not None:
-            self._cluster.registry.announce()
+            self._cluster.begin_drain(DRAIN_PATIENCE)
         return self._find(request.node_id)
 
     async def WatchNodes(

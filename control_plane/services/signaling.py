@@ -8,6 +8,7 @@ import grpc
 import structlog
 
 from control_plane.auth import Verifier
+from control_plane.cluster.moving.moving import Moving
 from control_plane.errors import ControlError, InvalidArgumentError, LimitExceededError
 from control_plane.node import Node, StateMismatchError
 from control_plane.services.calls import Context, authenticate, refuse
@@ -23,9 +24,11 @@ REFUSAL_PATIENCE = 1.0
 class SignalingService:
     """Drives sessions. Responses are bytes: what many get is serialised once."""
 
-    def __init__(self, node: Node, verifier: Verifier) -> None:
+    def __init__(self, node: Node, verifier: Verifier, moving: Moving | None = None) -> None:
+        """`moving`: brings sessions of other nodes here."""
         self._node = node
         self._verifier = verifier
+        self._moving = moving
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server is to be given."""
@@ -81,6 +84,8 @@ class SignalingService:
         if not isinstance(first, signaling_pb2.SessionRequest) or not first.HasField("join"):
             raise InvalidArgumentError("the first request must be `join`")
         await self._node.hold_to_join(token, first.join)
+        if self._moving is not None:
+            await self._moving.take(token, first.join)
         return self._node.join(token, first.join, first.request_id)
 
     async def _read(self, session: Session, context: Context, outbox: object) -> None:

@@ -29,19 +29,18 @@ class PrepareMove(_message.Message):
 
     ROOM_FIELD_NUMBER: _builtins.int
     PARTICIPANT_IDS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def room(self) -> _models_pb2.Room: ...
+    room: _builtins.str
     @_builtins.property
     def participant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """who must be known first: those of the caller's who publish"""
+        """who must be known first: the caller's"""
 
     def __init__(
         self,
         *,
-        room: _models_pb2.Room | None = ...,
+        room: _builtins.str = ...,
         participant_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["room", b"room"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["participant_ids", b"participant_ids", "room", b"room"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...

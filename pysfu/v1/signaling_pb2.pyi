@@ -1311,8 +1311,8 @@ Global___FirstSubscriber: _TypeAlias = FirstSubscriber  # noqa: Y015
 
 @_typing.final
 class MoveTo(_message.Message):
-    """The session is to go on at another node: open a stream there and `join` with `resume_session_id`. Until then it goes on
-    here. Participant, tracks, subscriptions and settings stay.
+    """The session is to go on at another node: open a stream there, or at any gateway, and `join` with this
+    `resume_session_id`. Until then it goes on here. Participant, tracks, subscriptions and settings stay.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1320,21 +1320,24 @@ class MoveTo(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     GRPC_ADDRESS_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     grpc_address: _builtins.str
     """host:port"""
     url: _builtins.str
     """of its gateway"""
+    session_id: _builtins.str
     def __init__(
         self,
         *,
         node_id: _builtins.str = ...,
         grpc_address: _builtins.str = ...,
         url: _builtins.str = ...,
+        session_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grpc_address", b"grpc_address", "node_id", b"node_id", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grpc_address", b"grpc_address", "node_id", b"node_id", "session_id", b"session_id", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,6 +17,7 @@ from control_plane.cluster.cascade.relays import ROTATION, relay_addresses
 from control_plane.cluster.cascade.remote import RemoteRoom
 from control_plane.cluster.cascade.stream import OLDEST_PROTOCOL, PROTOCOL
 from control_plane.cluster.cascade.topology import Surroundings, Topology
+from control_plane.encodings import Encoding
 from control_plane.errors import InvalidArgumentError
 from control_plane.live_room import LiveRoom
 from control_plane.neighbours import Neighbours
@@ -34,6 +35,8 @@ SWEEP: Final = 5.0
 # Between looks at who cannot be reached. Shorter finds the dead sooner.
 WATCH: Final = 0.1
 MAX_SPEAKERS: Final = 1_024
+# Until then every node has heard of a participant from the node to which it has moved.
+HEARD: Final = 3.0
 
 
 class Cascade(Neighbours):
@@ -128,6 +131,8 @@ class Cascade(Neighbours):
 
     def changed(self, live: LiveRoom, participant: Participant) -> None:
         self._encoded.pop(participant.id, None)
+        if participant.session is None or participant.session.arriving:
+            return
         for peer in self._sharing(live.name):
             feed = peer.feed(live.name)
             if feed is not None:
@@ -142,6 +147,20 @@ class Cascade(Neighbours):
         room = self._rooms.get(live.name)
         if room is not None:
             room.left(participant)
+
+    def adopted(self, live: LiveRoom, participant: Participant) -> None:
+        room = self._rooms.get(live.name)
+        if room is not None:
+            room.adopted(participant)
+
+    def came_home(self, live: LiveRoom, encoding: Encoding) -> None:
+        room = self._rooms.get(live.name)
+        if room is not None:
+            room.came_home(encoding)
+
+    def handed_over(self, live: LiveRoom, participant: Participant) -> None:
+        # Nodes that have not heard of it from the node that has taken it would take it for gone.
+        asyncio.get_running_loop().call_later(HEARD, self._tell_left, live.name, participant)
 
     def room_changed(self, live: LiveRoom) -> None:
         update = cascade_pb2.RemoteRoomUpdate(room=live.name, metadata=live.room.info.metadata)
@@ -380,6 +399,18 @@ class Cascade(Neighbours):
     def _published_here(self, peer: Peer, name: str, track_id: str) -> tuple[Session | None, Track | None]:
         track = self._room(peer, name).live.track(track_id)
         return (track.owner.session, track) if track is not None else (None, None)
+
+    def _tell_left(self, name: str, participant: Participant) -> None:
+        room = self._rooms.get(name)
+        here = room.live.room.participants.get(participant.identity) if room is not None else None
+        if here is not None and here.session is not None and here.id == participant.id:
+            # It has come back.
+            return
+        self._encoded.pop(participant.id, None)
+        for peer in self._sharing(name):
+            feed = peer.feed(name)
+            if feed is not None:
+                feed.left(participant, models_pb2.DISCONNECT_REASON_UNSPECIFIED)
 
     def _sharing(self, name: str) -> Iterator[Peer]:
         return (peer for peer in self.peers.values() if name in peer.shared)

@@ -229,7 +229,7 @@ class Peer:
 
     def _feed(self, live: LiveRoom) -> None:
         if self._open:
-            people = (session.participant for session in live.room.sessions())
+            people = (session.participant for session in live.room.sessions() if not session.arriving)
             self._feeds[live.name] = Feed(live.name, people, self._cascade.encoded)
             self._cascade.tell_voices(self, live)
             self._wake()

@@ -13,6 +13,7 @@ from control_plane.encodings import Encoding
 from control_plane.errors import InvalidArgumentError
 from control_plane.live_room import LiveRoom
 from control_plane.rooms import Participant, Track
+from control_plane.session import Session
 from control_plane.speakers import QUIET, Voice
 from pysfu.v1 import cascade_pb2, models_pb2, signaling_pb2
 from pysfu.v1.cascade_pb2 import CascadeMessage
@@ -92,6 +93,8 @@ class RemoteRoom:
         """By participant id: the node, and what is shown of it."""
         self._told: dict[Encoding, wire.RemoteEncoding] = {}
         """Of encodings that are published at home."""
+        self._moving: dict[Encoding, wire.Source | None] = {}
+        """Of encodings whose participant has moved: where they come from until they come from there; None: here."""
 
     # What other nodes tell.
 
@@ -150,7 +153,20 @@ class RemoteRoom:
 
     def left(self, participant: Participant) -> None:
         """Somebody here has left: who had that identity elsewhere is seen again."""
+        for encoding in [one for one in self._told if one.track.owner is participant]:
+            self.came_home(encoding)
         self._settle(participant.identity)
+
+    def adopted(self, participant: Participant) -> None:
+        """Who was elsewhere is here now. What it publishes comes from there until it comes from its client."""
+        self._shown.pop(participant.id, None)
+
+    def came_home(self, encoding: Encoding) -> None:
+        """It comes from its client now."""
+        told = self._told.pop(encoding, None)
+        if told is not None and told.source is not None:
+            self.mirrors.forget(told.source)
+        self._end_move(encoding)
 
     def has_receivers(self, node: str, ids: Collection[str], identities: Collection[str]) -> bool:
         """Whether a message to those named, or to everyone, concerns anybody there."""
@@ -213,6 +229,9 @@ class RemoteRoom:
         best = max(candidates, key=lambda item: (_newness(item[1].info), item[0]), default=None)
         shown = self.live.room.participants.get(identity)
         if shown is not None and shown.session is not None:
+            if best is not None and best[1].info.id == shown.id and shown.session.goes_to == best[0]:
+                self._hand_over(shown.session, *best)
+                return
             if best is None or best[1].info.id == shown.id or _newness(best[1].info) < _newness(shown.info):
                 return
             shown.session.leave(
@@ -254,6 +273,20 @@ class RemoteRoom:
         participant = home.participant = Participant(info, home, rules=wire.rules_of(told))
         self.live.join(participant)
         return participant
+
+    def _hand_over(self, session: Session, node: str, told: cascade_pb2.RemoteParticipant) -> None:
+        """That node has taken the session: what it tells of the participant counts, and nobody notices."""
+        info = models_pb2.Participant()
+        info.CopyFrom(told.info)
+        home, before = RemoteHome(node, self), session.participant
+        participant = home.participant = Participant(info, home, tracks=before.tracks, rules=wire.rules_of(told))
+        for track in participant.tracks.values():
+            track.owner = participant
+            self._moving.update((encoding, None) for encoding in track.encodings if encoding.handle is not None)
+        self._shown[info.id] = (node, told)
+        self.live.adopt(participant)
+        self._bring_tracks(participant, node, told)
+        session.hand_over()
 
     def _hide(self, participant_id: str, reason: "models_pb2.DisconnectReason.ValueType") -> None:
         participant = self._participant(participant_id)
@@ -315,7 +348,10 @@ class RemoteRoom:
     def _bring_encoding(self, encoding: Encoding, told: wire.RemoteEncoding) -> None:
         former = self._told.get(encoding)
         if former is not None and told.source != former.source:
-            self._end_encoding(encoding)
+            if _has_moved(former.source, told.source) and encoding.handle is not None:
+                self._moving.setdefault(encoding, former.source)
+            else:
+                self._end_encoding(encoding)
             former = None
         if told.source is None or told.negotiated is None:
             encoding.codec, encoding.told = told.codec, told.told
@@ -335,13 +371,21 @@ class RemoteRoom:
 
     def _want(self, encoding: Encoding, source: wire.Source) -> None:
         group = self.live.microphones if encoding.track.is_microphone else None
-        told = partial(self._mirrored, encoding)
+        told = partial(self._mirrored, encoding, source)
         self.mirrors.want(source, encoding.track.kind, self.name, group, told)
 
-    def _mirrored(self, encoding: Encoding, handle: int | None) -> None:
+    def _mirrored(self, encoding: Encoding, source: wire.Source, handle: int | None) -> None:
         """The core has it by this handle now, or has it no more."""
+        told, former = self._told.get(encoding), encoding.handle
+        if told is None or told.source != source:
+            # It has moved, and comes from elsewhere soon.
+            return
         if handle is None:
             self._withdraw(encoding)
+        elif former is not None and encoding in self._moving:
+            encoding.handle = handle
+            self.live.rehomed(encoding, former)
+            self._end_move(encoding)
         elif encoding.handle is not None:
             self.live.replaced(encoding, handle)
         else:
@@ -368,8 +412,14 @@ class RemoteRoom:
             if source is not None:
                 self._want(backup, source)
 
+    def _end_move(self, encoding: Encoding) -> None:
+        former = self._moving.pop(encoding, None)
+        if former is not None:
+            self.mirrors.forget(former)
+
     def _end_encoding(self, encoding: Encoding) -> None:
         told = self._told.pop(encoding)
+        self._end_move(encoding)
         if encoding.handle is not None and encoding.is_first:
             self._withdraw(encoding)
         elif encoding.handle is not None:
@@ -382,11 +432,14 @@ class RemoteRoom:
         if track.announced:
             self.live.unpublished(track)
         for encoding in track.encodings:
-            told = self._told.pop(encoding, None)
-            if told is not None and told.source is not None:
-                self.mirrors.forget(told.source)
+            self.came_home(encoding)
         if isinstance(participant.home, RemoteHome):
             participant.home.forget(track)
+
+
+def _has_moved(former: wire.Source | None, now: wire.Source | None) -> bool:
+    """To another node, with its participant."""
+    return former is not None and now is not None and former.node != now.node
 
 
 def _newness(info: models_pb2.Participant) -> tuple[int, str, int]:

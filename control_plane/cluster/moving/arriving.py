@@ -32,7 +32,7 @@ def check(state: moving_pb2.SessionState) -> None:
 def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy) -> Session:
     """The session in `live`, with all that it publishes and subscribes to. Nobody is told. Call `check` before."""
     session = Session(live, state.join, fec=fec)
-    session.id = state.session_id
+    session.id, session.arriving = state.session_id, True
     session.sdp_session_id = state.sdp_session_id or session.sdp_session_id
     info = models_pb2.Participant()
     info.CopyFrom(state.participant)
@@ -44,9 +44,12 @@ def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy) -> 
         participant.rules = SubscriptionRules(permission.all, allowed_subscribers(permission))
     session.choices.explicit.update((choice.track_id, choice.subscribe) for choice in state.choices)
     session.settings.update((item.track_id, item.settings) for item in state.settings)
+    former = live.room.participants.get(info.identity)
+    if former is not None and former.id != info.id:
+        former = None
     expected: dict[str, Encoding] = {}
     for publication in state.publications:
-        track = _track(publication, participant, live)
+        track = _track(publication, participant, former)
         for form, encoding in zip(publication.forms, track.encodings, strict=False):
             if form.section:
                 expected[form.section] = encoding
@@ -73,13 +76,12 @@ def _channels(state: moving_pb2.SessionState, transport: int) -> list[ChannelRow
     ]
 
 
-def _track(publication: moving_pb2.SessionState.Publication, owner: Participant, live: "LiveRoom") -> Track:
+def _track(publication: moving_pb2.SessionState.Publication, owner: Participant, former: Participant | None) -> Track:
     """The track as those who are here know it already, mirrors of its encodings included; else a new one."""
     info = models_pb2.Track()
     info.CopyFrom(publication.track)
-    track = live.track(info.id)
-    if track is None or track.owner.id != owner.id:
-        track = Track(info, owner)
+    known = former.tracks.get(info.id) if former is not None else None
+    track = known or Track(info, owner)
     track.info, track.owner = info, owner
     track.muted_by_server, track.automatic = publication.muted_by_server, publication.automatic
     for index, form in enumerate(publication.forms):

@@ -14,14 +14,14 @@ FORMAT: Final = 1
 State = moving_pb2.SessionState
 
 
-def session_state(session: "Session") -> moving_pb2.SessionState:
-    """Changes nothing of the session."""
+def session_state(session: "Session", session_id: str) -> moving_pb2.SessionState:
+    """Changes nothing of the session. `session_id`: the secret by which the other node is to know it."""
     participant, pending = session.participant, session.publications.pending
     waiting = [encoding.track for encoding in pending.values()]
     tracks = dict.fromkeys([*participant.tracks.values(), *waiting])
     state = State(
         format=FORMAT,
-        session_id=session.id,
+        session_id=session_id,
         room=session.room.room.snapshot(),
         participant=participant.snapshot(),
         join=session.as_join(),

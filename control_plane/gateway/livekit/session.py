@@ -35,6 +35,7 @@ SEAT_TIMEOUT: Final = 60.0
 SUBSCRIBER_PRIMARY_PROTOCOL: Final = 3
 # Bad messages of one client before its connection is closed.
 MAX_BAD_MESSAGES: Final = 100
+MAX_SID: Final = 64
 
 
 @dataclass(slots=True)
@@ -94,13 +95,16 @@ class LiveKitGateway:
         except BadRequestError as error:
             return web.Response(status=400, text=str(error))
         seat = self._seats.get(asked.participant_sid) if asked.reconnect else None
-        if asked.reconnect and seat is None:
+        if asked.reconnect and not asked.participant_sid:
             return await self._refuse_resume(request)
         try:
             join = from_livekit.join(asked, split=split, resume=seat.session_id if seat else "")
+            if asked.reconnect and seat is None:
+                # It was at another gateway.
+                join.resume_participant_id = asked.participant_sid[:MAX_SID]
             upstream, joined = await self._route.open(token, join, request.query.get("region", ""))
         except JoinRefusedError as error:
-            if seat is not None:
+            if asked.reconnect:
                 return await self._refuse_resume(request)
             return web.Response(status=error.status, text=str(error), headers=error.headers)
         except ValueError as error:
@@ -205,6 +209,8 @@ class Connection:
                 await self.send(message)
             if kind == "participants_changed" and self._renewal.take(response.participants_changed.participants):
                 await self.send(self._renewal.message())
+            if kind == "move_to":
+                self._seat.session_id = response.move_to.session_id
             if kind == "left":
                 self._left = True
                 return

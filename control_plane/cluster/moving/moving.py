@@ -1,0 +1,156 @@
+"""Sessions that go from node to node: asked for where a client resumes, given by the node that has them."""
+
+import asyncio
+import hmac
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+import grpc
+import structlog
+
+from control_plane import ids
+from control_plane.auth import Token
+from control_plane.cluster.moving import arriving
+from control_plane.cluster.moving.leaving import FORMAT, session_state
+from control_plane.errors import ControlError, NotFoundError, UnavailableError
+from control_plane.live_room import LiveRoom
+from control_plane.node import Node
+from control_plane.rooms import new_room
+from pysfu.v1 import moving_pb2, moving_pb2_grpc, signaling_pb2
+
+log = structlog.get_logger(__name__)
+
+# Of a node that does not answer its clients start over: shorter lets them do so sooner, longer waits for
+# a loop that stands.
+TAKE_TIMEOUT: Final = 2.0
+# Seconds until what other nodes tell of a room is known. Media that is not there by then is negotiated later.
+KNOWN_TIMEOUT: Final = 3.0
+LOOK: Final = 0.02
+# Holders of its room that are asked for a session of which nothing else is known.
+MAX_ASKED: Final = 4
+
+
+class Channels(Protocol):
+    def to(self, node: str) -> grpc.aio.Channel:
+        """To another node; both ends are sure of each other. Raises UnavailableError."""
+
+
+class Moving:
+    """Of one node."""
+
+    def __init__(
+        self,
+        node: Node,
+        channels: Channels,
+        home_of: Callable[[str, str], str | None],
+        holders_of: Callable[[str], Iterable[str]],
+    ) -> None:
+        """`home_of`: the node of an identity in a room; `holders_of`: the nodes of a room. Of rooms that are here."""
+        self._node = node
+        self._channels = channels
+        self._home_of = home_of
+        self._holders_of = holders_of
+        self._taking: dict[tuple[str, str], asyncio.Lock] = {}
+
+    async def take(self, token: Token, join: signaling_pb2.Join) -> None:
+        """Before a session is resumed: brings it here when another node has it, and puts into `join` what it is known
+        by here. Without one nothing happens. Raises ControlError."""
+        if not (join.resume_session_id or join.resume_participant_id):
+            return
+        if self._node.session_to_resume(token, join) is not None:
+            return
+        room = join.room or token.grants.room
+        key = room, token.identity
+        lock = self._taking.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                await self._take(room, token, join)
+        finally:
+            if not lock.locked():
+                self._taking.pop(key, None)
+
+    async def prepare(self, request: moving_pb2.PrepareMove) -> moving_pb2.Prepared:
+        """The room is held here, and everybody named is known with what they publish, as far as that comes in time."""
+        live = await self._held(request.room)
+        wanted = set(request.participant_ids)
+        deadline = asyncio.get_running_loop().time() + KNOWN_TIMEOUT
+        while wanted - _known(live) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK)
+        missing = wanted - _known(live)
+        if missing:
+            raise UnavailableError(f"{len(missing)} participants are not known here yet")
+        return moving_pb2.Prepared(format=FORMAT)
+
+    def give(self, node: str, request: moving_pb2.TakeSession) -> moving_pb2.SessionState:
+        """That node goes on with a session of this one. Raises NotFoundError."""
+        live = self._node.room(request.room)
+        session = live.room.participant(request.identity).session
+        if session is None or session.ended or session.arriving or not _is_it(session, request):
+            raise NotFoundError("no such session")
+        session.goes_to = node
+        log.info("a session is taken", node=node, room=live.name, participant=session.participant.id)
+        resume_as = session.resume_as if ids.node_of_session(session.resume_as) == node else ids.session_id(node)
+        session.resume_as = resume_as
+        return session_state(session, resume_as)
+
+    async def _take(self, room: str, token: Token, join: signaling_pb2.Join) -> None:
+        if self._node.session_to_resume(token, join) is not None:
+            return
+        try:
+            live = await self._held(room)
+        except NotFoundError:
+            return
+        request = moving_pb2.TakeSession(
+            room=room,
+            identity=token.identity,
+            session_id=join.resume_session_id,
+            participant_id=join.resume_participant_id,
+            format=FORMAT,
+        )
+        for node in self._candidates(room, token.identity, join):
+            state = await self._ask(node, request)
+            if state is None:
+                continue
+            arriving.check(state)
+            if state.participant.identity != token.identity or state.room.name != room:
+                log.error("a node gave another session than was asked for", node=node, room=room)
+                continue
+            session = arriving.revive(state, live, self._node.fec)
+            self._node.adopt(session)
+            join.resume_session_id = session.id
+            log.info("a session is taken over", node=node, room=room, participant=session.participant.id)
+            return
+
+    def _candidates(self, room: str, identity: str, join: signaling_pb2.Join) -> list[str]:
+        likely = [self._home_of(room, identity), ids.node_of_session(join.resume_session_id)]
+        found = dict.fromkeys([*likely, *self._holders_of(room)])
+        return [node for node in found if node and node != self._node.id][:MAX_ASKED]
+
+    async def _ask(self, node: str, request: moving_pb2.TakeSession) -> moving_pb2.SessionState | None:
+        try:
+            stub: Any = moving_pb2_grpc.MovingServiceStub(self._channels.to(node))
+            state: moving_pb2.SessionState = await stub.Take(request, timeout=TAKE_TIMEOUT)
+        except ControlError:
+            return None
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                log.warning("a session was not given", node=node, room=request.room, reason=error.details())
+            return None
+        return state
+
+    async def _held(self, room: str) -> LiveRoom:
+        if not self._node.is_live(room):
+            await self._node.hold(new_room(room), may_create=False)
+        return self._node.room(room)
+
+
+def _known(live: LiveRoom) -> set[str]:
+    """Ids of participants all of whose tracks can be received here."""
+    return {one.id for one in live.room.participants.values() if all(track.announced for track in one.tracks.values())}
+
+
+def _is_it(session: Any, request: moving_pb2.TakeSession) -> bool:
+    if request.participant_id:
+        return bool(request.participant_id == session.participant.id)
+    names = [name for name in (session.id, session.resume_as) if name]
+    return any(hmac.compare_digest(request.session_id, name) for name in names)
