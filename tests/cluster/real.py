@@ -16,6 +16,7 @@ from control_plane.cluster.memory import MemoryState
 from control_plane.node import NodeLimits
 from control_plane.server import ControlPlane, ServerOptions
 from pysfu import Sfu
+from tests.cluster.cables import Cables
 from tests.control_plane.client import SignalingClient
 from tests.control_plane.conftest import KEY, SECRET, token
 
@@ -44,6 +45,16 @@ class RealNode:
         await self.channel.close()
         await self.plane.stop()
 
+    async def die(self) -> None:
+        """As if it was killed: nobody is told, its ports are closed and its heart beats no more."""
+        self.media.shutdown()
+        for task in self.cluster.registry._tasks:
+            task.cancel()
+        for peer in self.cluster.cascade.peers.values():
+            peer.disconnect("killed")
+        if self.cluster._server is not None:
+            await self.cluster._server.stop(0)
+
     @property
     def cluster(self) -> Cluster:
         found = self.plane.cluster
@@ -64,9 +75,13 @@ class RealCluster:
         certs.make(names, folder)
         state = MemoryState()
         self.nodes = [RealNode(name, folder, state, **options) for name in names]
+        self.cables = Cables()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        for node in self.nodes:
+            self.cables.lay(node.name, node.media)
+        self._stack.callback(self.cables.close)
         for node in self.nodes:
             await node.start()
             self._stack.push_async_callback(node.stop)

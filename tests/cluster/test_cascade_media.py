@@ -2,11 +2,13 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from control_plane.cluster.cascade.mirrors import SETTLED
 from tests.cluster.nodes import until
-from tests.cluster.real import RealCluster, frame
+from tests.cluster.real import RealCluster, RealNode, frame
 
 
 @pytest.mark.timeout(60)
@@ -49,3 +51,77 @@ async def test_both_ways_and_data(tmp_path: Path) -> None:
         assert await asyncio.wait_for(eves.get(), 10) == "from frank"
         eve.send("from eve")
         assert await asyncio.wait_for(franks.get(), 10) == "from eve"
+
+
+@pytest.mark.timeout(60)
+async def test_a_broken_way_is_left_for_one_over_a_third_node_and_taken_again_when_it_is_well(tmp_path: Path) -> None:
+    async with RealCluster(tmp_path, "a", "b", "c") as cluster:
+        one, other, third = cluster.nodes
+        await cluster.publisher(one)
+        await cluster.peer(third, "carol")
+        viewer = await cluster.viewer(other)
+        tracks = await viewer.tracks()
+        watched = asyncio.ensure_future(watch(tracks["video"]))
+        await until(lambda: third.participant("alice") and third.participant("viewer"))
+        await frame(tracks["audio"])
+        cluster.cables.cut("a", "b")
+        loop = asyncio.get_running_loop()
+        cut_at = loop.time()
+        await until(lambda: set(ways(other)) == {"c"})
+        rerouted = loop.time() - cut_at
+        assert rerouted < 1.5, "silence is noticed after 650 ms"
+        await asyncio.sleep(1.0)
+        cluster.cables.mend("a", "b")
+        await until(lambda: set(ways(other)) == {"a"})
+        assert loop.time() - cut_at > SETTLED
+        await asyncio.sleep(0.5)
+        watched.cancel()
+        gaps = await watched
+        print(f"\nrerouted after {rerouted:.2f} s, longest gap of the picture {max(gaps):.2f} s")
+        assert max(gaps) < 2.0
+        assert third.media.snapshot().links["media_sent"].sum() > 0
+
+
+def ways(node: RealNode) -> list[str | None]:
+    """The nodes from which tracks come."""
+    return [mirror.via for mirror in node.cluster.cascade.mirrors.all()]
+
+
+async def watch(track: Any) -> list[float]:
+    """Seconds between pictures, until it is cancelled."""
+    loop = asyncio.get_running_loop()
+    gaps = [0.0]
+    before = loop.time()
+    try:
+        while True:
+            await track.recv()
+            gaps.append(loop.time() - before)
+            before = loop.time()
+    except asyncio.CancelledError:
+        return [*gaps, loop.time() - before]
+
+
+@pytest.mark.timeout(60)
+async def test_a_node_that_is_killed_is_gone_within_a_second_and_its_people_with_it(tmp_path: Path) -> None:
+    async with RealCluster(tmp_path, "a", "b", "c") as cluster:
+        one, other, third = cluster.nodes
+        await cluster.publisher(one)
+        await cluster.peer(third, "carol")
+        viewer = await cluster.viewer(other)
+        await frame((await viewer.tracks())["video"])
+        await until(lambda: third.participant("alice") and third.participant("viewer"))
+        loop = asyncio.get_running_loop()
+        await one.die()
+        died = loop.time()
+        for node in (other, third):
+            await until(lambda node=node: node.participant("alice") is None)
+        gone = loop.time() - died
+        print(f"\ngone after {gone:.2f} s")
+        assert gone < 1.5
+        # Those who live notice nothing of it.
+        assert other.participant("carol") is not None
+        assert third.participant("viewer") is not None
+        # She comes back at another node.
+        await cluster.publisher(third)
+        back = await cluster.viewer(other, "again")
+        assert (await frame((await back.tracks())["video"])).width == 640

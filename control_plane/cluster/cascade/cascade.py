@@ -61,7 +61,7 @@ class Cascade(Neighbours):
         self._holders: dict[str, frozenset[str]] = {}
         self._encoded: dict[str, bytes] = {}
         self._topology = Topology(node.id, self.peers, self.peer, self._holders_of, surroundings, fan_out)
-        self._mirrors = Mirrors(node.id, node.core, self._topology)
+        self.mirrors: Final = Mirrors(node.id, node.core, self._topology)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -113,7 +113,7 @@ class Cascade(Neighbours):
     # What happens in rooms here.
 
     def opened(self, live: LiveRoom) -> None:
-        self._rooms[live.name] = RemoteRoom(live, self._mirrors, self._say)
+        self._rooms[live.name] = RemoteRoom(live, self.mirrors, self._say)
         for node in self._holders.get(live.name, ()):
             self.peer(node).share(live)
         wanted = CascadeMessage(room_wanted=cascade_pb2.RemoteRoomWanted(room=live.name))
@@ -204,7 +204,7 @@ class Cascade(Neighbours):
                 self._links_changed(peer, link)
 
     def mirror_ended(self, handle: int) -> None:
-        self._mirrors.ended(handle)
+        self.mirrors.ended(handle)
 
     # What peers ask of this.
 
@@ -213,7 +213,7 @@ class Cascade(Neighbours):
 
     def uses(self, node: str) -> bool:
         """Tracks come from there, or go there, that have nothing to do with rooms of both."""
-        return self._mirrors.is_used(node)
+        return self.mirrors.is_used(node)
 
     def hello(self) -> cascade_pb2.CascadeHello:
         hello = cascade_pb2.CascadeHello(
@@ -239,7 +239,7 @@ class Cascade(Neighbours):
     def opened_stream(self, peer: Peer, hello: cascade_pb2.CascadeHello) -> None:
         log.info("a node is connected", node=peer.id, version=hello.version, workers=len(hello.workers))
         peer.is_unreachable = False
-        self._mirrors.opened_stream(peer.id)
+        self.mirrors.opened_stream(peer.id)
         for room in self._rooms.values():
             room.tell_again(peer.id)
 
@@ -260,7 +260,7 @@ class Cascade(Neighbours):
             peer.say_if_it_keeps_up(_voices(live, voices))
 
     def links_ready(self, node: str) -> None:
-        self._mirrors.links_ready(node)
+        self.mirrors.links_ready(node)
 
     def received(self, peer: Peer, message: CascadeMessage) -> None:
         """Raises ControlError. What a newer release says beside is ignored."""
@@ -360,13 +360,13 @@ class Cascade(Neighbours):
             self._links_changed(peer, link)
 
     def _on_mirror_request(self, peer: Peer, message: cascade_pb2.MirrorRequest) -> None:
-        self._mirrors.received_request(peer.id, message)
+        self.mirrors.received_request(peer.id, message)
 
     def _on_mirror_response(self, peer: Peer, message: cascade_pb2.MirrorResponse) -> None:
-        self._mirrors.received_response(peer.id, message)
+        self.mirrors.received_response(peer.id, message)
 
     def _on_mirror_release(self, peer: Peer, message: cascade_pb2.MirrorRelease) -> None:
-        self._mirrors.received_release(peer.id, message)
+        self.mirrors.received_release(peer.id, message)
 
     _HANDLERS: Final[dict[str, Callable[["Cascade", Peer, Any], None]]] = {
         "room": _on_room,
@@ -426,11 +426,11 @@ class Cascade(Neighbours):
 
     def _links_changed(self, peer: Peer, link: int) -> None:
         if peer.relays.are_silent:
-            self._mirrors.broken(peer.id)
+            self.mirrors.broken(peer.id)
         elif not peer.relays.is_well(link):
-            self._mirrors.broken_link(link)
+            self.mirrors.broken_link(link)
         else:
-            self._mirrors.links_ready(peer.id)
+            self.mirrors.links_ready(peer.id)
 
     def _judge(self, peer: Peer) -> None:
         """Whether it is still there."""
@@ -442,7 +442,7 @@ class Cascade(Neighbours):
             log.warning("a node cannot be reached", node=peer.id)
             peer.is_unreachable = True
             self._surroundings.suspect(peer.id)
-            self._mirrors.broken(peer.id)
+            self.mirrors.broken(peer.id)
 
     def _bury(self, peer: Peer) -> None:
         log.warning("a node is gone, with everybody there", node=peer.id)
@@ -452,7 +452,7 @@ class Cascade(Neighbours):
         for room in self._rooms.values():
             room.forget(peer.id)
         self.peers.pop(peer.id, None)
-        self._mirrors.buried(peer.id)
+        self.mirrors.buried(peer.id)
         peer.relays.close()
 
     async def _sweep(self) -> None:
@@ -470,7 +470,7 @@ class Cascade(Neighbours):
             for peer in list(self.peers.values()):
                 if not peer.is_open and peer.streams:
                     self._judge(peer)
-            self._mirrors.settle(time.monotonic())
+            self.mirrors.settle(time.monotonic())
 
     async def _rotate(self) -> None:
         while True:

@@ -202,6 +202,9 @@ class Mirrors:
                 mirror.tried = set()
                 self._look(mirror)
 
+    def all(self) -> list[Mirror]:
+        return list(self._mirrors.values())
+
     def is_used(self, node: str) -> bool:
         """Whether something comes from there, or goes there on behalf of a third node."""
         return any(
