@@ -113,8 +113,7 @@ async def test_a_node_that_is_killed_is_gone_within_a_second_and_its_people_with
         loop = asyncio.get_running_loop()
         await one.die()
         died = loop.time()
-        for node in (other, third):
-            await until(lambda node=node: node.participant("alice") is None)
+        await until(lambda: not any(node.participant("alice") for node in (other, third)))
         gone = loop.time() - died
         print(f"\ngone after {gone:.2f} s")
         assert gone < 1.5

@@ -257,8 +257,9 @@ class Peer:
             try:
                 await (self._call() if self.calls else self._invite())
             except (ControlError, grpc.RpcError, OSError) as error:
-                self.refused = "Connection refused" in str(error)
-                log.debug("a node cannot be reached", node=self.id, reason=str(error))
+                reason = str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else str(error)
+                self.refused = "Connection refused" in reason
+                log.debug("a node cannot be reached", node=self.id, reason=reason)
             wait = BACKOFF if self.streams != before else min(2 * wait, MAX_BACKOFF)
             await asyncio.sleep(wait)
 
