@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 
-from control_plane.cluster.cluster import Cluster
-from control_plane.cluster.registry import NODE_STATES, state_of
+from control_plane.cluster.metrics import cluster, links
 from control_plane.server import ControlPlane
 from pysfu import Snapshot, __version__
 from pysfu.stats import FEEDBACK, LIMITED_BY, PAUSE_REASONS
@@ -85,9 +84,10 @@ class NodeCollector:
         yield GaugeMetricFamily("pysfu_participants", "Participants in them.", value=node.num_sessions)
         yield GaugeMetricFamily("pysfu_draining", "1 while no joins are taken.", value=float(node.draining))
         yield from shares(plane.description.shares())
+        snapshot = self._snapshot()
         if plane.cluster is not None:
             yield from cluster(plane.cluster)
-        snapshot = self._snapshot()
+            yield from links(snapshot.links, plane.cluster.link_nodes())
         yield from downlinks(snapshot.downlinks)
         yield from videos(snapshot.subscriptions)
         yield from _columns(snapshot.workers)
@@ -109,19 +109,6 @@ def shares(used: Mapping[str, float]) -> Iterator[Metric]:
     yield load
     text = "The largest of these shares: what placement and autoscaling go by."
     yield GaugeMetricFamily("pysfu_node_used_ratio", text, value=max(used.values(), default=0.0))
-
-
-def cluster(seen: Cluster) -> Iterator[Metric]:
-    """The others, as this node sees them."""
-    nodes = GaugeMetricFamily("pysfu_cluster_nodes", "Nodes that are there, this one included.", labels=["state"])
-    states = [state_of(info, suspected=seen.registry.is_suspected(info.id)) for info in seen.registry.nodes()]
-    for state in NODE_STATES:
-        nodes.add_metric([state], states.count(state))
-    yield nodes
-    text = "1 while this node reaches the shared state and hears itself through it."
-    yield GaugeMetricFamily("pysfu_cluster_connected", text, value=float(seen.is_connected and seen.registry.sees))
-    text = "Rooms of this node that the cluster knows of."
-    yield GaugeMetricFamily("pysfu_cluster_rooms_held", text, value=len(seen.directory.records()))
 
 
 def downlinks(rows: NDArray[Any]) -> Iterator[Metric]:

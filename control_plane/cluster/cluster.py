@@ -114,12 +114,17 @@ class Cluster:
         self.registry.listeners.append(self._on_node)
         self.node.holder = self
         self.directory.holders_changed.append(self.cascade.holders_changed)
-        self.description.links = self.cascade.round_trips
+        self.description.round_trips = self.cascade.round_trips
+        self.description.link_nodes = self.link_nodes
         self.cascade.start()
         await self.registry.start()
         await self.directory.start()
         await self.allocation.start()
         log.info("cluster node", node=self.id, region=self.options.region, port=self.port, nats=self.options.nats)
+
+    def link_nodes(self) -> dict[int, str]:
+        """The node to which each media link leads, by the link's handle."""
+        return {link.ours: peer.id for peer in self.cascade.peers.values() for link in peer.relays.links.values()}
 
     async def stop(self) -> None:
         """Leaves the cluster: after the node's rooms have ended, so that nothing is held any more."""

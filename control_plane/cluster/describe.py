@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from control_plane.cluster.link_figures import LinkFigures, LinkMeter
 from control_plane.cluster.load import Capacity, LoadMeter
 from control_plane.cluster.registry import NodeInfo
 from control_plane.measure import Snapshot
@@ -15,20 +16,28 @@ class Description:
 
     def __init__(self, node: Node, snapshot: Callable[[], Snapshot], version: str, capacity: Capacity) -> None:
         self.incarnation: Final = secrets.randbits(63)
-        self.links: Callable[[], Mapping[str, float]] = dict
-        """Round trips in ms to other nodes, as the links measure them."""
+        self.round_trips: Callable[[], Mapping[str, float]] = dict
+        """Of streams to other nodes, in ms by node id."""
+        self.link_nodes: Callable[[], Mapping[int, str]] = dict
+        """The node to which each media link leads, by the link's handle."""
         self._node = node
         self._version = version
         self._capacity = capacity
         self._meter = LoadMeter(snapshot)
+        self._links = LinkMeter(snapshot)
 
     def shares(self) -> dict[str, float]:
         """Used shares of what the node can do, by name."""
         return self._capacity.shares(self._meter.measure(), self._node.num_sessions)
 
+    def links(self) -> dict[str, LinkFigures]:
+        """How links to other nodes do, by node id."""
+        return self._links.measure(self.link_nodes(), self.round_trips())
+
     def now(self, address: str = "", region: str = "", url: str = "", grpc: str = "") -> NodeInfo:
         node, load = self._node, self._meter.measure()
         participants = node.num_sessions
+        links = self.links()
         return NodeInfo(
             id=node.id,
             incarnation=self.incarnation,
@@ -44,5 +53,7 @@ class Description:
             rooms=node.num_rooms,
             packets_per_second=round(load.packets_per_second, 1),
             egress_bps=round(load.egress_bps),
-            links={peer: round(rtt, 2) for peer, rtt in self.links().items()},
+            links={peer: round(link.rtt_ms, 2) for peer, link in links.items()},
+            link_loss={peer: round(link.loss, 5) for peer, link in links.items()},
+            link_bps={peer: round(link.bps) for peer, link in links.items()},
         )

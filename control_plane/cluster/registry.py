@@ -63,6 +63,9 @@ class NodeInfo:
     """In and out, of media."""
     egress_bps: float = 0.0
     links: Mapping[str, float] = field(default_factory=dict)
+    link_loss: Mapping[str, float] = field(default_factory=dict)
+    """Shares of what is sent that are lost on the way, and bits per second that are sent, by node id."""
+    link_bps: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def fits(self) -> bool:
@@ -351,4 +354,6 @@ _TYPES: Final[dict[str, Callable[[Any], Any]]] = {
     "packets_per_second": _number,
     "egress_bps": _number,
     "links": _shares,
+    "link_loss": _shares,
+    "link_bps": _shares,
 }

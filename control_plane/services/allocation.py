@@ -179,5 +179,10 @@ def _node(info: NodeInfo, *, suspected: bool) -> allocation_pb2.Node:
         rooms=info.rooms,
         packets_per_second=info.packets_per_second,
         egress_bps=info.egress_bps,
-        links=[allocation_pb2.Node.Link(node_id=node, rtt_ms=rtt) for node, rtt in sorted(info.links.items())],
+        links=[
+            allocation_pb2.Node.Link(
+                node_id=node, rtt_ms=rtt, loss=info.link_loss.get(node, 0.0), bps=info.link_bps.get(node, 0.0)
+            )
+            for node, rtt in sorted(info.links.items())
+        ],
     )

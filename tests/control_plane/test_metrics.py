@@ -10,10 +10,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
 from control_plane.cluster.cluster import Cluster
+from control_plane.cluster.link_figures import LinkFigures, LinkMeter
 from control_plane.cluster.load import Capacity, Load
+from control_plane.cluster.metrics import LINK_COUNTS, cluster, links
 from control_plane.cluster.registry import NODE_STATES, NodeInfo
 from control_plane.measure import FreezeCounts, deliveries, freeze_counts
-from control_plane.metrics import GAUGES, cluster, downlinks, shares, videos
+from control_plane.metrics import GAUGES, downlinks, shares, videos
 from pysfu.stats import DTYPES, FEEDBACK, LIMITED_BY, PAUSE_REASONS, name_of
 from tests.control_plane.recording import Snapshot, rows
 
@@ -94,6 +96,8 @@ def test_every_metric_is_explained() -> None:
     told = {f"pysfu_{name}" if name in GAUGES else f"pysfu_{name}_total" for name in columns}
     told |= {metric.name for metric in [*downlinks(rows("downlinks")), *videos(rows("subscriptions"))]}
     told |= {metric.name for metric in [*shares({"cpu": 0.5}), *cluster(cast("Cluster", SEEN))]}
+    told |= {metric.name for metric in links(rows("links"), {}) if metric.type == "gauge"}
+    told |= {f"pysfu_link_{name}_total" for name in LINK_COUNTS}
     told |= {"pysfu_build_info", "pysfu_rooms", "pysfu_participants", "pysfu_draining"}
     assert told == explained
 
@@ -125,6 +129,51 @@ def test_nodes_are_counted_by_state() -> None:
     assert states == {"ready": 1, "draining": 1, "suspected": 1, "refused": 1}
     assert found["pysfu_cluster_connected"] == 1
     assert found["pysfu_cluster_rooms_held"] == 2
+
+
+TWO_NODES = {11: "b", 12: "b", 13: "c"}
+LINKS = (
+    {"link": 11, "alive": 1, "rtt_ms": 80.0, "loss": 0.1, "media_sent": 100, "bytes_sent": 1_000, "mirrors": 2},
+    {"link": 12, "alive": 0, "rtt_ms": 90.0, "loss": 0.5, "media_sent": 300, "bytes_sent": 5_000, "mirrors": 1},
+    {"link": 13, "alive": 1, "bytes_sent": 10, "refused": 4},
+)
+
+
+def test_links_are_told_by_the_node_to_which_they_lead() -> None:
+    found = samples(links(rows("links", *LINKS), TWO_NODES))
+    assert [found[f'pysfu_links{{node="{node}"}}'] for node in "bc"] == [2, 1]
+    assert [found[f'pysfu_links_alive{{node="{node}"}}'] for node in "bc"] == [1, 1]
+    assert found['pysfu_link_mirrors{node="b"}'] == 3
+    assert found['pysfu_link_rtt_seconds{node="b"}'] == 0.08
+    assert found['pysfu_link_loss_ratio{node="b"}'] == pytest.approx(0.4)
+    assert found['pysfu_link_bytes_sent_total{node="b"}'] == 6_000
+    assert found['pysfu_link_refused_total{node="c"}'] == 4
+    columns = {name for name in DTYPES["links"].names or () if name not in ("link", "worker")}
+    assert columns == {*LINK_COUNTS, "alive", "mirrors", "rtt_ms", "loss", "burst"}, "what is new is told, too"
+
+
+def test_rates_of_links_are_since_they_were_last_asked_for() -> None:
+    now = 0.0
+    snapshot = Snapshot()
+    snapshot.links = rows("links", *LINKS)
+    meter = LinkMeter(lambda: snapshot, lambda: now)
+    streams = {"b": 70.0, "c": 140.0, "d": 20.0}
+    now = 1.0
+    first = meter.measure(TWO_NODES, streams)
+    # What was sent before nobody looked has no rate; who has no link that knows has its stream's round trip.
+    assert (first["b"].rtt_ms, first["b"].bps) == (80.0, 0.0)
+    assert first["b"].loss == pytest.approx(0.4)
+    assert (first["c"], first["d"]) == (LinkFigures(140.0), LinkFigures(20.0))
+    snapshot.links = rows("links", *({**row, "bytes_sent": row["bytes_sent"] + 500} for row in LINKS))
+    now = 1.2
+    assert meter.measure(TWO_NODES, streams) == first, "asked too soon"
+    now = 3.0
+    assert meter.measure(TWO_NODES, streams)["b"].bps == 2 * 500 * 8 / 2
+    # A link that is made anew begins at zero.
+    snapshot.links = rows("links", LINKS[2])
+    now = 4.0
+    again = meter.measure({13: "c"}, {})
+    assert again == {"c": LinkFigures(0.0, 0.0, 0.0)}
 
 
 def test_a_delivery_is_what_happened_since_the_last_round() -> None:

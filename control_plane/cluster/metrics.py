@@ -1,0 +1,69 @@
+"""Prometheus metrics of a cluster's node. Labels are ids of nodes and a few words: never a room or a participant."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from control_plane.cluster.cluster import Cluster
+from control_plane.cluster.link_figures import figures
+from control_plane.cluster.registry import NODE_STATES, state_of
+
+# Columns of the table `links` that count.
+LINK_COUNTS: Final = (
+    "media_sent",
+    "parity_sent",
+    "repeats_sent",
+    "bytes_sent",
+    "redundant_bytes_sent",
+    "dropped",
+    "media_received",
+    "bytes_received",
+    "repaired",
+    "mended",
+    "given_up",
+    "duplicates",
+    "refused",
+)
+
+
+def cluster(seen: Cluster) -> Iterator[Metric]:
+    """The others, as this node sees them."""
+    nodes = GaugeMetricFamily("pysfu_cluster_nodes", "Nodes that are there, this one included.", labels=["state"])
+    states = [state_of(info, suspected=seen.registry.is_suspected(info.id)) for info in seen.registry.nodes()]
+    for state in NODE_STATES:
+        nodes.add_metric([state], states.count(state))
+    yield nodes
+    text = "1 while this node reaches the shared state and hears itself through it."
+    yield GaugeMetricFamily("pysfu_cluster_connected", text, value=float(seen.is_connected and seen.registry.sees))
+    text = "Rooms of this node that the cluster knows of."
+    yield GaugeMetricFamily("pysfu_cluster_rooms_held", text, value=len(seen.directory.records()))
+
+
+def links(rows: Any, nodes: Mapping[int, str]) -> Iterator[Metric]:
+    """Media links by the node to which they lead. `rows`: the table `links`; `nodes`: by the link's handle."""
+    by_node = {node: rows[np.isin(rows["link"], _of(nodes, node))] for node in sorted(set(nodes.values()))}
+    number = GaugeMetricFamily("pysfu_links", "Media links to a node.", labels=["node"])
+    alive = GaugeMetricFamily("pysfu_links_alive", "Of them, those that carry both ways.", labels=["node"])
+    mirrors = GaugeMetricFamily("pysfu_link_mirrors", "Tracks that come from a node.", labels=["node"])
+    rtt = GaugeMetricFamily("pysfu_link_rtt_seconds", "Round trip to a node and back.", labels=["node"])
+    loss = GaugeMetricFamily("pysfu_link_loss_ratio", "Share that is lost on the way to a node.", labels=["node"])
+    for node, mine in by_node.items():
+        found = figures(mine, 0.0)
+        number.add_metric([node], len(mine))
+        alive.add_metric([node], int(mine["alive"].sum()))
+        mirrors.add_metric([node], int(mine["mirrors"].sum()))
+        rtt.add_metric([node], found.rtt_ms / 1_000)
+        loss.add_metric([node], found.loss)
+    yield from (number, alive, mirrors, rtt, loss)
+    for name in LINK_COUNTS:
+        text = f"{name.replace('_', ' ').capitalize()}, on links to a node."
+        counter = CounterMetricFamily(f"pysfu_link_{name}", text, labels=["node"])
+        for node, mine in by_node.items():
+            counter.add_metric([node], int(mine[name].sum()))
+        yield counter
+
+
+def _of(nodes: Mapping[int, str], node: str) -> list[int]:
+    return [link for link, other in nodes.items() if other == node]
