@@ -21,7 +21,7 @@ from control_plane.cluster.moving.drain import PREPARE_TIMEOUT, Drain, Progress
 from control_plane.cluster.moving.moving import Moving
 from control_plane.cluster.nats import NatsState
 from control_plane.cluster.records import RoomRecord
-from control_plane.cluster.registry import NodeInfo, Registry
+from control_plane.cluster.registry import USUAL, NodeInfo, Registry, Timing
 from control_plane.cluster.state import SharedState
 from control_plane.errors import ControlError, UnavailableError
 from control_plane.node import Node
@@ -66,6 +66,7 @@ class ClusterOptions:
     relay_ip: str = ""
     fan_out: int = 8
     state: SharedState | None = None
+    timing: Timing = USUAL
 
 
 class Cluster:
@@ -82,7 +83,7 @@ class Cluster:
             replicas=COPIES if len(options.nats) >= COPIES else 1,
             credentials=str(options.nats_credentials or ""),
         )
-        self.registry = Registry(self._state, self.describe)
+        self.registry = Registry(self._state, self.describe, timing=options.timing)
         self.directory = Directory(self._state, self.registry, node.is_live)
         self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of)
         self.channels = Channels(options.identity, self._address_of)

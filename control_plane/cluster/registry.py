@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any, Final, Literal
 
@@ -22,17 +22,28 @@ log = structlog.get_logger(__name__)
 # What nodes say to each other. They understand that of the release before.
 PROTOCOL: Final = 1
 OLDEST_PROTOCOL: Final = 1
-# Seconds, as all here. Shorter finds the dead sooner and costs each node a message per node more often.
-HEARTBEAT: Final = 1.0
-# Shorter finds the dead sooner, longer rides out a slow bus.
-EXPIRY: Final = 4.0
-# Between own heartbeats heard: beyond it this node counts as having been cut off.
-ECHO: Final = 2.5
-SWEEP: Final = 0.25
-# A heartbeat sent before its node died may come so long after somebody noticed.
-LATE: Final = 0.5
 MAX_RECORD: Final = 64 * 1024
 MAX_NODES: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds."""
+
+    heartbeat: float = 1.0
+    """Shorter finds the dead sooner and costs each node a message per node more often."""
+    expiry: float = 4.0
+    """After the last heartbeat. Shorter finds the dead sooner, longer rides out a slow bus."""
+    echo: float = 2.5
+    """Between own heartbeats heard: beyond it this node counts as having been cut off."""
+    sweep: float = 0.25
+    late: float = 0.5
+    """A heartbeat sent before its node died may come so long after somebody noticed."""
+
+    def scaled(self, factor: float) -> "Timing":
+        """All of them shorter or longer."""
+        return Timing(**{name: value * factor for name, value in asdict(self).items()})
+
 
 Kind = Literal["came", "changed", "gone"]
 Listener = Callable[[str, Kind], None]
@@ -54,6 +65,8 @@ class NodeInfo:
     grpc: str = ""
     """host:port of the gRPC that clients and signaling tiers use."""
     draining: bool = False
+    leaving: bool = False
+    """The last that it says."""
     load: Mapping[str, float] = field(default_factory=dict)
     participants: int = 0
     capacity: int = 0
@@ -89,6 +102,9 @@ def state_of(info: NodeInfo, *, suspected: bool) -> str:
     return "draining" if info.draining else "ready"
 
 
+USUAL: Final = Timing()
+
+
 @dataclass(slots=True)
 class _Heard:
     info: NodeInfo
@@ -100,9 +116,14 @@ class Registry:
     """`start` it, then ask who is there. `listeners` are told who came, changed and went."""
 
     def __init__(
-        self, state: SharedState, describe: Callable[[], NodeInfo], clock: Callable[[], float] = time.monotonic
+        self,
+        state: SharedState,
+        describe: Callable[[], NodeInfo],
+        clock: Callable[[], float] = time.monotonic,
+        timing: Timing = USUAL,
     ) -> None:
         """`describe`: this node as it is now."""
+        self.timing = timing
         self.listeners: list[Listener] = []
         self.heard: list[Callable[[str], None]] = []
         """Called with the id at each heartbeat of any node."""
@@ -128,7 +149,7 @@ class Registry:
 
     async def start(self) -> None:
         """Returns at once: a node begins also while the shared state is away."""
-        bucket = await self._state.bucket("nodes", EXPIRY)
+        bucket = await self._state.bucket("nodes", self.timing.expiry)
         self._tasks = [asyncio.create_task(part) for part in (self._beat(bucket), self._watch(bucket), self._sweep())]
 
     async def stop(self) -> None:
@@ -138,7 +159,8 @@ class Registry:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._tasks:
             try:
-                await (await self._state.bucket("nodes", EXPIRY)).delete(self.id)
+                bucket = await self._state.bucket("nodes", self.timing.expiry)
+                await bucket.put(self.id, encode(replace(self._describe(), leaving=True)))
             except StateUnavailableError as error:
                 log.info("the others will find out that this node has left", reason=str(error))
         self._tasks = []
@@ -175,12 +197,12 @@ class Registry:
         """It is known not to be there: never true while this node cannot tell."""
         if node == self.id or node in self._heard:
             return False
-        return self.sees and self._clock() - self._since > EXPIRY
+        return self.sees and self._clock() - self._since > self.timing.expiry
 
     @property
     def sees(self) -> bool:
         """This node hears itself through the shared state, and so would hear the others."""
-        return self._echo_at is not None and self._clock() - self._echo_at < ECHO
+        return self._echo_at is not None and self._clock() - self._echo_at < self.timing.echo
 
     def region_paths(self) -> dict[tuple[str, str], float]:
         """Round trips in ms between regions: the median over links between their nodes, where there are any."""
@@ -201,9 +223,9 @@ class Registry:
             self._me = self._describe()
             try:
                 await bucket.put(self.id, encode(self._me))
-                wait = HEARTBEAT
+                wait = self.timing.heartbeat
             except StateUnavailableError:
-                wait = SWEEP
+                wait = self.timing.sweep
             try:
                 await asyncio.wait_for(self._beat_now.wait(), wait)
             except TimeoutError:
@@ -212,8 +234,7 @@ class Registry:
     async def _watch(self, bucket: Bucket) -> None:
         async for change in bucket.watch():
             if change.value is None:
-                if change.key != self.id:
-                    self._gone(change.key, "left")
+                # It has expired in the shared state, by whose clock nobody is judged: that may have been away.
                 continue
             info = decode(change.key, change.value)
             if info is None:
@@ -221,6 +242,8 @@ class Registry:
                 continue
             if info.id == self.id:
                 self._on_own(info)
+            elif info.leaving:
+                self._gone(info.id, "left")
             else:
                 self._on_heard(info)
             for told in self.heard:
@@ -234,7 +257,7 @@ class Registry:
                 log.error("another process is the same node: give each a certificate of its own", node=self.id)
             return
         now = self._clock()
-        if self._echo_at is None or now - self._echo_at > ECHO:
+        if self._echo_at is None or now - self._echo_at > self.timing.echo:
             self._since = now
         self._echo_at = now
 
@@ -256,7 +279,7 @@ class Registry:
             return
         changed = known.info != info
         known.info, known.at = info, now
-        if known.suspected_at is not None and now - known.suspected_at > LATE:
+        if known.suspected_at is not None and now - known.suspected_at > self.timing.late:
             known.suspected_at = None
             changed = True
         if changed:
@@ -264,12 +287,12 @@ class Registry:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP)
+            await asyncio.sleep(self.timing.sweep)
             if not self.sees:
                 continue
             now = self._clock()
             for node, heard in list(self._heard.items()):
-                if now - max(heard.at, self._since) > EXPIRY:
+                if now - max(heard.at, self._since) > self.timing.expiry:
                     self._gone(node, "silent")
 
     def _gone(self, node: str, reason: str) -> None:
@@ -347,6 +370,7 @@ _TYPES: Final[dict[str, Callable[[Any], Any]]] = {
     "url": _text,
     "grpc": _text,
     "draining": bool,
+    "leaving": bool,
     "load": _shares,
     "participants": _count,
     "capacity": _count,
