@@ -268,7 +268,8 @@ class Directory:
         """Writes what is due, and looks once a second whether holders have died of whom nobody told."""
         while True:
             try:
-                await asyncio.wait_for(self._woken.wait(), self._registry.timing.heartbeat)
+                async with asyncio.timeout(self._registry.timing.heartbeat):
+                    await self._woken.wait()
             except TimeoutError:
                 self._due.update(record.name for record in self._held.values() if self._differs(record))
             self._woken.clear()

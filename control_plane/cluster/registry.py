@@ -227,7 +227,8 @@ class Registry:
             except StateUnavailableError:
                 wait = self.timing.sweep
             try:
-                await asyncio.wait_for(self._beat_now.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._beat_now.wait()
             except TimeoutError:
                 continue
 
