@@ -98,7 +98,7 @@ function joined(links) {
     const [one, other] = [link.from, link.to].sort();
     const key = `${one} ${other}`;
     const pair = pairs.get(key) ?? { key, one, other, rtt: 0, loss: 0, bps: 0, directions: [] };
-    pair.rtt = Math.max(pair.rtt, link.rtt_ms);
+    pair.rtt = pair.rtt && link.rtt_ms ? Math.min(pair.rtt, link.rtt_ms) : pair.rtt || link.rtt_ms;
     pair.loss = Math.max(pair.loss, link.loss);
     pair.bps += link.bps;
     pair.directions.push(link);
