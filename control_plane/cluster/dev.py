@@ -30,7 +30,9 @@ class DevError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`regions`: of the nodes in turn. `folder`: for certificates, logs and what NATS stores."""
+    """`regions`: of the nodes in turn; none: each has its own, so that people stay on the node whose page they opened.
+    `folder`: for certificates, logs and what NATS stores.
+    """
 
     nodes: int
     folder: Path
@@ -43,7 +45,7 @@ class Plan:
         return f"node-{index + 1}"
 
     def region(self, index: int) -> str:
-        return self.regions[index % len(self.regions)] if self.regions else ""
+        return self.regions[index % len(self.regions)] if self.regions else f"region-{index + 1}"
 
     def port(self, usual: int, index: int) -> int:
         """Of a service of a node: its usual one, as far from it as `http_port` is, and a step for each node."""
@@ -63,7 +65,7 @@ class Plan:
         found += ["--http-port", str(self.port(HTTP, index)), "--grpc-port", str(self.port(GRPC, index))]
         found += ["--cluster-port", str(self.port(CLUSTER, index)), "--udp-port", str(self.port(UDP, index))]
         found += ["--workers", str(self.workers), "--log-format", "console"]
-        return found + (["--region", self.region(index)] if self.region(index) else [])
+        return [*found, "--region", self.region(index)]
 
     def url(self, index: int) -> str:
         return f"http://localhost:{self.port(HTTP, index)}"
@@ -83,8 +85,7 @@ async def run(plan: Plan, say: Callable[[str], None], stop: asyncio.Event) -> No
         await _first_failure([asyncio.ensure_future(one) for one in ready], stop)
         if not stop.is_set():
             for index in range(plan.nodes):
-                region = f" ({plan.region(index)})" if plan.region(index) else ""
-                say(f"{plan.node(index)}{region}: {plan.url(index)}")
+                say(f"{plan.node(index)} ({plan.region(index)}): {plan.url(index)}")
             say(f"logs and certificates: {plan.folder}; Ctrl-C ends all")
             await _watch(plan, children, stop)
     except certs.CertificateError as error:
