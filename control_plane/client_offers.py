@@ -60,6 +60,11 @@ class ClientOffers:
         return moving_pb2.SessionState.ClientOffered(version=self._version, bound=bound)
 
     @property
+    def is_negotiated(self) -> bool:
+        """There was an answer, here or elsewhere."""
+        return self._version > 0
+
+    @property
     def is_expecting(self) -> bool:
         """The client has not offered here yet what it published elsewhere."""
         return bool(self._expected)

@@ -47,6 +47,11 @@ class ServerOffers:
         self._channels: Sequence[ChannelRow] = ()
         """Data channels that the client has open with the node from which the session came."""
 
+    @property
+    def is_negotiated(self) -> bool:
+        """There was an offer, here or elsewhere."""
+        return self._last_id > 0
+
     def state(self) -> moving_pb2.SessionState.ServerOffered:
         """What another node needs to offer next."""
         return moving_pb2.SessionState.ServerOffered(

@@ -143,6 +143,9 @@ class Session:
                 self.publications.tell_wanted(track)
         if self.subscriber is not None:
             self.subscriber.restart()
+        if not any(offers.is_negotiated for offers in self.transports()):
+            # It has no media that could come later.
+            self.arrived()
         self.settle()
 
     def handle(self, request: signaling_pb2.SessionRequest) -> None:
