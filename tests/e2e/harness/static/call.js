@@ -168,6 +168,38 @@ const call = {
 
   async leave() { await state.room.disconnect(); },
 
+  /** From now on: when packets of each remote voice came, looked at every 20 ms, and what the room tells of anybody. */
+  watch() {
+    state.voices = {};
+    state.told = [];
+    for (const event of ['participantDisconnected', 'participantConnected', 'trackUnsubscribed', 'trackUnpublished',
+      'disconnected', 'reconnecting', 'reconnected']) {
+      state.room.on(event, (...about) => state.told.push([event, about[0]?.identity ?? about[2]?.identity ?? '']));
+    }
+    setInterval(async () => {
+      for (const participant of state.room.remoteParticipants.values()) {
+        const track = participant.getTrackPublication(Track.Source.Microphone)?.track;
+        const report = await track?.receiver?.getStats();
+        for (const rtp of report?.values() ?? []) {
+          if (rtp.type !== 'inbound-rtp') continue;
+          const voice = (state.voices[participant.identity] ??= { at: performance.now(), longest: 0, packets: {} });
+          if (voice.packets[rtp.ssrc] === rtp.packetsReceived) continue;
+          voice.packets[rtp.ssrc] = rtp.packetsReceived;
+          const now = performance.now();
+          voice.longest = Math.max(voice.longest, now - voice.at);
+          voice.at = now;
+        }
+      }
+    }, 20);
+  },
+
+  /** Since `watch`: the longest time without a packet of each voice in ms, one that lasts still included. */
+  watched() {
+    const gaps = Object.entries(state.voices).map(([who, voice]) =>
+      [who, Math.max(voice.longest, performance.now() - voice.at)]);
+    return { gaps: Object.fromEntries(gaps), told: state.told };
+  },
+
   summary() {
     const { room } = state;
     return {
