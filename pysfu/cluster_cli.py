@@ -98,6 +98,7 @@ def cluster_dev(
     region: Annotated[list[str] | None, typer.Option(help="of the nodes in turn; may be repeated")] = None,
     http_port: Annotated[int, typer.Option(help="of the first node; others are 100 apart")] = 7880,
     workers: Annotated[int, typer.Option(help="media threads of each node", min=1)] = 1,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="the others go on when a node ends")] = False,
     folder: Annotated[Path | None, typer.Option("--dir", help="for certificates and logs [a temporary one]")] = None,
 ) -> None:
     """Run a cluster on this machine, with its own NATS server; Ctrl-C ends all of it."""
@@ -107,7 +108,7 @@ def cluster_dev(
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        plan = Plan(nodes, place, region or (), http_port, workers)
+        plan = Plan(nodes, place, region or (), http_port, workers, keep_going=keep_going)
         await run(plan, _say, stop)
 
     try:

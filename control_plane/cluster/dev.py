@@ -40,6 +40,8 @@ class Plan:
     http_port: int = HTTP
     workers: int = 1
     host: str = "127.0.0.1"
+    keep_going: bool = False
+    """The others go on when a node ends."""
 
     def node(self, index: int) -> str:
         return f"node-{index + 1}"
@@ -87,7 +89,7 @@ async def run(plan: Plan, say: Callable[[str], None], stop: asyncio.Event) -> No
             for index in range(plan.nodes):
                 say(f"{plan.node(index)} ({plan.region(index)}): {plan.url(index)}")
             say(f"logs and certificates: {plan.folder}; Ctrl-C ends all")
-            await _watch(plan, children, stop)
+            await _watch(plan, children, say, stop)
     except certs.CertificateError as error:
         raise DevError(str(error)) from error
     finally:
@@ -181,10 +183,15 @@ async def _first_failure(tasks: list["asyncio.Future[None]"], stop: asyncio.Even
         await asyncio.gather(stopped, *tasks, return_exceptions=True)
 
 
-async def _watch(plan: Plan, children: dict[str, asyncio.subprocess.Process], stop: asyncio.Event) -> None:
+async def _watch(
+    plan: Plan, children: dict[str, asyncio.subprocess.Process], say: Callable[[str], None], stop: asyncio.Event
+) -> None:
     async def ended(name: str, child: asyncio.subprocess.Process) -> None:
         code = await child.wait()
-        raise DevError(f"{name} has ended with {code}:\n{_tail(_log(plan, name))}")
+        if not plan.keep_going or name == "nats-server":
+            raise DevError(f"{name} has ended with {code}:\n{_tail(_log(plan, name))}")
+        say(f"{name} has ended with {code}")
+        await stop.wait()
 
     await _first_failure([asyncio.ensure_future(ended(*item)) for item in children.items()], stop)
 

@@ -1,6 +1,9 @@
 """Two real nodes with a real NATS server: a browser on each node's page, in one room."""
 
+import asyncio
 import os
+import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -9,8 +12,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from tests.e2e.conftest import OpenPage
 from tests.e2e.harness.cluster import DevCluster
-from tests.e2e.harness.pages import until
+from tests.e2e.harness.pages import Participant, until
+from tests.e2e.harness.server import token
 from tests.e2e.test_web_client import enter, shown_videos
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -42,7 +47,7 @@ HEARD = """async () => {
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def cluster() -> AsyncIterator[DevCluster]:
-    async with DevCluster() as running:
+    async with DevCluster(2, "--keep-going") as running:
         yield running
 
 
@@ -91,3 +96,38 @@ async def test_a_browser_on_each_node_in_the_same_room(
 
     await alice.get_by_test_id("leave").click()
     await expect(bob.get_by_text("Alice", exact=True)).to_have_count(0, timeout=10_000)
+
+
+async def test_who_was_on_a_node_that_is_killed_is_back_within_seconds(
+    cluster: DevCluster, open_page: OpenPage, room: str
+) -> None:
+    """Through the gateway of a node that lives: it tells its client to come back, and sends it elsewhere."""
+    alice, bob = await open_page("alice"), await open_page("bob")
+    await alice.join(cluster.ws_url(0), token(room, "alice"), camera=True, microphone=True)
+    away = f"{cluster.ws_url(0)}?region=region-2"
+    await bob.join(away, token(room, "bob"), camera=True, microphone=True)
+    for one, other in ((alice, "bob"), (bob, "alice")):
+        await until(partial(one.seen, other), lambda track: track.get("framesDecoded", 0) > 5, 20, f"video of {other}")
+    assert "identity=bob" in cluster.log(1)
+    assert "identity=bob" not in cluster.log(0)
+    os.kill(cluster.pid(1), signal.SIGKILL)
+    killed = time.monotonic()
+    await until(lambda: says(cluster, "identity=bob"), bool, 10, "bob joined anew")
+    back = time.monotonic() - killed
+    assert back < 2.0, f"the gateway sent it elsewhere after {back:.1f} s"
+    for one, other in ((alice, "bob"), (bob, "alice")):
+        await until(partial(flows, one, other), bool, 15, f"video of {other} again")
+    summary = await bob.summary()
+    assert (summary["connection"], summary["disconnected"]) == ("connected", None), "it came back by itself"
+
+
+async def says(cluster: DevCluster, text: str) -> bool:
+    return text in cluster.log(0)
+
+
+async def flows(page: Participant, other: str) -> bool:
+    """Whether pictures come now."""
+    before = await page.seen(other)
+    await asyncio.sleep(0.3)
+    after = await page.seen(other)
+    return bool(after.get("framesDecoded", 0) > before.get("framesDecoded", 0) > 0)
