@@ -38,6 +38,10 @@ pub(crate) struct World {
     pub(crate) tick: Duration,
     /// Between engines that are different nodes.
     pub(crate) cables: Vec<Cable>,
+    /// What those who subscribe want at first.
+    pub(crate) wanted: Wanted,
+    /// What went through the cables, if somebody listens.
+    pub(crate) wiretap: Option<Vec<Vec<u8>>>,
     next_id: u64,
 }
 
@@ -136,6 +140,8 @@ impl World {
             arena: TransmitArena::new(256 * 1_024, 256),
             tick: STEP,
             cables: Vec::new(),
+            wanted: WANT_ALL,
+            wiretap: None,
             next_id: 1,
         }
     }
@@ -302,7 +308,7 @@ impl World {
                 rtx,
             }],
             red: None,
-            wanted: WANT_ALL,
+            wanted: self.wanted,
             fec,
             fec_ssrc: fec.flexfec.map(|_| Ssrc(ssrc + 2)),
         };
@@ -448,6 +454,7 @@ impl World {
                         .iter_mut()
                         .find(|cable| cable.from == worker && engine_address(cable.to) == message.to);
                     if let Some(cable) = cable {
+                        self.wiretap.iter_mut().for_each(|heard| heard.push(datagram.to_vec()));
                         cable.way.push(at, datagram.len(), datagram.to_vec());
                     } else if let Some(person) = self.people.iter_mut().find(|p| p.address == message.to) {
                         match &mut person.path {
