@@ -1,7 +1,7 @@
 """Tells participants how good connections are, from the core's statistics."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -86,23 +86,28 @@ class Monitor:
                 told[participant.id] = before
             fresh = set(updates)
             if updates:
-                live.broadcast(_message({key: told[key] for key in updates}))
+                news = _updates({key: told[key] for key in updates})
+                live.broadcast(_message(news))
+                self._node.neighbours.qualities(live, news)
             if newcomers:
                 told_before = {
                     item.id: told[item.id]
                     for item in live.room.participants.values()
                     if item.id in told and not item.hidden and item.id not in fresh
                 }
-                if told_before:
-                    message = _message(told_before).SerializeToString()
+                known = [*_updates(told_before), *live.qualities_elsewhere.values()]
+                if known:
+                    message = _message(known).SerializeToString()
                     for session in newcomers:
                         session.emit(message)
         self._told = told
         self._steady = calm
 
 
-def _message(qualities: Mapping[str, tuple[Quality, float]]) -> SessionResponse:
-    updates = [
+def _updates(
+    qualities: Mapping[str, tuple[Quality, float]],
+) -> list[signaling_pb2.ConnectionQualities.Update]:
+    return [
         signaling_pb2.ConnectionQualities.Update(
             participant_id=participant,
             quality=signaling_pb2.ConnectionQualities.Quality.ValueType(value),
@@ -110,4 +115,7 @@ def _message(qualities: Mapping[str, tuple[Quality, float]]) -> SessionResponse:
         )
         for participant, (value, points) in qualities.items()
     ]
+
+
+def _message(updates: Iterable[signaling_pb2.ConnectionQualities.Update]) -> SessionResponse:
     return SessionResponse(connection_qualities=signaling_pb2.ConnectionQualities(updates=updates))

@@ -124,3 +124,26 @@ async def test_a_node_that_is_killed_is_gone_within_a_second_and_its_people_with
         await cluster.publisher(third)
         back = await cluster.viewer(other, "again")
         assert (await frame((await back.tracks())["video"])).width == 640
+
+
+@pytest.mark.timeout(60)
+async def test_media_passes_through_nodes_on_its_way(tmp_path: Path) -> None:
+    names = ("a", "b", "c", "d")
+    async with RealCluster(tmp_path, *names, fan_out=1) as cluster:
+        await cluster.publisher(cluster.nodes[0])
+        viewers = [await cluster.viewer(node, f"viewer-{node.name}") for node in cluster.nodes[1:]]
+        for viewer in viewers:
+            tracks = await viewer.tracks()
+            assert (await frame(tracks["video"])).width == 640
+            assert (await frame(tracks["audio"])).sample_rate == 48_000
+
+        def is_a_chain() -> bool:
+            return len({way for node in cluster.nodes[1:] for way in ways(node)}) == 3
+
+        # Whoever came before the others were there moves to its place in the tree, and media goes on.
+        await until(is_a_chain)
+        for viewer in viewers:
+            watched = asyncio.ensure_future(watch(viewer.connection.getReceivers()[1].track))
+            await asyncio.sleep(0.7)
+            watched.cancel()
+            assert max(await watched) < 0.5

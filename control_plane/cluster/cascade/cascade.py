@@ -30,8 +30,8 @@ from pysfu.v1.cascade_pb2 import CascadeMessage
 
 log = structlog.get_logger(__name__)
 
-# Seconds between looks at what is not needed any more.
-SWEEP: Final = 5.0
+# Seconds between looks at what is not needed any more, and at ways that are better by now.
+SWEEP: Final = 1.0
 # Between looks at who cannot be reached. Shorter finds the dead sooner.
 WATCH: Final = 0.1
 MAX_SPEAKERS: Final = 1_024
@@ -458,6 +458,7 @@ class Cascade(Neighbours):
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(min(SWEEP, self.linger))
+            self.mirrors.settle(time.monotonic())
             for peer in list(self.peers.values()):
                 if not peer.is_wanted:
                     log.info("a node is not needed any more", node=peer.id)
@@ -470,7 +471,6 @@ class Cascade(Neighbours):
             for peer in list(self.peers.values()):
                 if not peer.is_open and peer.streams:
                     self._judge(peer)
-            self.mirrors.settle(time.monotonic())
 
     async def _rotate(self) -> None:
         while True:

@@ -53,6 +53,7 @@ class Ways(Protocol):
         """Nodes to get a track from, best first, without those that cannot be reached."""
 
     def neighbour(self, node: str) -> Neighbour: ...
+    def lives(self, node: str) -> bool: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -188,11 +189,15 @@ class Mirrors:
         self.broken(node)
 
     def settle(self, now: float) -> None:
-        """To be called now and then: takes ways that have become better, and have been so for a while."""
+        """To be called once a second: takes ways that have become better, and have been so for a while."""
+        first: dict[tuple[str, str | None], str | None] = {}
         for mirror in list(self._mirrors.values()):
             if mirror.asked is not None or mirror.handle is None:
                 continue
-            best = next(iter(self._ways.hops(mirror.source, mirror.room)), None)
+            key = mirror.source.node, mirror.room
+            if key not in first:
+                first[key] = next(iter(self._ways.hops(mirror.source, mirror.room)), None)
+            best = first[key]
             if best is None or best == mirror.via:
                 mirror.better = ("", now)
             elif mirror.better[0] != best:
@@ -224,6 +229,8 @@ class Mirrors:
         refusal = routes.refusal(self._here, node, path, route) if path and path[-1] == node else "no path"
         if source.node == self._here:
             refusal = "it is published here"
+        elif mirror is None and not self._ways.lives(source.node):
+            refusal = "its home is not known"
         elif mirror is None and len(self._mirrors) >= MAX_PASSED_ON:
             refusal = "too many tracks"
         if refusal is not None:
@@ -327,7 +334,7 @@ class Mirrors:
             self._let_go(mirror)
         self._stop_waiting(mirror)
         mirror.link, mirror.route, mirror.handle = link.ours, route, handle
-        mirror.theirs, mirror.worker = theirs, worker
+        mirror.theirs, mirror.worker, mirror.path = theirs, worker, ()
         mirror.tried.clear()
         if handle != before:
             self._by_handle[handle] = mirror

@@ -123,17 +123,15 @@ class RemoteRoom:
         self._dismissed.pop(node, None)
 
     def voices(self, node: str, speakers: Iterable[models_pb2.Speaker]) -> None:
-        known = self._known.get(node, {})
         heard = {
             one.participant_id: Voice(min(max(one.level, 0.0), 1.0), one.active) if one.active else QUIET
             for one in speakers
-            if one.participant_id in known and not known[one.participant_id].info.permission.hidden
+            if self._is_seen(node, one.participant_id)
         }
         self.live.voices_elsewhere(heard)
 
     def qualities(self, node: str, updates: Iterable[signaling_pb2.ConnectionQualities.Update]) -> None:
-        known = self._known.get(node, {})
-        told = {update.participant_id: update for update in updates if update.participant_id in known}
+        told = {update.participant_id: update for update in updates if self._is_seen(node, update.participant_id)}
         self.live.qualities_elsewhere.update(told)
         if told:
             message = signaling_pb2.ConnectionQualities(updates=told.values())
@@ -302,6 +300,11 @@ class RemoteRoom:
         shown = self._shown.get(participant_id)
         found = self.live.room.participants.get(shown[1].info.identity) if shown is not None else None
         return found if found is not None and found.id == participant_id else None
+
+    def _is_seen(self, node: str, participant_id: str) -> bool:
+        """It is shown as that node's, and not hidden."""
+        home, told = self._shown.get(participant_id, ("", None))
+        return home == node and told is not None and not told.info.permission.hidden
 
     def _tell_dismissed(
         self, node: str, participant_id: str, reason: "models_pb2.DisconnectReason.ValueType", message: str

@@ -68,6 +68,9 @@ class Topology(Ways):
     def neighbour(self, node: str) -> "Peer":
         return self._peer(node)
 
+    def lives(self, node: str) -> bool:
+        return node in self._surroundings.node_ids()
+
     def verdict(self, peer: "Peer") -> Verdict:
         """Whether it lives, as seen now."""
         return verdict(
