@@ -1,4 +1,4 @@
-"""Holds Cargo.lock, requirements.lock and web/package-lock.json against deny.toml: licences, sources, bans.
+"""Holds Cargo.lock, requirements.lock and the package-lock.json of npm against deny.toml: licences, sources, bans.
 
     python -m audit.policy
 
@@ -19,6 +19,7 @@ from typing import Any, Final
 from audit.spdx import allows
 
 ROOT: Final = Path(__file__).parent.parent
+NPM_LOCKS: Final = ("web/package-lock.json", "deploy/lint/package-lock.json")
 NPM_REGISTRY: Final = re.compile(r"https://registry\.npmjs\.org/")
 # File-wise copyleft of tools and of data: nothing of ours is in their files.
 PYTHON_EXCEPTIONS: Final = {"certifi": "MPL-2.0", "pathspec": "MPL-2.0"}
@@ -43,14 +44,16 @@ def main() -> int:
     allowed = frozenset(policy["licenses"]["allow"])
     command = [shutil.which("cargo") or "cargo", "metadata", "--format-version", "1", "--locked", "--all-features"]
     crates = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)  # noqa: S603
-    lock = json.loads((ROOT / "web/package-lock.json").read_text())
+    locks = [json.loads((ROOT / path).read_text()) for path in NPM_LOCKS]
     names = pinned((ROOT / "requirements.lock").read_text())
-    problems = [*check_crates(crates, policy, allowed), *check_npm(lock, allowed), *check_python(names, allowed)]
+    problems = [*check_crates(crates, policy, allowed), *check_python(names, allowed)]
+    problems += [problem for lock in locks for problem in check_npm(lock, allowed)]
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
     if not problems:
         sys.stdout.write(f"licences, sources and bans: {len(crates['packages'])} crates, ")
-        sys.stdout.write(f"{len(lock['packages']) - 1} npm packages, {len(names)} Python packages\n")
+        packages = sum(len(lock["packages"]) - 1 for lock in locks)
+        sys.stdout.write(f"{packages} npm packages, {len(names)} Python packages\n")
     return 1 if problems else 0
 
 
