@@ -146,6 +146,20 @@ def token_create(
     typer.echo(create_token(api_key, api_secret, token, ttl=ttl))
 
 
+@token_app.command("operator")
+def token_operator(
+    ttl: Annotated[float, typer.Option(help="seconds until it expires", min=1)] = 3_600,
+    key: Key = None,
+    secret: Secret = None,
+    dev: Dev = False,
+) -> None:
+    """Print a token for operators: every room, every node, and the page /cluster."""
+    from control_plane.auth import Grants, Token, create_token
+
+    grants = Grants(room_create=True, room_list=True, room_admin=True)
+    typer.echo(create_token(*credentials(key, secret, dev=dev), Token(identity="operator", grants=grants), ttl=ttl))
+
+
 @room_app.command("list")
 def room_list(url: Url = "127.0.0.1:7890", key: Key = None, secret: Secret = None, dev: Dev = False) -> None:
     """List the rooms that are live."""

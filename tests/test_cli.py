@@ -39,6 +39,14 @@ async def test_a_created_token_is_accepted() -> None:
     assert (token.grants.can_publish, token.grants.can_subscribe) == (False, True)
 
 
+async def test_an_operators_token_is_for_every_room_and_no_participant() -> None:
+    code, out, _ = await run("token", "operator", "--dev", "--ttl", "60")
+    assert code == 0
+    grants = Verifier({"devkey": "secret"}).verify(out.strip()).grants
+    grants.require_room_admin("")
+    assert (grants.room, grants.room_join) == ("", False)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
