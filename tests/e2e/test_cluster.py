@@ -112,7 +112,7 @@ async def test_who_was_on_a_node_that_is_killed_is_back_within_seconds(
     assert "identity=bob" not in cluster.log(0)
     os.kill(cluster.pid(1), signal.SIGKILL)
     killed = time.monotonic()
-    await until(lambda: says(cluster, "identity=bob"), bool, 10, "bob joined anew")
+    await until(lambda: says(cluster, 0, "identity=bob"), bool, 10, "bob joined anew")
     back = time.monotonic() - killed
     assert back < 2.0, f"the gateway sent it elsewhere after {back:.1f} s"
     for one, other in ((alice, "bob"), (bob, "alice")):
@@ -121,8 +121,8 @@ async def test_who_was_on_a_node_that_is_killed_is_back_within_seconds(
     assert (summary["connection"], summary["disconnected"]) == ("connected", None), "it came back by itself"
 
 
-async def says(cluster: DevCluster, text: str) -> bool:
-    return text in cluster.log(0)
+async def says(cluster: DevCluster, node: int, text: str) -> bool:
+    return text in cluster.log(node)
 
 
 async def flows(page: Participant, other: str) -> bool:

@@ -50,13 +50,25 @@ class DevCluster:
                         return int(entry.name)
         raise AssertionError(f"node {node} does not run")
 
+    async def pysfu(self, node: int, *arguments: str) -> str:
+        """What the command prints, asked of a node."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "pysfu", *arguments, "--dev", "--url", self.grpc_address(node)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=_environment(),
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == 0, output.decode()
+        return output.decode()
+
     async def __aenter__(self) -> Self:
         assert sys.executable
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "pysfu", "cluster", "dev", *self._arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env=_environment(),
         )
         assert self.process.stdout is not None
         async with asyncio.timeout(60):
@@ -86,6 +98,11 @@ class DevCluster:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGINT)
         return await asyncio.wait_for(self.process.wait(), 30)
+
+
+def _environment() -> dict[str, str]:
+    """Children import what this process imports."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def free_base(nodes: int) -> int:
