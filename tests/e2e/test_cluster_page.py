@@ -14,7 +14,8 @@ from control_plane.cluster import certs
 from pysfu.v1 import allocation_pb2, allocation_pb2_grpc, rooms_pb2, rooms_pb2_grpc
 from tests.cluster.nats_server import NatsServer
 from tests.e2e.harness.ports import free_port
-from tests.e2e.harness.server import Server, admin_token
+from tests.e2e.harness.server import Server, admin_token, token
+from tests.e2e.harness.signaling import Session
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -61,6 +62,28 @@ async def page(chromium: Browser, nodes: tuple[Server, Server]) -> AsyncIterator
     assert errors == []
 
 
+async def test_a_room_of_two_nodes_is_shown_with_its_link(page: Page, nodes: tuple[Server, Server]) -> None:
+    a, b = nodes
+    await page.goto("/cluster")
+    await page.get_by_role("button", name="Show the cluster").click()
+    await expect(page.locator("#links-section")).to_be_hidden()
+    async with (
+        Session(a.grpc_address, token("both", "alice")) as alice,
+        Session(b.grpc_address, token("both", "bob")) as bob,
+    ):
+        await alice.wait("joined")
+        await bob.wait("joined")
+        row = page.locator("#rooms tr").filter(has_text="both")
+        await expect(row.locator(".chip")).to_have_count(2, timeout=20_000)
+        await expect(row.locator(".chip.owner")).to_have_text("a")
+        # Both directions, with what the links measure.
+        links = page.locator("#links tr")
+        await expect(links).to_have_count(2, timeout=20_000)
+        await expect(links.nth(0)).to_contain_text(re.compile(r"[1-9][\d.]* ms|0\.[1-9] ms"), timeout=20_000)
+        await expect(page.locator("#map .link")).to_have_count(1)
+        await expect(page.locator("#map .link-label")).to_have_count(1)
+
+
 async def test_an_operator_sees_nodes_rooms_drains_and_deaths(page: Page, nodes: tuple[Server, Server]) -> None:
     a, b = nodes
     metadata = (("authorization", f"Bearer {admin_token()}"),)
@@ -69,7 +92,7 @@ async def test_an_operator_sees_nodes_rooms_drains_and_deaths(page: Page, nodes:
     await expect(page.get_by_label("Operator token")).to_have_value(re.compile(r"^[\w-]+\.[\w-]+\.[\w-]+$"))
     await page.get_by_role("button", name="Show the cluster").click()
     rows = page.locator("#nodes tr")
-    await expect(rows).to_have_count(2, timeout=10_000)
+    await expect(rows).to_have_count(2, timeout=20_000)
     await expect(rows.nth(0)).to_contain_text("here")
     await expect(rows.nth(1)).to_contain_text("ready")
     await expect(page.locator("#map .card")).to_have_count(2)
@@ -82,8 +105,8 @@ async def test_an_operator_sees_nodes_rooms_drains_and_deaths(page: Page, nodes:
         )
         await rooms.CreateRoom(rooms_pb2.CreateRoomRequest(name="other", empty_timeout_seconds=600), metadata=metadata)
         found = page.locator("#rooms tr")
-        await expect(found).to_have_count(2, timeout=10_000)
-        await expect(found.nth(0).locator("th")).to_have_text("<b>town</b>")
+        await expect(found.nth(0).locator("th")).to_have_text("<b>town</b>", timeout=20_000)
+        await expect(found.filter(has_text="other")).to_have_count(1, timeout=20_000)
         owner = await found.nth(0).locator(".chip.owner").inner_text()
         assert owner in ("a", "b")
 
@@ -92,12 +115,13 @@ async def test_an_operator_sees_nodes_rooms_drains_and_deaths(page: Page, nodes:
         await expect(page.locator("#map .card.dim")).to_have_count(1)
         await page.keyboard.press("Shift+Tab")
         await expect(page.locator("#map .card.dim")).to_have_count(0)
-        await page.get_by_label("Find a room").fill("oth")
+        await page.get_by_label("Find a room").fill("other")
         await expect(found).to_have_count(1)
+        await expect(found).to_have_text(re.compile("^other"))
 
         places = allocation_pb2_grpc.AllocationServiceStub(channel)
         await places.DrainNode(allocation_pb2.DrainNodeRequest(node_id="b"), metadata=metadata)
-    await expect(rows.nth(1)).to_contain_text("draining", timeout=10_000)
+    await expect(rows.nth(1)).to_contain_text("draining", timeout=20_000)
     await expect(page.locator("#map .card.draining")).to_have_count(1)
 
     assert b.process is not None

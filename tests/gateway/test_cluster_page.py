@@ -83,6 +83,17 @@ async def test_a_node_by_itself_is_shown_with_its_rooms(server: Server, http: ai
     assert body["partial"] is False
 
 
+async def test_the_page_and_the_metrics_say_alike_how_full_the_node_is(
+    server: Server, http: aiohttp.ClientSession
+) -> None:
+    async with http.get("/cluster.json", headers=bearer(admin_token())) as response:
+        (node,) = (await response.json())["nodes"]
+    found = await server.metrics()
+    assert 0 <= found["pysfu_node_used_ratio"] <= 1
+    assert {f'pysfu_node_load_ratio{{resource="{name}"}}' for name in node["load"]} <= set(found)
+    assert not any(name.startswith(("pysfu_cluster", "pysfu_link")) for name in found), "it has no cluster"
+
+
 async def test_files_are_served_with_a_strict_policy(http: aiohttp.ClientSession) -> None:
     async with http.get("/cluster") as response:
         page = await response.text()
