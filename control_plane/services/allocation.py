@@ -115,6 +115,7 @@ class AllocationService(allocation_pb2_grpc.AllocationServiceServicer):
         log.warning("this node is drained, as an operator asks", node=found.id)
         self._node.drain()
         if self._cluster is not None:
+            self._cluster.registry.announce()
             self._cluster.begin_drain(DRAIN_PATIENCE)
         return self._find(request.node_id)
 

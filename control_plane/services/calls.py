@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import grpc
 import structlog
@@ -24,6 +24,14 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 
+class Refusal(NamedTuple):
+    """What a call ends with, as gRPC takes it."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]
+
+
 def authenticate(context: Context, verifier: Verifier) -> Token:
     """The caller's token, from metadata `authorization: Bearer <JWT>`. Raises UnauthenticatedError."""
     metadata = context.invocation_metadata() or ()
@@ -42,9 +50,11 @@ async def refuse(context: Context, error: Exception) -> NoReturn:
         detail = any_pb2.Any()
         detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
         refusal.details.append(detail)
+    told = rpc_status.to_status(refusal)
     if isinstance(error, ControlError) and error.retry_after is not None:
-        context.set_trailing_metadata((("retry-after", f"{error.retry_after:g}"),))
-    await context.abort_with_status(rpc_status.to_status(refusal))
+        metadata = (*told.trailing_metadata, ("retry-after", f"{error.retry_after:g}"))
+        told = Refusal(told.code, told.details, metadata)
+    await context.abort_with_status(told)
     raise AssertionError("abort_with_status returned")
 
 

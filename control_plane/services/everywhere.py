@@ -59,9 +59,9 @@ def is_told_here(cluster: Cluster) -> Accepts:
     def accepts(kind: "rooms_pb2.RoomEvent.Kind.ValueType", live: LiveRoom, participant: Participant | None) -> bool:
         if kind in _ROOM_KINDS:
             record = cluster.directory.record(live.name)
-            if record is None or record.owner != cluster.id:
+            if record is None or record.owner != cluster.id or record.ended:
                 return False
-            # It began elsewhere, or goes on there.
+            # Else it began elsewhere, or goes on there.
             return kind == rooms_pb2.RoomEvent.KIND_ROOM_UPDATED or len(record.holders) == 1 or live.room.finished
         if participant is None or participant.session is not None:
             return True

@@ -28,11 +28,13 @@ class Relay:
         self._node = node
         self._cluster = cluster
 
-    async def target(self, context: Context, room: str, identity: str = "") -> grpc.aio.Channel | None:
-        """Where the room is, or the participant of it; None for this node. Raises UnavailableError."""
+    async def target(
+        self, context: Context, room: str, identity: str = "", *, owner: bool = False
+    ) -> grpc.aio.Channel | None:
+        """Where the room is, its `owner`, or the participant of it; None for this node. Raises UnavailableError."""
         if self._cluster is None:
             return None
-        node = await self._node_of(self._cluster, room, identity)
+        node = await self._node_of(self._cluster, room, identity, owner=owner)
         return None if node == self._node.id else self.channel(context, node)
 
     def channel(self, context: Context, node: str) -> grpc.aio.Channel:
@@ -48,8 +50,8 @@ class Relay:
         except grpc.aio.AioRpcError as error:
             await _refuse_alike(context, error)
 
-    async def _node_of(self, cluster: Cluster, room: str, identity: str) -> str:
-        if self._node.is_live(room):
+    async def _node_of(self, cluster: Cluster, room: str, identity: str, *, owner: bool) -> str:
+        if self._node.is_live(room) and not owner:
             home = cluster.home_of(room, identity) if identity else None
             return home or self._node.id
         record = await cluster.directory.find(room)

@@ -198,7 +198,9 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         if self._cluster is None:
             return None
         authenticate(context, self._verifier)
-        return await self.relay.target(context, request.room, getattr(request, "identity", ""))
+        # Who owns a room ends it: that it has ended is told by one node.
+        owner = isinstance(request, rooms_pb2.EndRoomRequest)
+        return await self.relay.target(context, request.room, getattr(request, "identity", ""), owner=owner)
 
     def _grants(self, context: Context) -> Grants:
         return authenticate(context, self._verifier).grants
