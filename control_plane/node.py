@@ -212,8 +212,8 @@ class Node:
             if existing is None:
                 self._end(live)
             raise
-        replaced = live.room.participants.get(token.identity)
-        if replaced is not None:
+        # On other nodes there may be several: behind the one that is shown an older one, which has not left yet.
+        while (replaced := live.room.participants.get(token.identity)) is not None:
             replaced.home.leave(models_pb2.DISCONNECT_REASON_DUPLICATE_IDENTITY, "the same identity joined again")
         self._keep_open(live)
         self._sessions[session.id] = session

@@ -108,6 +108,9 @@ class Cascade(Neighbours):
         found = self.peers.get(node)
         if found is None:
             found = self.peers[node] = Peer(node, self)
+            for name, holders in self._holders.items():
+                if node in holders and name in self._rooms:
+                    found.share(self._rooms[name].live)
         return found
 
     # What happens in rooms here.

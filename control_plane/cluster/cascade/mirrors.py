@@ -17,8 +17,10 @@ from pysfu.v1.cascade_pb2 import CascadeMessage
 
 log = structlog.get_logger(__name__)
 
-# Seconds until another node is asked for a track. Shorter mends sooner, longer spares a slow node's answer.
+# Seconds until another node is asked for a track, or so many round trips to the node when these are longer. Shorter
+# mends sooner, longer waits for a slow node's answer.
 ANSWER_TIMEOUT: Final = 0.4
+ANSWER_ROUND_TRIPS: Final = 3.0
 # When nobody has it: until all are asked again.
 RETRY: Final = 1.0
 # A better way is taken once it has been there for so long: longer moves less often, shorter returns sooner.
@@ -40,6 +42,10 @@ class Neighbour(Protocol):
     def relays(self) -> Relays: ...
     @property
     def is_open(self) -> bool: ...
+    @property
+    def round_trip(self) -> float | None:
+        """In seconds."""
+
     def invited(self) -> None:
         """It is to be connected."""
 
@@ -296,7 +302,7 @@ class Mirrors:
         number = next(self._numbers)
         mirror.pending = (hop, number)
         self._by_number[number] = mirror
-        self._wait(mirror, ANSWER_TIMEOUT)
+        self._wait(mirror, max(ANSWER_TIMEOUT, ANSWER_ROUND_TRIPS * (neighbour.round_trip or 0.0)))
         if neighbour.is_open:
             request = cascade_pb2.MirrorRequest(
                 number=number,

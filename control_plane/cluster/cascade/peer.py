@@ -30,7 +30,7 @@ LINGER: Final = 60.0
 # Between attempts. Shorter mends sooner, longer spares a node that is busy coming back.
 BACKOFF: Final = 0.05
 MAX_BACKOFF: Final = 2.0
-INVITE_TIMEOUT: Final = 1.0
+INVITE_TIMEOUT: Final = 5.0
 # What waits beside participants, whose changes are gathered. A node so far behind misses data messages.
 MAX_EVENTS: Final = 4_096
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
@@ -202,6 +202,10 @@ class Peer:
         for live in list(self._shared.values()):
             self._feed(live)
         self._cascade.opened_stream(self, hello)
+
+    @property
+    def is_heard_otherwise(self) -> bool:
+        return self.relays.is_there and not self.relays.are_silent
 
     def received(self, message: CascadeMessage) -> None:
         try:

@@ -17,7 +17,9 @@ OLDEST_PROTOCOL: Final = 1
 PING: Final = 0.25
 # Pings without a word from the other end. Ticks of this loop, not time: who stood still itself breaks nothing.
 SILENT_PINGS: Final = 3
-HELLO_TIMEOUT: Final = 2.0
+# The same while media comes from there: TCP stands still for a second on long paths with losses, and the node lives.
+PATIENT_PINGS: Final = 12
+HELLO_TIMEOUT: Final = 5.0
 
 
 class Pipe(Protocol):
@@ -38,6 +40,10 @@ class StreamUser(Protocol):
         """The other end has said hello, too. Raises ControlError when there is nothing to talk about."""
 
     def received(self, message: CascadeMessage) -> None: ...
+    @property
+    def is_heard_otherwise(self) -> bool:
+        """The other end is known to live."""
+
     def next_message(self) -> bytes | None:
         """What is to be said next, serialised; None while there is nothing, until `Stream.wake`."""
 
@@ -114,7 +120,7 @@ class Stream:
 
     async def _tick(self) -> str:
         silent = number = 0
-        while silent < SILENT_PINGS:
+        while silent < (PATIENT_PINGS if self._user.is_heard_otherwise else SILENT_PINGS):
             number += 1
             self._pings = {number: self._loop.time()}
             self._say_first(CascadeMessage(ping=cascade_pb2.CascadePing(number=number)))
