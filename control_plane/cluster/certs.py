@@ -7,6 +7,7 @@ cluster signs nothing else; `pysfu cluster certs` makes one for development.
 import datetime
 import ipaddress
 import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,9 @@ def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateK
             raise CertificateError(f"{key_file}: not a key that this command has made")
         return _parse(cert_file, cert_file.read_bytes())[0], key
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pysfu development cluster")])
+    # Each has a name of its own, so that who meets another one's certificate says so.
+    common = f"pysfu development cluster {secrets.token_hex(4)}"
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
     builder = _builder(name, name, key.public_key()).add_extension(x509.BasicConstraints(True, 0), critical=True)
     builder = builder.add_extension(_usage(signs=True), critical=True)
     cert = builder.sign(key, hashes.SHA256())
