@@ -3,32 +3,24 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-import yaml
 
 from control_plane.cluster.nats import NatsState
 from control_plane.cluster.state import Bucket, ConflictError, StateUnavailableError
+from tests.chart import LEAST, of_kind, render
 from tests.e2e.harness.ports import free_port
 
-CHART = Path(__file__).parents[2] / "deploy" / "chart"
 SERVERS = 3
 
 
 def chart_config() -> Mapping[str, str]:
     """The Secret of the bundled servers."""
-    flags = ["--set", "apiKeys.value=x,certificates.existingSecret=x", "--kube-version", "1.37.0"]
-    command = [str(Path(sys.executable).parent / "helm"), "template", "sfu", str(CHART), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    manifests = [one for one in yaml.safe_load_all(done.stdout) if one]
-    secret = next(one for one in manifests if one["kind"] == "Secret" and one["metadata"]["name"] == "sfu-pysfu-nats")
-    return dict(secret["stringData"])
+    return dict(of_kind(render(LEAST), "Secret")["sfu-pysfu-nats"]["stringData"])
 
 
 class Bus:
