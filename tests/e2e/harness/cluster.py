@@ -83,7 +83,7 @@ class DevCluster:
     ) -> None:
         code = await self.stop()
         logs = [self.log(node) for node in range(self.nodes)]
-        self._folder.cleanup()
+        self.cleanup()
         if error is not None:
             for node, log in enumerate(logs):
                 sys.stderr.write(f"--- log of node {node} (end)\n{log[-8000:]}\n---\n")
@@ -92,6 +92,9 @@ class DevCluster:
         for log in logs:
             assert "Traceback" not in log, log
             assert "panicked" not in log, log
+
+    def cleanup(self) -> None:
+        self._folder.cleanup()
 
     async def stop(self) -> int:
         assert self.process is not None
