@@ -39,7 +39,8 @@ class Encoding:
     awaited: bool = False
     """Somebody here waits for it to flow."""
     awaited_by: set[str] = field(default_factory=set)
-    """Other nodes on which somebody does, by their ids."""
+    """Other nodes on which somebody does, by their ids, and on which somebody cannot do without it."""
+    needed_by: set[str] = field(default_factory=set)
     active: set[int] = field(default_factory=set)
     """Layers that flow."""
 

@@ -297,6 +297,10 @@ class LiveRoom:
             other.retry(track)
         self.serving.changed(track)
 
+    def needs_changed(self, track: Track) -> None:
+        """Other backups of it are needed here than before: viewers on other nodes go by that, too."""
+        self._node.neighbours.changed(self, track.owner)
+
     def layer_active(self, encoding: Encoding, layer: int, active: bool) -> None:
         """A layer begins or ceases to flow. Of tracks of other nodes the home tells it, also while none comes here."""
         if encoding.track.owner.session is None:

@@ -59,6 +59,9 @@ class Track:
     """No `add_track` announced it."""
     version: int = 0
     """Of what its encodings are."""
+    needed_here: set[int] = field(default_factory=set)
+    """Backups that somebody on this node cannot do without, and those of other nodes."""
+    needed_elsewhere: set[int] = field(default_factory=set)
 
     @property
     def is_microphone(self) -> bool:

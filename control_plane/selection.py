@@ -1,6 +1,6 @@
 """Which of a track's encodings each of its viewers receives. Pure functions."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,15 +26,26 @@ class Choice:
     """What it is to have as soon as that flows."""
 
 
+def needs(viewers: Iterable[Viewer]) -> set[int]:
+    """The backups that somebody cannot do without."""
+    return {viewer.decodes[0] for viewer in viewers if viewer.decodes and not viewer.paused} - {0}
+
+
 def choose(
-    viewers: Mapping[K, Viewer], published: Set[int], flowing: Set[int], *, regress: bool
+    viewers: Mapping[K, Viewer],
+    published: Set[int],
+    flowing: Set[int],
+    *,
+    regress: bool,
+    elsewhere: Set[int] = frozenset(),
 ) -> tuple[dict[K, Choice], set[int]]:
     """The choice of each, and the encodings that somebody waits for.
 
     Everybody has the first encoding that it can decode. With `regress`, who can decode a backup that another one needs
-    has that, so that the publisher need encode one picture once. Nobody gives up what flows for what does not.
+    has that, so that the publisher need encode one picture once; `elsewhere` are those needed on other nodes. Nobody
+    gives up what flows for what does not.
     """
-    needed = {viewer.decodes[0] for viewer in viewers.values() if viewer.decodes and not viewer.paused} - {0}
+    needed = needs(viewers.values()) | elsewhere
     choices, awaited = {}, set()
     for key, viewer in viewers.items():
         best = next((index for index in viewer.decodes if not regress or not needed or index in needed), None)

@@ -13,7 +13,7 @@ from control_plane.media import MediaCore, MediaPeer, payload_rows
 from control_plane.negotiation.codecs import payload_map, red_payload
 from control_plane.negotiation.model import Codec, FecFormats, Sending
 from control_plane.rooms import Track
-from control_plane.selection import Viewer, choose
+from control_plane.selection import Viewer, choose, needs
 from control_plane.subscriptions import Wanted
 from pysfu.v1 import models_pb2, signaling_pb2
 
@@ -96,7 +96,9 @@ class Serving:
             published,
             {index for index in published if track.encodings[index].active},
             regress=track.info.backup_codec_policy == models_pb2.BACKUP_CODEC_POLICY_REGRESSION,
+            elsewhere=track.needed_elsewhere,
         )
+        needed_before, track.needed_here = track.needed_here, needs(viewer for _, viewer in viewers.values())
         before = [encoding.demand for encoding in track.encodings]
         awaited_before = [encoding.awaited for encoding in track.encodings]
         for session, choice in choices.items():
@@ -113,6 +115,9 @@ class Serving:
         if track.owner.session is None:
             # What else its home knows is its own business.
             is_told = [encoding.awaited for encoding in track.encodings] != awaited_before
+            is_told = is_told or track.needed_here != needed_before
+        elif track.needed_here != needed_before:
+            self._room.needs_changed(track)
         if is_told:
             track.owner.home.tell_wanted(track)
 

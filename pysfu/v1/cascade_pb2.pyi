@@ -579,6 +579,7 @@ class RemoteTrack(_message.Message):
 
     INFO_FIELD_NUMBER: _builtins.int
     ENCODINGS_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def info(self) -> _models_pb2.Track:
         """without what the encodings say: mime_type, mid, layers, codecs"""
@@ -587,15 +588,20 @@ class RemoteTrack(_message.Message):
     def encodings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RemoteEncoding]:
         """the first is the track's, then its backups in order"""
 
+    @_builtins.property
+    def needed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of these, backups that somebody cannot do without, on whatever node"""
+
     def __init__(
         self,
         *,
         info: _models_pb2.Track | None = ...,
         encodings: _abc.Iterable[Global___RemoteEncoding] | None = ...,
+        needed: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "info", b"info"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "info", b"info", "needed", b"needed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -776,28 +782,32 @@ Global___RemoteSubscribed: _TypeAlias = RemoteSubscribed  # noqa: Y015
 
 @_typing.final
 class RemoteAwaited(_message.Message):
-    """Which encodings of a track of the receiver's somebody on the sender's node waits for."""
+    """Which encodings of a track of the receiver's somebody on the sender's node waits for, or cannot do without."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ROOM_FIELD_NUMBER: _builtins.int
     TRACK_ID_FIELD_NUMBER: _builtins.int
     ENCODINGS_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
     room: _builtins.str
     """its name"""
     track_id: _builtins.str
     @_builtins.property
     def encodings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def needed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
         *,
         room: _builtins.str = ...,
         track_id: _builtins.str = ...,
         encodings: _abc.Iterable[_builtins.int] | None = ...,
+        needed: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "room", b"room", "track_id", b"track_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "needed", b"needed", "room", b"room", "track_id", b"track_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

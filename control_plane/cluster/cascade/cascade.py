@@ -250,7 +250,7 @@ class Cascade(Neighbours):
         """Who was there is not there any more."""
         log.warning("a node has started anew", node=peer.id)
         for room in self._rooms.values():
-            room.forget(peer.id)
+            self._forget(room, peer)
 
     def closed_stream(self, peer: Peer, reason: str) -> None:
         log.warning("the stream to a node is broken", node=peer.id, reason=reason)
@@ -287,7 +287,7 @@ class Cascade(Neighbours):
         room = self._rooms.get(message.room)
         if room is None:
             return
-        room.forget(peer.id)
+        self._forget(room, peer)
         if message.ended:
             self.node.end_room_here(room.live)
 
@@ -332,13 +332,8 @@ class Cascade(Neighbours):
 
     def _on_awaited(self, peer: Peer, message: cascade_pb2.RemoteAwaited) -> None:
         session, track = self._published_here(peer, message.room, message.track_id)
-        if session is None or track is None:
-            return
-        before = [encoding.demand for encoding in track.encodings]
-        for index, encoding in enumerate(track.encodings):
-            (encoding.awaited_by.add if index in message.encodings else encoding.awaited_by.discard)(peer.id)
-        if before != [encoding.demand for encoding in track.encodings]:
-            session.tell_wanted(track)
+        if session is not None and track is not None:
+            self._set_wishes(session, track, peer.id, message.encodings, message.needed)
 
     def _on_dismissal(self, peer: Peer, message: cascade_pb2.RemoteDismissal) -> None:
         live = self._room(peer, message.room).live
@@ -415,6 +410,29 @@ class Cascade(Neighbours):
             if feed is not None:
                 feed.left(participant, models_pb2.DISCONNECT_REASON_UNSPECIFIED)
 
+    def _set_wishes(
+        self, session: Session, track: Track, node: str, awaited: Collection[int], needed: Collection[int]
+    ) -> None:
+        """What viewers on that node wait for, and cannot do without."""
+        before = [encoding.demand for encoding in track.encodings]
+        for index, encoding in enumerate(track.encodings):
+            (encoding.awaited_by.add if index in awaited else encoding.awaited_by.discard)(node)
+            (encoding.needed_by.add if index in needed else encoding.needed_by.discard)(node)
+        if before != [encoding.demand for encoding in track.encodings]:
+            session.tell_wanted(track)
+        elsewhere = {index for index, encoding in enumerate(track.encodings) if index and encoding.needed_by}
+        if elsewhere != track.needed_elsewhere:
+            track.needed_elsewhere = elsewhere
+            session.room.serving.changed(track)
+            session.room.needs_changed(track)
+
+    def _forget(self, room: RemoteRoom, peer: Peer) -> None:
+        """It has nothing to do with the room any more."""
+        room.forget(peer.id)
+        for session in room.live.room.sessions():
+            for track in session.participant.tracks.values():
+                self._set_wishes(session, track, peer.id, (), ())
+
     def _sharing(self, name: str) -> Iterator[Peer]:
         return (peer for peer in self.peers.values() if name in peer.shared)
 
@@ -453,7 +471,7 @@ class Cascade(Neighbours):
         for name in peer.shared:
             peer.unshare(name)
         for room in self._rooms.values():
-            room.forget(peer.id)
+            self._forget(room, peer)
         self.peers.pop(peer.id, None)
         self.mirrors.buried(peer.id)
         peer.relays.close()

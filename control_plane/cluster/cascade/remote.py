@@ -36,7 +36,8 @@ class RemoteHome:
         self.ended = False
         self.participant: Participant
         self._room = room
-        self._awaited: dict[str, tuple[int, ...]] = {}
+        self._wishes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        """By track id: encodings that are awaited here, and backups that are needed here."""
 
     def leave(
         self, reason: "models_pb2.DisconnectReason.ValueType", message: str = "", can_rejoin: bool = False
@@ -50,26 +51,28 @@ class RemoteHome:
 
     def tell_wanted(self, track: Track) -> None:
         awaited = tuple(index for index, encoding in enumerate(track.encodings) if encoding.awaited)
-        if awaited != self._awaited.get(track.id, ()):
-            self._awaited[track.id] = awaited
-            self._tell_awaited(track.id, awaited)
+        wishes = awaited, tuple(sorted(track.needed_here))
+        if wishes != self._wishes.get(track.id, ((), ())):
+            self._wishes[track.id] = wishes
+            self._tell_wishes(track.id)
 
     def tell_again(self) -> None:
         """What a new stream is to know."""
         for track in self.participant.tracks.values():
             if track.subscribers:
                 self.first_subscriber(track)
-            if self._awaited.get(track.id):
-                self._tell_awaited(track.id, self._awaited[track.id])
+            if track.id in self._wishes:
+                self._tell_wishes(track.id)
 
     def forget(self, track: Track) -> None:
-        self._awaited.pop(track.id, None)
+        self._wishes.pop(track.id, None)
 
     def release(self, handle: int) -> None:
         self._room.mirrors.release(handle)
 
-    def _tell_awaited(self, track_id: str, awaited: tuple[int, ...]) -> None:
-        told = cascade_pb2.RemoteAwaited(room=self._room.name, track_id=track_id, encodings=awaited)
+    def _tell_wishes(self, track_id: str) -> None:
+        awaited, needed = self._wishes[track_id]
+        told = cascade_pb2.RemoteAwaited(room=self._room.name, track_id=track_id, encodings=awaited, needed=needed)
         self._room.say(self.node, CascadeMessage(awaited=told))
 
 
@@ -347,6 +350,10 @@ class RemoteRoom:
         for encoding, remote in zip(track.encodings, encodings, strict=True):
             self._bring_encoding(encoding, remote)
         track.describe()
+        needed = set(item.needed) & set(range(1, len(encodings)))
+        if needed != track.needed_elsewhere:
+            track.needed_elsewhere = needed
+            self.live.serving.changed(track)
 
     def _bring_encoding(self, encoding: Encoding, told: wire.RemoteEncoding) -> None:
         former = self._told.get(encoding)

@@ -78,6 +78,7 @@ def _add_track(message: cascade_pb2.RemoteParticipant, track: Track, worker_of: 
     item = message.tracks.add()
     item.info.CopyFrom(track.info)
     del item.info.layers[:], item.info.codecs[:]
+    item.needed.extend(sorted(track.needed_here | track.needed_elsewhere))
     for encoding in track.encodings:
         told = item.encodings.add(codec=encoding.codec, told=encoding.told)
         negotiated = encoding.negotiated
