@@ -88,7 +88,8 @@ async def test_certificates_are_made(tmp_path: Path) -> None:
     code, out, _ = await pysfu("cluster", "certs", "one", "two", "--out", str(tmp_path / "certs"))
     assert code == 0
     assert "one, two" in out
-    assert certs.load(*(tmp_path / "certs" / name for name in ("ca.pem", "two.pem", "two.key"))).node == "two"
+    made = tmp_path / "certs"
+    assert certs.load(made / "ca.pem", made / "two.pem", made / "two.key").node == "two"
     code, _, err = await pysfu("cluster", "certs", "ONE", "--out", str(tmp_path / "certs"))
     assert (code, "is no node id" in err) == (1, True)
     code, _, err = await pysfu("cluster", "certs", "one", "--out", "/proc/nowhere")
