@@ -1,11 +1,11 @@
 """The `pysfu` command."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from pysfu.cluster_cli import cluster_app, node_app, room_where
@@ -222,7 +222,8 @@ def stats(
             if not watch:
                 return
             await asyncio.sleep(1)
-            click.clear()
+            if sys.stdout.isatty():
+                typer.echo("\x1b[2J\x1b[H", nl=False)
 
     try:
         with_channel(url, key, secret, dev, act, room=room)

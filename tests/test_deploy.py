@@ -1,10 +1,14 @@
 """The chart, the compose file and the image: the tools' own linters, and that they and the settings fit together."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 import kubernetes_validate
@@ -16,6 +20,8 @@ from control_plane.config import Settings, load
 from tests.chart import BIN, KEYS, KUBERNETES, LEAST, helm, mounted, node_set, of_kind, pod_environment, render
 
 ROOT = Path(__file__).parents[1]
+# Brought by dependencies that are made of them: protobuf, its well-known types and gRPC's, pyjwt's cryptography.
+BROUGHT = {"google", "cryptography"}
 DEPLOY = ROOT / "deploy"
 # Everything that can be on.
 MOST = {
@@ -268,6 +274,33 @@ def test_a_fault_of_an_image_is_found(tmp_path: Path) -> None:
     broken = tmp_path / "Dockerfile"
     broken.write_text((DEPLOY / "Dockerfile").read_text().replace("node:22-bookworm-slim", "node"))
     assert "DL3006" in hadolint(broken).stdout
+
+
+def test_all_that_is_imported_where_it_runs_is_a_dependency() -> None:
+    """What tests and tools bring along is not in the image."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[^\w-]", line)[0].lower() for line in project["dependencies"]}
+    distributions = metadata.packages_distributions()
+    missing = {}
+    for package in ("pysfu", "control_plane"):
+        for path in (ROOT / package).rglob("*.py"):
+            for module in imported(ast.parse(path.read_text())):
+                names = {name.lower().replace("_", "-") for name in distributions.get(module, ())}
+                known = module in sys.stdlib_module_names or module in ("pysfu", "control_plane")
+                if not known and not names & declared and module not in BROUGHT:
+                    missing[module] = path.relative_to(ROOT)
+    assert missing == {}
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """Packages, wherever in the file they are imported."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module)
+    return {name.partition(".")[0] for name in found}
 
 
 def test_the_image_is_made_of_what_is_there() -> None:
