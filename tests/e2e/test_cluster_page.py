@@ -143,3 +143,52 @@ async def test_a_token_that_does_not_do_is_asked_for_again(page: Page) -> None:
     assert (await answer.value).status == 401
     await expect(page.get_by_role("alert")).to_contain_text("malformed")
     await expect(page.get_by_label("Operator token")).to_be_visible()
+
+
+BOXES = """
+async ([regions, each]) => {
+  const { draw } = await import('/cluster/map.js');
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  const nodes = [];
+  for (let region = 0; region < regions; region += 1) {
+    for (let node = 0; node < each; node += 1) {
+      const id = `n-${region}-${node}`;
+      nodes.push({ id, region: `r-${region}`, state: 'ready', used: 0.5, participants: 1, rooms: 1 });
+    }
+  }
+  const links = nodes.map((node, index) => ({
+    from: node.id, to: nodes[(index * 7 + 1) % nodes.length].id, rtt_ms: 1, loss: 0, bps: 1e6,
+  }));
+  draw(svg, nodes, links, null);
+  draw(svg, nodes, links, new Set([nodes[0].id]));
+  const read = (shape) => ['x', 'y', 'width', 'height'].map((name) => Number(shape.getAttribute(name)));
+  return {
+    view: svg.getAttribute('viewBox').split(' ').map(Number),
+    regions: [...svg.querySelectorAll('.region')].map(read),
+    cards: [...svg.querySelectorAll('.card .frame')].map(read),
+  };
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("regions", "each"), [(1, 1), (1, 12), (2, 1), (3, 4), (3, 9), (4, 3), (6, 5), (10, 3), (6, 30), (12, 50)]
+)
+async def test_maps_of_every_size_hide_nothing(page: Page, regions: int, each: int) -> None:
+    await page.goto("/cluster")
+    found = await page.evaluate(BOXES, [regions, each])
+    assert len(found["regions"]) == regions
+    assert len(found["cards"]) == regions * each
+    for boxes in (found["regions"], found["cards"]):
+        for index, one in enumerate(boxes):
+            assert not any(covers(one, other) for other in boxes[:index])
+            left, top, width, height = one
+            assert left >= 0
+            assert top >= 0
+            assert left + width <= found["view"][2]
+            assert top + height <= found["view"][3]
+
+
+def covers(one: list[float], other: list[float]) -> bool:
+    """Whether two boxes (left, top, width, height) overlap."""
+    return all(one[axis] < other[axis] + other[axis + 2] and other[axis] < one[axis] + one[axis + 2] for axis in (0, 1))

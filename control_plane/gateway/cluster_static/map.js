@@ -39,7 +39,9 @@ function lay(nodes) {
   const byRegion = new Map();
   for (const node of nodes) byRegion.set(node.region, [...(byRegion.get(node.region) ?? []), node.id]);
   const boxes = [...byRegion].sort(([one], [other]) => one.localeCompare(other)).map(([name, ids]) => {
-    const columns = dots ? Math.ceil(Math.sqrt(ids.length * 1.6)) : ids.length > 4 ? 3 : ids.length > 1 ? 2 : 1;
+    // Fewer side by side where many regions are.
+    const most = byRegion.size > 6 ? 1 : byRegion.size > 3 ? 2 : 3;
+    const columns = dots ? Math.ceil(Math.sqrt(ids.length * 1.6)) : Math.min(ids.length > 4 ? 3 : ids.length > 1 ? 2 : 1, most);
     const rows = Math.ceil(ids.length / columns);
     const width = Math.max(columns * (size.width + size.gap) - size.gap + 2 * PADDING, 130);
     return { name, ids, columns, width, height: rows * (size.height + size.gap) - size.gap + 2 * PADDING + HEAD };
@@ -62,9 +64,9 @@ function circle(boxes) {
   const widest = Math.max(...boxes.map((box) => box.width), 0);
   const tallest = Math.max(...boxes.map((box) => box.height), 0);
   const count = boxes.length;
-  if (count <= 3) {
+  const total = boxes.reduce((sum, box) => sum + box.width, 0);
+  if (count <= 3 && total + 60 * count <= WIDTH) {
     // Side by side, links between them run straight.
-    const total = boxes.reduce((sum, box) => sum + box.width, 0);
     const gap = (WIDTH - total) / (count + 1);
     let left = gap;
     for (const box of boxes) {
@@ -74,16 +76,24 @@ function circle(boxes) {
     return tallest + 40 + (count === 3 ? 130 : 0);
   }
   const across = (WIDTH - widest) / 2 - 10;
-  const down = Math.max(150, ((tallest + 24) * count) / 5.2);
-  const height = 2 * down + tallest + 40;
-  boxes.forEach((box, index) => {
-    const angle = (2 * Math.PI * index) / count - Math.PI / 2;
-    put(box, WIDTH / 2 + across * Math.cos(angle) - box.width / 2, height / 2 + down * Math.sin(angle) - box.height / 2);
-  });
+  let down = 150;
+  do {
+    down *= 1.1;
+    boxes.forEach((box, index) => {
+      const angle = (2 * Math.PI * index) / count - Math.PI / 2;
+      put(box, WIDTH / 2 + across * Math.cos(angle) - box.width / 2, down * Math.sin(angle) - box.height / 2);
+    });
+  } while (boxes.some((one, index) => boxes.slice(0, index).some((other) => overlap(one, other))) && down < 5000);
   // Where nothing stands at the top or the bottom no room is left for it.
   const top = Math.min(...boxes.map((box) => box.top)) - 20;
   for (const box of boxes) box.top -= top;
   return Math.max(...boxes.map((box) => box.top + box.height)) + 20;
+}
+
+function overlap(one, other) {
+  const across = Math.abs(one.left + one.width / 2 - other.left - other.width / 2);
+  const down = Math.abs(one.top + one.height / 2 - other.top - other.height / 2);
+  return across < (one.width + other.width) / 2 + CARD.gap && down < (one.height + other.height) / 2 + CARD.gap;
 }
 
 function put(box, left, top) {

@@ -25,7 +25,8 @@ async function begin() {
   document.addEventListener('visibilitychange', () => !document.hidden && token && ask());
   if (token) return enter(token);
   $('enter').hidden = false;
-  await prefill();
+  // Without one the form is as good.
+  await prefill().catch(() => undefined);
 }
 
 /** With --dev the server gives a token for the development key. */
