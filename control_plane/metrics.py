@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 
-from control_plane.cluster.metrics import cluster, links
+from control_plane.cluster.metrics import cascade, cluster, links
 from control_plane.server import ControlPlane
 from pysfu import Snapshot, __version__
 from pysfu.stats import FEEDBACK, LIMITED_BY, PAUSE_REASONS
@@ -87,6 +87,7 @@ class NodeCollector:
         snapshot = self._snapshot()
         if plane.cluster is not None:
             yield from cluster(plane.cluster)
+            yield from cascade(plane.cluster.cascade)
             yield from links(snapshot.links, plane.cluster.link_nodes())
         yield from downlinks(snapshot.downlinks)
         yield from videos(snapshot.subscriptions)

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from control_plane.cluster.cascade.cascade import Cascade
 from control_plane.cluster.cluster import Cluster
 from control_plane.cluster.link_figures import figures
 from control_plane.cluster.registry import NODE_STATES, state_of
@@ -67,3 +68,26 @@ def links(rows: Any, nodes: Mapping[int, str]) -> Iterator[Metric]:
 
 def _of(nodes: Mapping[int, str], node: str) -> list[int]:
     return [link for link, other in nodes.items() if other == node]
+
+
+def cascade(seen: Cascade) -> Iterator[Metric]:
+    """Streams to the nodes with which rooms are shared, and ways of tracks."""
+    peers = sorted(seen.peers.values(), key=lambda peer: peer.id)
+    streams = GaugeMetricFamily("pysfu_cascade_streams", "1 while there is a stream to the node.", labels=["node"])
+    opened = CounterMetricFamily("pysfu_cascade_streams_opened", "Streams to the node so far.", labels=["node"])
+    dropped = CounterMetricFamily("pysfu_cascade_dropped", "Messages that it did not take in time.", labels=["node"])
+    rtt = GaugeMetricFamily("pysfu_cascade_rtt_seconds", "Round trip of the stream.", labels=["node"])
+    for peer in peers:
+        streams.add_metric([peer.id], float(peer.is_open))
+        opened.add_metric([peer.id], peer.streams)
+        dropped.add_metric([peer.id], peer.dropped_events)
+        if peer.round_trip is not None:
+            rtt.add_metric([peer.id], peer.round_trip)
+    yield from (streams, opened, dropped, rtt)
+    mirrors = seen.mirrors.all()
+    text = "Encodings of other nodes that are had, or looked for."
+    yield GaugeMetricFamily("pysfu_cascade_tracks", text, value=len(mirrors))
+    missing = sum(mirror.handle is None for mirror in mirrors)
+    yield GaugeMetricFamily("pysfu_cascade_tracks_missing", "Of them, those that no node gives yet.", value=missing)
+    relayed = sum(len(mirror.route) > 1 for mirror in mirrors)
+    yield GaugeMetricFamily("pysfu_cascade_tracks_relayed", "Of them, those that pass through others.", value=relayed)

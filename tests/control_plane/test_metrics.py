@@ -9,10 +9,11 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
+from control_plane.cluster.cascade.cascade import Cascade
 from control_plane.cluster.cluster import Cluster
 from control_plane.cluster.link_figures import LinkFigures, LinkMeter
 from control_plane.cluster.load import Capacity, Load
-from control_plane.cluster.metrics import LINK_COUNTS, cluster, links
+from control_plane.cluster.metrics import LINK_COUNTS, cascade, cluster, links
 from control_plane.cluster.registry import NODE_STATES, NodeInfo
 from control_plane.measure import FreezeCounts, deliveries, freeze_counts
 from control_plane.metrics import GAUGES, downlinks, shares, videos
@@ -30,7 +31,24 @@ SEEN = SimpleNamespace(
     is_connected=True,
     directory=SimpleNamespace(records=lambda: [1, 2]),
 )
+CASCADE = SimpleNamespace(
+    peers={
+        "b": SimpleNamespace(id="b", is_open=True, streams=1, dropped_events=0, round_trip=0.08),
+        "c": SimpleNamespace(id="c", is_open=False, streams=3, dropped_events=5, round_trip=None),
+    },
+    mirrors=SimpleNamespace(
+        all=lambda: [
+            SimpleNamespace(handle=1, route=("b",)),
+            SimpleNamespace(handle=2, route=("c", "b")),
+            SimpleNamespace(handle=None, route=()),
+        ]
+    ),
+)
 DOCUMENT = Path(__file__).parents[2] / "docs/metrics.md"
+
+
+def _text_name(metric: Metric) -> str:
+    return f"{metric.name}_total" if metric.type == "counter" else metric.name
 
 
 def samples(metrics: Any) -> dict[str, float]:
@@ -98,6 +116,7 @@ def test_every_metric_is_explained() -> None:
     told |= {metric.name for metric in [*shares({"cpu": 0.5}), *cluster(cast("Cluster", SEEN))]}
     told |= {metric.name for metric in links(rows("links"), {}) if metric.type == "gauge"}
     told |= {f"pysfu_link_{name}_total" for name in LINK_COUNTS}
+    told |= {_text_name(metric) for metric in cascade(cast("Cascade", CASCADE))}
     told |= {"pysfu_build_info", "pysfu_rooms", "pysfu_participants", "pysfu_draining"}
     assert told == explained
 
@@ -129,6 +148,17 @@ def test_nodes_are_counted_by_state() -> None:
     assert states == {"ready": 1, "draining": 1, "suspected": 1, "refused": 1}
     assert found["pysfu_cluster_connected"] == 1
     assert found["pysfu_cluster_rooms_held"] == 2
+
+
+def test_streams_and_ways_are_told() -> None:
+    found = samples(cascade(cast("Cascade", CASCADE)))
+    assert [found[f'pysfu_cascade_streams{{node="{node}"}}'] for node in "bc"] == [1, 0]
+    assert found['pysfu_cascade_streams_opened_total{node="c"}'] == 3
+    assert found['pysfu_cascade_dropped_total{node="c"}'] == 5
+    assert found['pysfu_cascade_rtt_seconds{node="b"}'] == 0.08
+    assert 'pysfu_cascade_rtt_seconds{node="c"}' not in found
+    tracks = ("pysfu_cascade_tracks", "pysfu_cascade_tracks_missing", "pysfu_cascade_tracks_relayed")
+    assert [found[name] for name in tracks] == [3, 1, 1]
 
 
 TWO_NODES = {11: "b", 12: "b", 13: "c"}
