@@ -19,8 +19,9 @@ from control_plane.media import MediaCore, MediaPeer, codec_rows, set_view, ssrc
 from control_plane.negotiation.model import Negotiated
 from control_plane.rooms import Participant, Room, Track
 from control_plane.serving import Serving, Subscription
-from control_plane.speakers import Voice, changes, floor, loudest
+from control_plane.speakers import Voice
 from control_plane.subscriptions import Wanted
+from control_plane.voices import Voices
 from pysfu.v1 import models_pb2, rooms_pb2, signaling_pb2
 from pysfu.v1.signaling_pb2 import SessionResponse
 
@@ -38,7 +39,6 @@ UPDATE_INTERVAL: Final = 0.05
 # than of anything else: media waits for that.
 UPDATE_MESSAGES: Final = 1_000
 UPDATE_MESSAGES_TRACKS: Final = 5_000
-SPEAKERS_INTERVAL: Final = 0.2
 _groups: Final = itertools.count(1)
 
 
@@ -51,6 +51,7 @@ class LiveRoom:
         """The core's name for them, of which the loudest are forwarded."""
         self._node = node
         self.serving: Final = Serving(self, node.core)
+        self.voices: Final = Voices(self, node.core)
         self._loop = asyncio.get_running_loop()
         self._changed: dict[str, Participant] = {}
         self._gone: list[models_pb2.Participant] = []
@@ -60,13 +61,8 @@ class LiveRoom:
         self._update_at = 0.0
         self._room_changed = False
         self._tracks: dict[str, Track] = {}
-        self._voices: dict[str, tuple[Track, int, bool]] = {}
-        self._voices_elsewhere: dict[str, Voice] = {}
         self.qualities_elsewhere: dict[str, signaling_pb2.ConnectionQualities.Update] = {}
         """What other nodes tell of their participants' connections, by participant id."""
-        self._told_voices: dict[str, Voice] = {}
-        self._speakers: asyncio.TimerHandle | None = None
-        self._floor: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -107,8 +103,8 @@ class LiveRoom:
         if participant.session is not None:
             self._node.neighbours.left(self, participant, reason)
             self._node.left(participant.session)
-        elif self._voices_elsewhere.pop(participant.id, None) is not None:
-            self._schedule_speakers()
+        else:
+            self.voices.forget_elsewhere(participant.id)
         self.qualities_elsewhere.pop(participant.id, None)
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_PARTICIPANT_LEFT, self, participant)
 
@@ -118,14 +114,14 @@ class LiveRoom:
         if participant.id in self._changed:
             self._changed[participant.id] = participant
         if participant.session is not None:
+            self.voices.forget_elsewhere(participant.id)
             self._node.neighbours.adopted(self, participant)
             self.welcome(participant.session)
 
     def handed_over(self, session: "Session") -> None:
         """Another node tells of its participant from now on."""
         for track in session.participant.tracks.values():
-            self._voices.pop(track.id, None)
-        self._schedule_speakers()
+            self.voices.forget(track)
         self._node.left(session)
         self._node.neighbours.handed_over(self, session.participant)
 
@@ -174,6 +170,11 @@ class LiveRoom:
             session.consider(track)
         self.changed(participant)
 
+    def tell_neighbours(self, voices: Mapping[str, Voice]) -> None:
+        """Changed voices of participants of this node, by their ids."""
+        if voices:
+            self._node.neighbours.voices(self, voices)
+
     def broadcast(self, message: SessionResponse, besides: Participant | None = None) -> None:
         """To every session, serialised once."""
         payload = message.SerializeToString()
@@ -214,7 +215,7 @@ class LiveRoom:
             self.serving.changed(track)
             return
         self._tracks[track.id] = track
-        self._rank(track)
+        self.voices.rank(track)
         self._fresh.append(track)
         self._node.emit_event(rooms_pb2.RoomEvent.KIND_TRACK_PUBLISHED, self, track.owner, track)
 
@@ -329,8 +330,7 @@ class LiveRoom:
             self._fresh.remove(track)
         for other in self.room.sessions():
             other.forget_track(track)
-        self._voices.pop(track.id, None)
-        self._schedule_speakers()
+        self.voices.forget(track)
         self.serving.forget(track)
         for handle in track.handles():
             self._node.remove_track(handle)
@@ -439,78 +439,13 @@ class LiveRoom:
         if peers:
             self._core.send_data(peers, label=label, payload=payload, binary=binary)
 
-    # Speakers.
-
-    def tell_speakers(self, session: "Session") -> None:
-        """Who speaks now, to one who hears from now on."""
-        if self._told_voices:
-            session.emit(_speakers_changed(self._told_voices))
-
-    def voice(self, track: Track, dbov: int, active: bool) -> None:
-        """As the core measures it. Of tracks of other nodes the home tells it, also while none comes here."""
-        if track.owner.session is None:
-            return
-        self._voices[track.id] = (track, dbov, active and not track.info.muted)
-        self._schedule_speakers()
-
-    def voices_elsewhere(self, voices: Mapping[str, Voice]) -> None:
-        """Changed voices of participants of other nodes, by their ids."""
-        now = {**self._voices_elsewhere, **voices}
-        self._voices_elsewhere = {participant: voice for participant, voice in now.items() if voice.active}
-        self._schedule_speakers()
-
-    def voices_here(self) -> dict[str, Voice]:
-        """Who speaks of this node's participants, as was told last."""
-        here = (one.participant.id for one in self.room.sessions())
-        return {one: self._told_voices[one] for one in here if one in self._told_voices}
-
-    def _schedule_speakers(self) -> None:
-        if self._speakers is None:
-            self._speakers = self._loop.call_later(SPEAKERS_INTERVAL, self._tell_speakers)
-
-    def _tell_speakers(self) -> None:
-        self._speakers = None
-        by_participant: dict[str, list[tuple[int, bool]]] = {}
-        for track, dbov, active in self._voices.values():
-            by_participant.setdefault(track.owner.id, []).append((dbov, active))
-        here = {participant: loudest(voices) for participant, voices in by_participant.items()}
-        now = self._voices_elsewhere | here
-        self._set_floor(floor(self._floor, now))
-        told = changes(self._told_voices, now)
-        if not told:
-            return
-        told_here = {participant: voice for participant, voice in told.items() if participant in here}
-        if told_here:
-            self._node.neighbours.voices(self, told_here)
-        self._told_voices = {key: voice for key, voice in (self._told_voices | told).items() if voice.active}
-        self.broadcast(_speakers_changed(told))
-
-    def _set_floor(self, participants: tuple[str, ...]) -> None:
-        if participants == self._floor:
-            return
-        concerned, self._floor = {*self._floor, *participants}, participants
-        for track in self._tracks.values():
-            if track.owner.id in concerned:
-                self._rank(track)
-
-    def _rank(self, track: Track) -> None:
-        """Tells the core whether its owner speaks or spoke before, of which links tell. A screen has its own weight."""
-        if track.info.source != models_pb2.TRACK_SOURCE_CAMERA or track.owner.session is None:
-            return
-        owner = track.owner.id
-        rank = self._floor.index(owner) if owner in self._floor else None
-        if rank != track.rank:
-            track.rank = rank
-            for handle in track.handles():
-                self._core.set_speaker(handle, rank)
-
     # Updates.
 
     def close(self) -> None:
         self.serving.close()
-        for handle in (self._update, self._speakers):
-            if handle is not None:
-                handle.cancel()
+        self.voices.close()
+        if self._update is not None:
+            self._update.cancel()
 
     def _schedule_update(self) -> None:
         if self.room.ended:
@@ -552,14 +487,6 @@ class LiveRoom:
 def update_interval(participants: int, *, new_tracks: bool) -> float:
     """Least seconds between two updates of a room of this size."""
     return max(UPDATE_INTERVAL, participants / (UPDATE_MESSAGES_TRACKS if new_tracks else UPDATE_MESSAGES))
-
-
-def _speakers_changed(voices: Mapping[str, Voice]) -> SessionResponse:
-    speakers = [
-        models_pb2.Speaker(participant_id=participant, level=voice.level, active=voice.active)
-        for participant, voice in voices.items()
-    ]
-    return SessionResponse(speakers_changed=signaling_pb2.SpeakersChanged(speakers=speakers))
 
 
 def _config(negotiated: Negotiated) -> tuple[Any, ...]:

@@ -387,7 +387,7 @@ class Node:
         for handle, dbov, active in levels:
             found = self._tracks.get(handle)
             if found is not None:
-                found[1].voice(found[0].track, dbov, active)
+                found[1].voices.heard(found[0].track, dbov, active)
 
     def _on_data_channel_opened(
         self, peer: int, label: str, _: bool, how: tuple[int, bool, int | None, int | None]

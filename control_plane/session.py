@@ -134,7 +134,7 @@ class Session:
     def resumed(self) -> None:
         """Called after the present state was told. What went by while the stream was away is told again."""
         self._asked_at = None
-        self.room.tell_speakers(self)
+        self.room.voices.tell(self)
         paused = [subscription for subscription in self.subscriptions.values() if subscription.paused]
         if paused:
             self.emit(_stream_states(paused))
@@ -521,7 +521,7 @@ class Session:
         if self.participant.info.state != models_pb2.Participant.STATE_ACTIVE:
             self.participant.info.state = models_pb2.Participant.STATE_ACTIVE
             self.room.changed(self.participant)
-            self._loop.call_later(SPEAKERS_DELAY, self.room.tell_speakers, self)
+            self._loop.call_later(SPEAKERS_DELAY, self.room.voices.tell, self)
 
     def peer_lost(self, offers: "ClientOffers | ServerOffers", reason: str) -> None:
         """The core has given the transport up: the session ends, the client may join anew."""

@@ -191,7 +191,7 @@ async def test_nobody_speaks_for_another_nodes_people(
     await until(lambda: "last" in node.identities())
     assert node.participant("bob") is bob
     assert not node.media.named("send_data")
-    assert not node.live()._voices_elsewhere
+    assert not node.live().voices._elsewhere
 
 
 async def test_the_greater_id_does_not_call_and_the_lesser_is_not_invited(

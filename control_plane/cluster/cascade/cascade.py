@@ -254,11 +254,13 @@ class Cascade(Neighbours):
 
     def closed_stream(self, peer: Peer, reason: str) -> None:
         log.warning("the stream to a node is broken", node=peer.id, reason=reason)
+        for room in self._rooms.values():
+            room.hush(peer.id)
         self._judge(peer)
 
     def tell_voices(self, peer: Peer, live: LiveRoom) -> None:
         """Who speaks, to one who knows nothing of the room yet."""
-        voices = live.voices_here()
+        voices = live.voices.of_this_node()
         if voices:
             peer.say_if_it_keeps_up(_voices(live, voices))
 

@@ -131,7 +131,11 @@ class RemoteRoom:
             for one in speakers
             if self._is_seen(node, one.participant_id)
         }
-        self.live.voices_elsewhere(heard)
+        self.live.voices.told_elsewhere(heard)
+
+    def hush(self, node: str) -> None:
+        """Nothing is heard of that node: nobody there speaks, as far as is known."""
+        self.live.voices.told_elsewhere(dict.fromkeys(self._known.get(node, ()), QUIET))
 
     def qualities(self, node: str, updates: Iterable[signaling_pb2.ConnectionQualities.Update]) -> None:
         told = {update.participant_id: update for update in updates if self._is_seen(node, update.participant_id)}
