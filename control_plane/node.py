@@ -30,12 +30,12 @@ from control_plane.server_offers import ServerOffers
 from control_plane.serving import Subscription
 from control_plane.session import Session
 from control_plane.store import RoomStore
+from control_plane.watcher import Accepts, Watcher
 from pysfu.v1 import models_pb2, rooms_pb2, signaling_pb2
 from pysfu.v1.signaling_pb2 import SessionResponse
 
 log = structlog.get_logger(__name__)
 
-WATCHER_QUEUE: Final = 4_096
 # Seconds until whoever was refused may try again: longer spares a full node, shorter lets people in sooner.
 FULL_RETRY: Final = 5.0
 DRAINING_RETRY: Final = 2.0
@@ -56,38 +56,6 @@ class NodeLimits:
     departure_timeout: float = DEPARTURE_TIMEOUT
     auto_create_rooms: bool = True
     fec: FecPolicy = USUAL_FEC
-
-
-Accepts = Callable[["rooms_pb2.RoomEvent.Kind.ValueType", LiveRoom, Participant | None], bool]
-
-
-class Watcher:
-    """Room events of one `WatchEvents` call, a bounded number of them."""
-
-    def __init__(self, room: str, accepts: Accepts | None = None) -> None:
-        """`accepts`: which events of the node it is told; None: all."""
-        self.room = room
-        self._accepts = accepts
-        self._queue: asyncio.Queue[rooms_pb2.RoomEvent | None] = asyncio.Queue(WATCHER_QUEUE)
-        self._lost = False
-
-    def accepts(
-        self, kind: "rooms_pb2.RoomEvent.Kind.ValueType", live: LiveRoom, participant: Participant | None
-    ) -> bool:
-        return self.room in ("", live.name) and (self._accepts is None or self._accepts(kind, live, participant))
-
-    def put(self, event: rooms_pb2.RoomEvent | None) -> None:
-        """None: there will be no more."""
-        try:
-            self._queue.put_nowait(event)
-        except asyncio.QueueFull:
-            self._lost = True
-
-    async def get(self) -> rooms_pb2.RoomEvent | None:
-        """The next event; None after the last one. Raises LimitExceededError when some were lost."""
-        if self._lost and self._queue.empty():
-            raise LimitExceededError("events were lost: the watcher did not keep up")
-        return await self._queue.get()
 
 
 class Node:

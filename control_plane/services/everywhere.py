@@ -14,10 +14,10 @@ import structlog
 from control_plane.cluster.cluster import Cluster
 from control_plane.errors import LimitExceededError
 from control_plane.live_room import LiveRoom
-from control_plane.node import Accepts, Watcher
 from control_plane.rooms import Participant
 from control_plane.services.calls import Context
 from control_plane.services.relay import hops, passed_on
+from control_plane.watcher import Accepts, Watcher
 from pysfu.v1 import models_pb2, rooms_pb2, rooms_pb2_grpc
 
 log = structlog.get_logger(__name__)

@@ -322,3 +322,32 @@ async def test_a_node_that_leaves_takes_its_participants_along(pair: tuple[Clust
     await bob.until_participant("alice")
     await one.stop()
     await bob.until_participant("alice", lambda item: item.state == models_pb2.Participant.STATE_DISCONNECTED)
+
+
+async def test_nobody_speaks_on_whose_microphone_or_whose_node_is_gone(pair: tuple[ClusterNode, ClusterNode]) -> None:
+    one, other = pair
+    clients = [await one.client(identity, auto_publish=True) for identity in ("alice", "carol")]
+    for client in clients:
+        await client.offer("chromium_publish")
+    bob = await other.client("bob")
+    await until(lambda: sum(len(one.tracks) for one in other.live().room.participants.values()) == 4)
+    speaking: dict[str, bool] = {}
+
+    async def heard(expected: dict[str, bool]) -> None:
+        while speaking != expected:
+            for speaker in (await bob.until("speakers_changed")).speakers:
+                speaking[speaker.participant_id] = speaker.active
+
+    ids = {identity: one.participant(identity).id for identity in ("alice", "carol")}
+    microphones = {
+        identity: next(track for track in one.participant(identity).tracks.values() if track.kind == "audio")
+        for identity in ids
+    }
+    one.media.emit("audio_levels", [(track.first.handle, 20, True) for track in microphones.values()])
+    await heard({ids["alice"]: True, ids["carol"]: True})
+    await clients[0].send(unpublish=signaling_pb2.Unpublish(track_id=microphones["alice"].id))
+    await heard({ids["alice"]: False, ids["carol"]: True})
+    await other.deafen()
+    await heard({ids["alice"]: False, ids["carol"]: False})
+    await other.listen()
+    await heard({ids["alice"]: False, ids["carol"]: True})
