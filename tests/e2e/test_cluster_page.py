@@ -172,7 +172,8 @@ async ([regions, each]) => {
 
 
 @pytest.mark.parametrize(
-    ("regions", "each"), [(1, 1), (1, 12), (2, 1), (3, 4), (3, 9), (4, 3), (6, 5), (10, 3), (6, 30), (12, 50)]
+    ("regions", "each"),
+    [(1, 1), (1, 12), (2, 1), (3, 4), (3, 9), (4, 3), (6, 5), (10, 3), (5, 6), (6, 30), (12, 50), (15, 2), (20, 9)],
 )
 async def test_maps_of_every_size_hide_nothing(page: Page, regions: int, each: int) -> None:
     await page.goto("/cluster")

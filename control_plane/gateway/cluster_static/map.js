@@ -10,6 +10,8 @@ const DOT = { width: 18, height: 18, gap: 8 };
 const MANY = 40;
 /** Up to so many links have their figures beside them; of more, the pointer shows them. */
 const FEW = 6;
+/** Up to so many regions are a circle, more stand in rows. */
+const CIRCLE = 12;
 /** More are drawn thin. */
 const CROWD = 40;
 const PADDING = 16;
@@ -40,13 +42,13 @@ function lay(nodes) {
   for (const node of nodes) byRegion.set(node.region, [...(byRegion.get(node.region) ?? []), node.id]);
   const boxes = [...byRegion].sort(([one], [other]) => one.localeCompare(other)).map(([name, ids]) => {
     // Fewer side by side where many regions are.
-    const most = byRegion.size > 6 ? 1 : byRegion.size > 3 ? 2 : 3;
+    const most = byRegion.size > 6 ? 1 : byRegion.size > 2 ? 2 : 3;
     const columns = dots ? Math.ceil(Math.sqrt(ids.length * 1.6)) : Math.min(ids.length > 4 ? 3 : ids.length > 1 ? 2 : 1, most);
     const rows = Math.ceil(ids.length / columns);
     const width = Math.max(columns * (size.width + size.gap) - size.gap + 2 * PADDING, 130);
     return { name, ids, columns, width, height: rows * (size.height + size.gap) - size.gap + 2 * PADDING + HEAD };
   });
-  const height = circle(boxes);
+  const height = boxes.length > CIRCLE ? shelves(boxes) : circle(boxes);
   const places = new Map();
   for (const box of boxes) {
     box.ids.forEach((id, index) => {
@@ -88,6 +90,18 @@ function circle(boxes) {
   const top = Math.min(...boxes.map((box) => box.top)) - 20;
   for (const box of boxes) box.top -= top;
   return Math.max(...boxes.map((box) => box.top + box.height)) + 20;
+}
+
+/** Puts boxes in rows. Returns the height of the whole. */
+function shelves(boxes) {
+  let [left, top, tallest] = [0, 20, 0];
+  for (const box of boxes) {
+    if (left > 0 && left + box.width > WIDTH) [left, top, tallest] = [0, top + tallest + 3 * CARD.gap, 0];
+    put(box, left, top);
+    left += box.width + 3 * CARD.gap;
+    tallest = Math.max(tallest, box.height);
+  }
+  return top + tallest + 20;
 }
 
 function overlap(one, other) {
