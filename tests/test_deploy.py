@@ -17,7 +17,7 @@ import yaml
 
 from control_plane.cluster import certs
 from control_plane.config import Settings, load
-from tests.chart import BIN, KEYS, KUBERNETES, LEAST, helm, mounted, node_set, of_kind, pod_environment, render
+from tests.chart import BIN, CHART, KEYS, KUBERNETES, LEAST, helm, mounted, node_set, of_kind, pod_environment, render
 
 ROOT = Path(__file__).parents[1]
 # Brought by dependencies that are made of them: protobuf, its well-known types and gRPC's, pyjwt's cryptography.
@@ -66,6 +66,14 @@ def test_manifests_are_what_kubernetes_takes(values: Mapping[str, str], version:
     assert len(checked) >= 5
     for manifest in checked:
         kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_chart_is_of_this_release() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
+    assert chart["appVersion"] == workspace["package"]["version"]
+    (container,) = node_set(render(LEAST))["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"pysfu:{chart['appVersion']}"
 
 
 def test_what_kubernetes_does_not_take_is_found() -> None:

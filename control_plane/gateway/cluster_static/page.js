@@ -134,7 +134,7 @@ function nodeRow(node) {
   for (const index of [4, 5, 6, 7]) set(cells[index], { class: 'number' });
   cells[2].append(element('span', { class: 'state' }));
   cells[3].append(element('span', { class: 'meter' }, element('span', { class: 'meter-used' })), element('span', { class: 'meter-text' }));
-  const row = element('tr', {}, ...cells);
+  const row = element('tr', { tabindex: 0 }, ...cells);
   stressing(row, () => new Set([node.id]));
   return row;
 }
