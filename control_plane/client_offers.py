@@ -285,9 +285,11 @@ class ClientOffers:
             return
         negotiated, track = agreement.sections[mid], encoding.track
         encoding.negotiate(negotiated)
+        rids = ordered_rids(negotiated.rids, encoding.told.layers)
         handle = self.peer.publish(
             negotiated,
-            ordered_rids(negotiated.rids, encoding.told.layers),
+            rids,
+            encoding.announced_sources(rids),
             group=self._session.room.microphones if track.is_microphone else None,
             encrypted=bool(track.info.encryption),
         )

@@ -43,6 +43,8 @@ class Encoding:
     needed_by: set[str] = field(default_factory=set)
     active: set[int] = field(default_factory=set)
     """Layers that flow."""
+    sources: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    """SSRC and RTX SSRC by RID, as another node has learned them: the client does not name RIDs any more."""
 
     @property
     def cid(self) -> str:
@@ -56,6 +58,15 @@ class Encoding:
     def demand(self) -> Highest | None:
         """What its publisher is asked to send."""
         return EVERYTHING if (self.awaited or self.awaited_by) and self.wanted is None else self.wanted
+
+    def announced_sources(self, rids: Sequence[str]) -> list[tuple[int, int | None]]:
+        """What is known of the layers' SSRCs before their packets come, in the order of `rids`; 0: not known."""
+        negotiated = self.negotiated
+        if negotiated is None or (rids and not self.sources):
+            return []
+        if rids:
+            return [self.sources.get(rid, (0, None)) for rid in rids]
+        return [(item.ssrc, item.rtx) for item in negotiated.ssrcs]
 
     def negotiate(self, negotiated: Negotiated) -> None:
         """Takes what a negotiation settled."""

@@ -15,7 +15,7 @@ from control_plane import data, demand
 from control_plane.demand import Highest
 from control_plane.encodings import Encoding, ordered_rids
 from control_plane.errors import NotFoundError
-from control_plane.media import MediaCore, MediaPeer, codec_rows, set_view, ssrc_rows
+from control_plane.media import MediaCore, MediaPeer, codec_rows, set_view
 from control_plane.negotiation.model import Negotiated
 from control_plane.rooms import Participant, Room, Track
 from control_plane.serving import Serving, Subscription
@@ -263,8 +263,9 @@ class LiveRoom:
             return
         encoding.negotiate(negotiated)
         rids = ordered_rids(negotiated.rids, encoding.told.layers)
+        ssrcs = encoding.announced_sources(rids)
         self._core.update_publish(
-            encoding.handle, mid=negotiated.mid, codecs=codec_rows(negotiated), rids=rids, ssrcs=ssrc_rows(negotiated)
+            encoding.handle, mid=negotiated.mid, codecs=codec_rows(negotiated), rids=rids, ssrcs=ssrcs
         )
         self._node.neighbours.changed(self, encoding.track.owner)
         self.reformatted(encoding, before, came_in)

@@ -100,15 +100,15 @@ class MediaCore(Protocol):
     ) -> int: ...
     def unmirror(self, track: int) -> None: ...
 
+    def snapshot(self) -> Snapshot:
+        """The newest statistics of all workers."""
+
 
 class Media(MediaCore, Protocol):
     """A whole core: commands, events, statistics."""
 
     def listen(self, handler: Callable[[tuple[Any, ...]], None]) -> None:
         """From now on each event goes to `handler` on the running loop, as `poll_events` of the core documents them."""
-
-    def snapshot(self) -> Snapshot:
-        """The newest statistics of all workers."""
 
     def shutdown(self) -> None: ...
 
@@ -165,16 +165,23 @@ class MediaPeer:
             self._core.set_feedback(self.handle, transport_cc=feedback[0], remb=feedback[1])
 
     def publish(
-        self, negotiated: Negotiated, rids: Sequence[str], *, group: int | None = None, encrypted: bool = False
+        self,
+        negotiated: Negotiated,
+        rids: Sequence[str],
+        ssrcs: Sequence[tuple[int, int | None]],
+        *,
+        group: int | None = None,
+        encrypted: bool = False,
     ) -> int:
-        """The core's handle of a new track. Of a `group` the loudest are forwarded."""
+        """The core's handle of a new track. `ssrcs`: with RTX, lowest layer first. Of a `group` the loudest are
+        forwarded."""
         return self._core.publish(
             self.handle,
             kind=negotiated.kind,
             mid=negotiated.mid,
             codecs=codec_rows(negotiated),
             rids=rids,
-            ssrcs=ssrc_rows(negotiated),
+            ssrcs=ssrcs,
             group=group,
             encrypted=encrypted,
             fec=fec_row(negotiated.fec),
@@ -257,11 +264,6 @@ def payload_rows(payloads: Sequence[PayloadMap]) -> list[PayloadRow]:
 
 def fec_row(fec: FecFormats) -> FecRow:
     return (fec.flexfec, fec.red, fec.red_rtx, fec.ulpfec)
-
-
-def ssrc_rows(negotiated: Negotiated) -> list[tuple[int, int | None]]:
-    """Announced SSRCs; layers with RIDs are told apart by these alone."""
-    return [] if negotiated.rids else [(item.ssrc, item.rtx) for item in negotiated.ssrcs]
 
 
 def _new_credentials() -> IceCredentials:

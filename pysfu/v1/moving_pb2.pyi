@@ -149,6 +149,7 @@ class SessionState(_message.Message):
         CODEC_FIELD_NUMBER: _builtins.int
         SECTION_FIELD_NUMBER: _builtins.int
         PENDING_FIELD_NUMBER: _builtins.int
+        SOURCES_FIELD_NUMBER: _builtins.int
         preferred: _builtins.str
         codec: _builtins.str
         section: _builtins.str
@@ -157,6 +158,10 @@ class SessionState(_message.Message):
         """announced, and waiting for its section"""
         @_builtins.property
         def told(self) -> _models_pb2.TrackCodec: ...
+        @_builtins.property
+        def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionState.Source]:
+            """of simulcast layers, as its packets have told"""
+
         def __init__(
             self,
             *,
@@ -165,12 +170,40 @@ class SessionState(_message.Message):
             codec: _builtins.str = ...,
             section: _builtins.str = ...,
             pending: _builtins.bool = ...,
+            sources: _abc.Iterable[Global___SessionState.Source] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["told", b"told"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "pending", b"pending", "preferred", b"preferred", "section", b"section", "told", b"told"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "pending", b"pending", "preferred", b"preferred", "section", b"section", "sources", b"sources", "told", b"told"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Source(_message.Message):
+        """A client names a stream's RID only until its first packets are known to have arrived."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        RID_FIELD_NUMBER: _builtins.int
+        SSRC_FIELD_NUMBER: _builtins.int
+        RTX_SSRC_FIELD_NUMBER: _builtins.int
+        rid: _builtins.str
+        ssrc: _builtins.int
+        rtx_ssrc: _builtins.int
+        def __init__(
+            self,
+            *,
+            rid: _builtins.str = ...,
+            ssrc: _builtins.int = ...,
+            rtx_ssrc: _builtins.int | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_rtx_ssrc", b"_rtx_ssrc", "rtx_ssrc", b"rtx_ssrc"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_rtx_ssrc", b"_rtx_ssrc", "rid", b"rid", "rtx_ssrc", b"rtx_ssrc", "ssrc", b"ssrc"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__rtx_ssrc: _TypeAlias = _typing.Literal["rtx_ssrc"]  # noqa: Y015
+        _WhichOneofArgType__rtx_ssrc: _TypeAlias = _typing.Literal["_rtx_ssrc", b"_rtx_ssrc"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__rtx_ssrc) -> _WhichOneofReturnType__rtx_ssrc | None: ...
 
     @_typing.final
     class Choice(_message.Message):

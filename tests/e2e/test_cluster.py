@@ -131,3 +131,16 @@ async def flows(page: Participant, other: str) -> bool:
     await asyncio.sleep(0.3)
     after = await page.seen(other)
     return bool(after.get("framesDecoded", 0) > before.get("framesDecoded", 0) > 0)
+
+
+async def test_pictures_go_on_when_a_node_is_drained(cluster: DevCluster, open_page: OpenPage, room: str) -> None:
+    alice, bob = await open_page("alice"), await open_page("bob")
+    await alice.join(cluster.ws_url(0), token(room, "alice"), camera=True, microphone=True)
+    await bob.join(cluster.ws_url(1), token(room, "bob"), camera=True, microphone=True)
+    for one, other in ((alice, "bob"), (bob, "alice")):
+        await until(partial(one.seen, other), lambda track: track.get("framesDecoded", 0) > 30, 20, f"video of {other}")
+    await cluster.pysfu(1, "node", "drain", "node-2")
+    await until(lambda: says(cluster, 1, "the node is empty"), bool, 10, "bob moved")
+    await asyncio.sleep(2)  # what was on its way has come
+    for one, other in ((alice, "bob"), (bob, "alice")):
+        await until(partial(flows, one, other), bool, 10, f"video of {other} still")

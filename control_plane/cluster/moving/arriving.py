@@ -7,7 +7,7 @@ from control_plane.encodings import MAX_BACKUPS, Encoding
 from control_plane.errors import FailedPreconditionError, InvalidArgumentError
 from control_plane.media import ChannelRow
 from control_plane.negotiation.model import FecPolicy
-from control_plane.rooms import KINDS, Participant, Track
+from control_plane.rooms import KINDS, MAX_LAYERS, Participant, Track
 from control_plane.session import Session
 from control_plane.subscriptions import SubscriptionRules, allowed_subscribers
 from pysfu.v1 import models_pb2, moving_pb2
@@ -91,6 +91,10 @@ def _track(publication: moving_pb2.SessionState.Publication, owner: Participant,
         encoding.preferred, encoding.codec = form.preferred, form.codec
         encoding.told = models_pb2.TrackCodec()
         encoding.told.CopyFrom(form.told)
+        encoding.sources = {
+            item.rid: (item.ssrc, item.rtx_ssrc if item.HasField("rtx_ssrc") else None)
+            for item in form.sources[:MAX_LAYERS]
+        }
     if any(form.section for form in publication.forms):
         owner.tracks[track.id] = track
     return track

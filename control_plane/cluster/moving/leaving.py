@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Final
 
+from control_plane.encodings import ordered_rids
+from control_plane.measure import Rows, rows_of
 from control_plane.rooms import Track
 from control_plane.subscriptions import SubscriptionRules
 from pysfu.v1 import moving_pb2, signaling_pb2
@@ -14,8 +16,9 @@ FORMAT: Final = 1
 State = moving_pb2.SessionState
 
 
-def session_state(session: "Session", session_id: str) -> moving_pb2.SessionState:
-    """Changes nothing of the session. `session_id`: the secret by which the other node is to know it."""
+def session_state(session: "Session", session_id: str, layers: Rows) -> moving_pb2.SessionState:
+    """Changes nothing of the session. `session_id`: the secret by which the other node is to know it. `layers`: the
+    rows of the core's snapshot."""
     participant, pending = session.participant, session.publications.pending
     waiting = [encoding.track for encoding in pending.values()]
     tracks = dict.fromkeys([*participant.tracks.values(), *waiting])
@@ -25,7 +28,7 @@ def session_state(session: "Session", session_id: str) -> moving_pb2.SessionStat
         room=session.room.room.snapshot(),
         participant=participant.snapshot(),
         join=session.as_join(),
-        publications=[_publication(track, session) for track in tracks],
+        publications=[_publication(track, session, layers) for track in tracks],
         choices=[State.Choice(track_id=key, subscribe=value) for key, value in session.choices.explicit.items()],
         settings=[State.Settings(track_id=key, settings=value) for key, value in session.settings.items()],
         sdp_session_id=session.sdp_session_id,
@@ -54,23 +57,40 @@ def _channels(session: "Session") -> list[moving_pb2.SessionState.DataChannel]:
     ]
 
 
-def _publication(track: Track, session: "Session") -> moving_pb2.SessionState.Publication:
+def _publication(track: Track, session: "Session", layers: Rows) -> moving_pb2.SessionState.Publication:
     return State.Publication(
         track=track.info,
         muted_by_server=track.muted_by_server,
         automatic=track.automatic,
-        forms=[_form(encoding, session) for encoding in track.encodings],
+        forms=[_form(encoding, session, layers) for encoding in track.encodings],
     )
 
 
-def _form(encoding: "Encoding", session: "Session") -> moving_pb2.SessionState.Form:
+def _form(encoding: "Encoding", session: "Session", layers: Rows) -> moving_pb2.SessionState.Form:
     return State.Form(
         told=encoding.told,
         preferred=encoding.preferred,
         codec=encoding.codec,
         section=session.publisher.section_of(encoding),
         pending=encoding in session.publications.pending.values(),
+        sources=_sources(encoding, layers),
     )
+
+
+def _sources(encoding: "Encoding", layers: Rows) -> list[moving_pb2.SessionState.Source]:
+    if encoding.negotiated is None or encoding.handle is None:
+        return []
+    rids = ordered_rids(encoding.negotiated.rids, encoding.told.layers)
+    found = {}
+    for row in rows_of(layers, "track", [encoding.handle]):
+        if row["ssrc"] and row["layer"] < len(rids):
+            rid = rids[int(row["layer"])]
+            found[rid] = State.Source(rid=rid, ssrc=int(row["ssrc"]), rtx_ssrc=int(row["rtx_ssrc"]) or None)
+    # Layers that rest since it came here are as they were said to be.
+    for rid, (ssrc, rtx) in encoding.sources.items():
+        if ssrc and rid not in found:
+            found[rid] = State.Source(rid=rid, ssrc=ssrc, rtx_ssrc=rtx)
+    return list(found.values())
 
 
 def _permission(rules: SubscriptionRules) -> signaling_pb2.SubscriptionPermission:

@@ -91,7 +91,7 @@ class Moving:
         log.info("a session is taken", node=node, room=live.name, participant=session.participant.id)
         resume_as = session.resume_as if ids.node_of_session(session.resume_as) == node else ids.session_id(node)
         session.resume_as = resume_as
-        return session_state(session, resume_as)
+        return session_state(session, resume_as, self._node.core.snapshot().layers)
 
     async def _take(self, room: str, token: Token, join: signaling_pb2.Join) -> None:
         if self._node.session_to_resume(token, join) is not None:

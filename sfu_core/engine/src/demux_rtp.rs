@@ -109,6 +109,17 @@ impl Demux {
         self.routes.get(&ssrc).copied()
     }
 
+    /// SSRCs of a layer's media and of its retransmissions, as packets have told: 0 for one that is not known. Browsers
+    /// name the RID of a stream only until its first packets are reported to have arrived.
+    pub(crate) fn sources(&self, track: usize, layer: u8) -> (u32, u32) {
+        let newest = |repair| {
+            let wanted = Route { track, layer, repair };
+            let is_it = |ssrc: &&u32| self.routes.get(*ssrc) == Some(&wanted);
+            self.order.iter().rev().find(is_it).copied().unwrap_or_default()
+        };
+        (newest(false), newest(true))
+    }
+
     fn remember(&mut self, ssrc: u32, route: Route) {
         if self.routes.insert(ssrc, route).is_some() {
             return;
@@ -262,6 +273,30 @@ mod tests {
             rid: rid.map(str::as_bytes),
             repaired_rid: repaired.map(str::as_bytes),
         }
+    }
+
+    #[test]
+    fn what_one_node_has_learned_another_routes_by() {
+        let mut here = demux();
+        here.route(&hint(5, 96, Some("1"), Some("h"), None));
+        here.route(&hint(6, 97, Some("1"), None, Some("h")));
+        assert_eq!(here.sources(11, 1), (5, 6));
+        assert_eq!(here.sources(11, 0), (0, 0));
+        let mut there = Demux::default();
+        let rids = ["q", "h", "f"];
+        there.set(11, &publish("1", &[(96, Some(97))], &rids, &[(0, 0), (5, 6), (0, 0)]));
+        let found = |route: Route| (route.track, route.layer, route.repair);
+        assert_eq!(
+            there.route(&hint(5, 96, None, None, None)).map(found),
+            Some((11, 1, false))
+        );
+        assert_eq!(
+            there.route(&hint(6, 97, None, None, None)).map(found),
+            Some((11, 1, true))
+        );
+        assert_eq!(there.route(&hint(9, 96, None, None, None)), None);
+        let named = hint(9, 96, Some("1"), Some("f"), None);
+        assert_eq!(there.route(&named).map(found), Some((11, 2, false)));
     }
 
     #[test]

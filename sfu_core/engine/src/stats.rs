@@ -231,6 +231,9 @@ row!(LayerRow {
     rtt_ms: f64,
     width: u64,
     height: u64,
+    /// By which its packets are told apart; 0: not known yet.
+    ssrc: u64,
+    rtx_ssrc: u64,
 });
 
 row!(SubscriptionRow {

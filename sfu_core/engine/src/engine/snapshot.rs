@@ -57,18 +57,25 @@ impl Engine {
     }
 
     fn layer_rows(&self, at: u64, rows: &mut Vec<LayerRow>) {
-        for (_, track) in &self.tracks {
+        for (number, track) in &self.tracks {
             let Origin::Peer { key, id } = track.origin else {
                 continue;
             };
-            let round_trip = self.peers.get(key).and_then(|peer| peer.round_trip);
+            let peer = self.peers.get(key);
+            let round_trip = peer.and_then(|peer| peer.round_trip);
             let layers = track.layers.iter().enumerate();
-            rows.extend(layers.map(|(index, layer)| LayerRow {
-                track: track.id.0,
-                layer: index as u64,
-                peer: id.0,
-                rtt_ms: milliseconds(round_trip),
-                ..layer_row(at, layer)
+            rows.extend(layers.map(|(index, layer)| {
+                let sources = peer.map(|peer| peer.demux.sources(number, index as u8));
+                let (ssrc, rtx_ssrc) = sources.unwrap_or_default();
+                LayerRow {
+                    track: track.id.0,
+                    layer: index as u64,
+                    peer: id.0,
+                    rtt_ms: milliseconds(round_trip),
+                    ssrc: ssrc.into(),
+                    rtx_ssrc: rtx_ssrc.into(),
+                    ..layer_row(at, layer)
+                }
             }));
         }
     }
