@@ -394,7 +394,7 @@ class LiveRoom:
     # Transports and data.
 
     def open_peer(self, session: "Session", offers: "ClientOffers | ServerOffers") -> MediaPeer:
-        peer = MediaPeer(self._core)
+        peer = MediaPeer(self._core, begins=session.came)
         self._node.add_peer(peer, session, offers)
         return peer
 

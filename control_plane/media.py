@@ -83,6 +83,7 @@ class MediaCore(Protocol):
     def set_view(self, subscription: int, *, width: int = 0, height: int = 0, priority: int = 0) -> None: ...
     def unsubscribe(self, subscription: int) -> None: ...
     def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None: ...
+    def begin_dtls(self, peer: int) -> None: ...
     def restore_data_channels(self, peer: int, channels: Sequence[ChannelRow]) -> None: ...
     def send_data(self, peers: Sequence[int], *, label: str, payload: bytes, binary: bool) -> None: ...
     @property
@@ -116,13 +117,17 @@ class Media(MediaCore, Protocol):
 class MediaPeer:
     """One ICE/DTLS transport of a session: our credentials, and what the core was told of the client's."""
 
-    def __init__(self, core: MediaCore) -> None:
+    def __init__(self, core: MediaCore, *, begins: bool = False) -> None:
+        """`begins`: we are the DTLS client, as ours has a transport at another node, where it would begin."""
         self._core = core
         self.ice = _new_credentials()
         self._remote: TransportParameters | None = None
         self._extensions: dict[str, int] = {}
         self._feedback: tuple[bool, bool] | None = None
         self.handle = core.add_peer(ice_ufrag=self.ice.ufrag, ice_pwd=self.ice.pwd)
+        self.begins = begins
+        if begins:
+            core.begin_dtls(self.handle)
         self.connected = False
         self.lost = False
         self.channels: dict[str, ChannelRow] = {}
@@ -131,7 +136,7 @@ class MediaPeer:
     @property
     def local(self) -> LocalTransport:
         """As it goes into the next description."""
-        return LocalTransport(self.ice, self._core.fingerprint, tuple(self._core.candidates(self.handle)))
+        return LocalTransport(self.ice, self._core.fingerprint, tuple(self._core.candidates(self.handle)), self.begins)
 
     def restarts(self, remote: TransportParameters) -> bool:
         """Whether a description with these parameters restarts ICE (RFC 8839 section 4.4.1.1.1)."""

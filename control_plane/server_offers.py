@@ -126,7 +126,7 @@ class ServerOffers:
         """Raises NegotiationError, or FailedPreconditionError when it answers no outstanding offer."""
         if self._outstanding is None or self.peer is None or offer_id not in (0, self._outstanding):
             raise FailedPreconditionError(f"no offer with id {offer_id} is outstanding")
-        agreement = read_answer(parse(sdp), self._offered, data=bool(self.labels))
+        agreement = read_answer(parse(sdp, passive=self.peer.begins), self._offered, data=bool(self.labels))
         self._outstanding = None
         self.peer.apply(agreement)
         for slot, offered in zip(self._slots, self._offered, strict=False):

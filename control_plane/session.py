@@ -78,6 +78,8 @@ class Session:
         self.publications = Publications(self)
         self.outbox = Outbox()
         self.ended = False
+        self.came = False
+        """From another node, where its client has transports."""
         self.arriving = False
         """It has come from another node, which tells of its participant until its client is here."""
         self.is_handed_over = False

@@ -188,6 +188,8 @@ class Core:
         """How a video is shown: pixels (0: as large as there is); each step of `priority` doubles its worth, to ±6."""
     def unsubscribe(self, subscription: int) -> None: ...
     def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None: ...
+    def begin_dtls(self, peer: int) -> None:
+        """We begin the DTLS handshake, as its client. To precede `set_remote`; the description says `a=setup:active`."""
     def restore_data_channels(
         self, peer: int, channels: Sequence[tuple[int, str, bool, int | None, int | None]]
     ) -> None:

@@ -1,4 +1,4 @@
-"""Answers a client's offer (RFC 9429 section 5.3.1) as an ICE-lite, DTLS-passive end."""
+"""Answers a client's offer (RFC 9429 section 5.3.1) as an ICE-lite end, DTLS-passive unless the transport says else."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def answer(
                 lines += write.stream_feedback_lines()
         else:
             data = True
-            lines += write.data_lines(section.mid, section.protocol, local, "passive", tagged)
+            lines += write.data_lines(section.mid, section.protocol, local, local.answering, tagged)
     # The offerer's tag may sit in a section that we reject; then ours is the next one's (RFC 9143 section 7.3.1).
     remote = next(section.transport for section in offer.sections if section.mid == bundle[0])
     if remote.ice is None or not remote.fingerprints:
@@ -131,7 +131,7 @@ def _media(section: Section, plan: SectionPlan, result: Negotiated, local: Local
     ours = REVERSED[result.direction]
     formats = write.formats(result.codecs) + fec.formats(result.fec)
     lines = write.media_line(section.kind, section.protocol, formats, local)
-    lines += write.transport_lines(local, "passive", tagged)
+    lines += write.transport_lines(local, local.answering, tagged)
     lines += [f"a=mid:{section.mid}", f"a={ours}", "a=rtcp-mux", "a=rtcp-rsize"]
     lines += write.codec_lines(result.codecs) + fec.lines(result.fec)
     lines += write.extension_lines(result.extensions)

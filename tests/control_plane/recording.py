@@ -165,6 +165,9 @@ class RecordingMedia:
     def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None:
         self._record("open_data_channel", peer=peer, label=label, ordered=ordered, max_retransmits=max_retransmits)
 
+    def begin_dtls(self, peer: int) -> None:
+        self._record("begin_dtls", peer=peer)
+
     def restore_data_channels(self, peer: int, channels: Sequence[ChannelRow]) -> None:
         self._record("restore_data_channels", peer=peer, channels=list(channels))
 

@@ -32,7 +32,7 @@ def check(state: moving_pb2.SessionState) -> None:
 def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy) -> Session:
     """The session in `live`, with all that it publishes and subscribes to. Nobody is told. Call `check` before."""
     session = Session(live, state.join, fec=fec)
-    session.id, session.arriving = state.session_id, True
+    session.id, session.came, session.arriving = state.session_id, True, True
     session.sdp_session_id = state.sdp_session_id or session.sdp_session_id
     info = models_pb2.Participant()
     info.CopyFrom(state.participant)

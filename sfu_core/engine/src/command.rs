@@ -316,6 +316,10 @@ pub enum Command {
         peer: PeerId,
         subscription: SubscriptionId,
     },
+    /// We begin the DTLS handshake. To precede the peer's first check.
+    BeginDtls {
+        peer: PeerId,
+    },
     OpenDataChannel(OpenDataChannel),
     RestoreDataChannels(RestoreDataChannels),
     SendData(SendData),

@@ -77,6 +77,8 @@ pub struct Transport {
     limits: DataLimits,
     /// From the first application data on, or from the first channel opened here.
     data: Option<Box<DataChannels>>,
+    /// We send the ClientHello, to the first address that proves authentic.
+    begins: bool,
     ended: bool,
     /// Nothing but media has happened since there was nothing to send.
     quiet: bool,
@@ -98,6 +100,7 @@ impl Transport {
             patience: config.ice_timeout,
             limits: DataLimits::from(config),
             data: None,
+            begins: false,
             ended: false,
             quiet: false,
             events: VecDeque::new(),
@@ -114,6 +117,13 @@ impl Transport {
         }
         self.announced = fingerprints;
         self.pump(now);
+    }
+
+    /// Makes us the DTLS client, of a client that was told so: media flows sooner when it has a transport elsewhere, as
+    /// its own ClientHello would go there at first. To precede its first check.
+    pub fn begin_dtls(&mut self) {
+        self.begins = true;
+        data_of(&mut self.data, self.limits).take_even_ids();
     }
 
     /// New credentials of both sides (RFC 8445 section 9). The old ones stay valid until a check with the new ones succeeds:
@@ -143,6 +153,10 @@ impl Transport {
             return;
         }
         self.dtls_source = Some((socket, from));
+        if self.dtls.as_ref().is_some_and(|dtls| dtls.is_opposed_by(datagram)) {
+            (self.dtls, self.begins) = (None, false);
+            data_of(&mut self.data, self.limits).take_odd_ids();
+        }
         let new = || Box::new(DtlsServer::new(Arc::clone(&self.identity), self.announced.clone()));
         self.dtls.get_or_insert_with(new).handle_datagram(now, datagram);
         self.pump(now);
@@ -286,6 +300,15 @@ impl Transport {
         while let Some(event) = self.ice.poll_event() {
             match event {
                 IceEvent::Validated { socket, remote } => {
+                    if self.begins && self.srtp.is_none() {
+                        self.dtls_source = Some((socket, remote));
+                        let new = || Box::new(DtlsServer::new(Arc::clone(&self.identity), self.announced.clone()));
+                        let is_first = self.dtls.is_none();
+                        let dtls = self.dtls.get_or_insert_with(new);
+                        if is_first {
+                            dtls.begin(now);
+                        }
+                    }
                     self.events
                         .push_back(TransportEvent::AddressValidated { socket, remote });
                 }

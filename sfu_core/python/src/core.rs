@@ -326,6 +326,10 @@ impl Core {
         })
     }
 
+    fn begin_dtls(&self, peer: u64) -> PyResult<()> {
+        self.command(peer, |peer| Command::BeginDtls { peer })
+    }
+
     fn restore_data_channels(
         &self,
         peer: u64,

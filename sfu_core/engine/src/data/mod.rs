@@ -91,6 +91,8 @@ pub(crate) struct DataChannels {
     start_at: Option<Instant>,
     packets: VecDeque<Vec<u8>>,
     events: VecDeque<DataEvent>,
+    /// Ids of our channels are odd when we are the DTLS server, else even (RFC 8832 section 6).
+    odd: bool,
     /// Messages received that were dropped: on no channel, or of no known kind.
     dropped: u64,
 }
@@ -120,6 +122,7 @@ impl DataChannels {
             wanted: VecDeque::new(),
             restored: Vec::new(),
             start_at: None,
+            odd: true,
             packets: VecDeque::new(),
             events: VecDeque::new(),
             dropped: 0,
@@ -136,6 +139,16 @@ impl DataChannels {
             .push_back((label.to_owned(), Reliability { ordered, limit }));
         self.progress(now);
         true
+    }
+
+    /// We are the DTLS client.
+    pub(crate) fn take_even_ids(&mut self) {
+        self.odd = false;
+    }
+
+    /// We are the DTLS server.
+    pub(crate) fn take_odd_ids(&mut self) {
+        self.odd = true;
     }
 
     /// Takes up channels that are open at the peer. False when there are too many, or an association is there already.
@@ -409,9 +422,8 @@ impl DataChannels {
             return;
         };
         match message {
-            // Ids of the DTLS client are even (RFC 8832 section 6).
             Some(Message::Open(open))
-                if id.is_multiple_of(2)
+                if id.is_multiple_of(2) == self.odd
                     && !self.channels.contains_key(&id)
                     && self.channels.len() + self.wanted.len() < self.limits.channels
                     && open.label.len() <= MAX_LABEL =>
@@ -442,9 +454,10 @@ impl DataChannels {
             return;
         }
         while let Some((label, reliability)) = self.wanted.pop_front() {
-            // We are the DTLS server: odd ids.
-            let mut odd = (1..STREAMS).step_by(2).filter(|id| !self.channels.contains_key(id));
-            let free = odd.find(|&id| sctp.association.open_stream(id, Ppid::Binary).is_ok());
+            let mut ours = (u16::from(self.odd)..STREAMS)
+                .step_by(2)
+                .filter(|id| !self.channels.contains_key(id));
+            let free = ours.find(|&id| sctp.association.open_stream(id, Ppid::Binary).is_ok());
             let Some((id, mut stream)) = free.and_then(|id| Some((id, sctp.association.stream(id).ok()?))) else {
                 return;
             };

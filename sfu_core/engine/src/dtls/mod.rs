@@ -1,7 +1,7 @@
-//! DTLS server of one peer (RFC 6347, RFC 9147), keying SRTP (RFC 5764).
+//! DTLS with one peer (RFC 6347, RFC 9147), keying SRTP (RFC 5764): as its server, or as its client where we begin.
 //!
 //! Whom to listen to is the transport's business: what comes here was sent from an address that passed ICE, so the cookie
-//! exchange is left out. Not implemented: session resumption, the client role.
+//! exchange is left out. Not implemented: session resumption.
 
 mod hello;
 
@@ -25,6 +25,8 @@ const MAX_RECEIVE_QUEUE: usize = 20;
 /// Shorter resends more on paths with a long round-trip time, longer joins later after a loss.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(250);
 const MAX_RETRANSMISSIONS: usize = 7;
+/// The same of a handshake that we begin: the client is there already, and takes a moment to answer to where it comes from.
+const FIRST_RETRANSMISSION_BEGUN: Duration = Duration::from_millis(40);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Self-signed ECDSA P-256 certificate of this process, shared by all its engines.
@@ -32,6 +34,7 @@ pub struct DtlsIdentity {
     certificate: DtlsCertificate,
     fingerprint: Fingerprint,
     config: Arc<dimpl::Config>,
+    begins: Arc<dimpl::Config>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -41,19 +44,22 @@ pub struct IdentityError(String);
 impl DtlsIdentity {
     pub fn generate() -> Result<Self, IdentityError> {
         let certificate = generate_self_signed_certificate().map_err(|e| IdentityError(e.to_string()))?;
-        let config = dimpl::Config::builder()
-            .mtu(MTU)
-            .max_queue_rx(MAX_RECEIVE_QUEUE)
-            .use_server_cookie(false)
-            .flight_start_rto(FIRST_RETRANSMISSION)
-            .flight_retries(MAX_RETRANSMISSIONS)
-            .handshake_timeout(HANDSHAKE_TIMEOUT)
-            .build()
-            .map_err(|e| IdentityError(e.to_string()))?;
+        let config = |first_retransmission| {
+            let built = dimpl::Config::builder()
+                .mtu(MTU)
+                .max_queue_rx(MAX_RECEIVE_QUEUE)
+                .use_server_cookie(false)
+                .flight_start_rto(first_retransmission)
+                .flight_retries(MAX_RETRANSMISSIONS)
+                .handshake_timeout(HANDSHAKE_TIMEOUT)
+                .build();
+            built.map(Arc::new).map_err(|e| IdentityError(e.to_string()))
+        };
         Ok(Self {
             fingerprint: sha256(&certificate.certificate),
             certificate,
-            config: Arc::new(config),
+            config: config(FIRST_RETRANSMISSION)?,
+            begins: config(FIRST_RETRANSMISSION_BEGUN)?,
         })
     }
 
@@ -98,6 +104,8 @@ pub(crate) struct DtlsServer {
     state: State,
     /// From the ClientHello on.
     dtls: Option<Box<Dtls>>,
+    /// We are the client.
+    begun: bool,
     /// Bytes received while the handshake has not begun.
     hello_bytes: usize,
     /// SHA-256 of the certificate that the peer proved to own.
@@ -124,6 +132,7 @@ impl DtlsServer {
             identity,
             state: State::Hello(HelloBuffer::default()),
             dtls: None,
+            begun: false,
             hello_bytes: 0,
             peer: None,
             announced,
@@ -131,6 +140,20 @@ impl DtlsServer {
             datagrams: VecDeque::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// We send the ClientHello, in the version that the peer chooses.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        let (config, certificate) = (Arc::clone(&self.identity.begins), self.identity.certificate.clone());
+        let mut dtls = Dtls::new_auto(config, certificate, now);
+        dtls.set_active(true);
+        (self.state, self.begun, self.dtls) = (State::Handshake, true, Some(Box::new(dtls)));
+        self.with_dtls(|dtls| dtls.handle_timeout(now));
+    }
+
+    /// The peer begins, too: it did not agree that we do.
+    pub(crate) fn is_opposed_by(&self, datagram: &[u8]) -> bool {
+        self.begun && matches!(self.state, State::Handshake) && hello::is_client_hello(datagram)
     }
 
     /// Fingerprints of the certificates that the peer may have. Those of an established connection don't change.
@@ -186,7 +209,9 @@ impl DtlsServer {
     }
 
     fn feed(&mut self, now: Instant, datagram: &[u8]) {
-        if matches!(self.state, State::Handshake) && self.dtls.as_ref().is_some_and(|d| d.protocol_version().is_none())
+        if !self.begun
+            && matches!(self.state, State::Handshake)
+            && self.dtls.as_ref().is_some_and(|d| d.protocol_version().is_none())
         {
             self.hello_bytes += datagram.len();
             if self.hello_bytes > MAX_BUFFERED {
@@ -229,7 +254,7 @@ impl DtlsServer {
                 Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
                 Output::PeerCert(der) => self.peer = Some(sha256(der)),
                 Output::Connected => connected = true,
-                Output::KeyingMaterial(material, profile) => keys = srtp_keys(&material, profile),
+                Output::KeyingMaterial(material, profile) => keys = srtp_keys(&material, profile, self.begun),
                 // Before the peer is verified it may be anyone's; SCTP repeats it.
                 Output::ApplicationData(data) if matches!(self.state, State::Connected) => {
                     self.events.push_back(DtlsEvent::Data(data.to_vec()));
@@ -292,8 +317,8 @@ impl DtlsServer {
     }
 }
 
-/// Client key, server key, client salt, server salt (RFC 5764 section 4.2). The peer is the client.
-fn srtp_keys(material: &KeyingMaterial, profile: dimpl::SrtpProfile) -> Option<SrtpKeys> {
+/// Client key, server key, client salt, server salt (RFC 5764 section 4.2). `begun`: we are the client.
+fn srtp_keys(material: &KeyingMaterial, profile: dimpl::SrtpProfile, begun: bool) -> Option<SrtpKeys> {
     let profile = match profile {
         dimpl::SrtpProfile::AEAD_AES_128_GCM => SrtpProfile::AeadAes128Gcm,
         dimpl::SrtpProfile::AEAD_AES_256_GCM => SrtpProfile::AeadAes256Gcm,
@@ -304,9 +329,11 @@ fn srtp_keys(material: &KeyingMaterial, profile: dimpl::SrtpProfile) -> Option<S
     let (client_key, rest) = material.split_at_checked(key)?;
     let (server_key, rest) = rest.split_at_checked(key)?;
     let (client_salt, server_salt) = rest.split_at_checked(salt)?;
+    let (client, server) = ((client_key, client_salt), (server_key, server_salt));
+    let (ours, theirs) = if begun { (client, server) } else { (server, client) };
     Some(SrtpKeys {
         profile,
-        sender: SrtpSender::new(profile, server_key, server_salt).ok()?,
-        receiver: SrtpReceiver::new(profile, client_key, client_salt).ok()?,
+        sender: SrtpSender::new(profile, ours.0, ours.1).ok()?,
+        receiver: SrtpReceiver::new(profile, theirs.0, theirs.1).ok()?,
     })
 }

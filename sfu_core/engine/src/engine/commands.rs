@@ -81,6 +81,10 @@ impl Engine {
                 }
             }
             Command::OpenDataChannel(open) => return self.open_data_channel(now, &open),
+            Command::BeginDtls { peer } => {
+                let key = self.peer_key(peer)?;
+                self.peers[key].transport.begin_dtls();
+            }
             Command::RestoreDataChannels(restore) => return self.restore_data_channels(now, restore),
             Command::SendData(send) => return self.send_data(now, &send),
             Command::AddLink(add) => return self.add_link(now, &add),
@@ -236,6 +240,7 @@ impl Engine {
 fn subject(command: &Command) -> Option<PeerId> {
     match command {
         Command::AddPeer { peer, .. }
+        | Command::BeginDtls { peer }
         | Command::RemovePeer { peer }
         | Command::SetRemote { peer, .. }
         | Command::RestartIce { peer, .. }
