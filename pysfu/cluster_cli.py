@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 node_app = typer.Typer(no_args_is_help=True, help="Nodes of a cluster.")
 cluster_app = typer.Typer(no_args_is_help=True, help="What a cluster needs, and one on this machine.")
 
+# Seconds between looks at a node that drains.
+DRAIN_LOOK = 0.5
 STATES = {1: "ready", 2: "draining", 3: "suspected", 4: "refused"}
 
 
@@ -52,14 +54,40 @@ def node_drain(
     secret: Secret = None,
     dev: Dev = False,
 ) -> None:
-    """Let a node take nobody any more; those who are there move to others. Then it can be stopped."""
+    """Let a node take nobody any more, and move those who are there to others. Then it can be stopped."""
+    import grpc
+
     from pysfu.v1 import allocation_pb2
 
-    async def act(stub: Any, auth: dict[str, Any]) -> Any:
-        return await stub.DrainNode(allocation_pb2.DrainNodeRequest(node_id=node), **auth)
+    async def act(stub: Any, auth: dict[str, Any]) -> None:
+        found = await stub.DrainNode(allocation_pb2.DrainNodeRequest(node_id=node), **auth)
+        typer.echo(f"{found.id} drains, with {found.participants} participants in {found.rooms} rooms")
+        told = ""
+        while found.participants:
+            await asyncio.sleep(DRAIN_LOOK)
+            try:
+                found = await stub.GetNode(allocation_pb2.GetNodeRequest(node_id=node), **auth)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+                typer.echo(f"{node} is gone")
+                return
+            if not found.HasField("drain"):
+                # By itself it cannot move anybody.
+                return
+            told = _say_drain(found, told)
+        typer.echo(f"{found.id} is empty")
 
-    answer = _allocation(url, key, secret, dev, act)
-    typer.echo(f"{answer.id} drains, with {answer.participants} participants in {answer.rooms} rooms")
+    _allocation(url, key, secret, dev, act)
+
+
+def _say_drain(node: Any, told: str) -> str:
+    """Prints how far the node is emptied when that is new."""
+    drain = node.drain
+    line = f"{drain.moved} of {drain.total} moved, {drain.left} left, {drain.failed} told to join anew"
+    if line != told:
+        typer.echo(line)
+    return line
 
 
 def room_where(

@@ -164,8 +164,11 @@ class Cluster:
         self.registry.announce()
         if self._drained is None:
             self.draining = Drain(self.node, self.allocation.assign, self._prepare, self.registry.node)
+            self.description.drain = self.draining.progress.shares
             self._drained = asyncio.ensure_future(self.draining.run(patience))
-        return await asyncio.shield(self._drained)
+        progress = await asyncio.shield(self._drained)
+        self.registry.announce()
+        return progress
 
     def begin_drain(self, patience: float) -> None:
         """The same, without waiting."""

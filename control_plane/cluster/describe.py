@@ -20,6 +20,8 @@ class Description:
         """Of streams to other nodes, in ms by node id."""
         self.link_nodes: Callable[[], Mapping[int, str]] = dict
         """The node to which each media link leads, by the link's handle."""
+        self.drain: Callable[[], Mapping[str, float]] = dict
+        """How far the node is emptied."""
         self._node = node
         self._version = version
         self._capacity = capacity
@@ -56,4 +58,5 @@ class Description:
             links={peer: round(link.rtt_ms, 2) for peer, link in links.items()},
             link_loss={peer: round(link.loss, 5) for peer, link in links.items()},
             link_bps={peer: round(link.bps) for peer, link in links.items()},
+            drain=self.drain(),
         )

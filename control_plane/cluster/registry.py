@@ -80,6 +80,9 @@ class NodeInfo:
     """Shares of what is sent that are lost on the way, and bits per second that are sent, by node id."""
     link_bps: Mapping[str, float] = field(default_factory=dict)
 
+    drain: Mapping[str, float] = field(default_factory=dict)
+    """How far it is emptied: participants `total`, `moved`, `failed`, `left`; empty unless it drains."""
+
     @property
     def fits(self) -> bool:
         """It speaks a protocol that this node understands."""
@@ -381,4 +384,5 @@ _TYPES: Final[dict[str, Callable[[Any], Any]]] = {
     "links": _shares,
     "link_loss": _shares,
     "link_bps": _shares,
+    "drain": _shares,
 }

@@ -1,7 +1,7 @@
 """`AllocationService`: in a cluster about all its nodes, else about the one that there is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 import structlog
@@ -179,6 +179,7 @@ def _node(info: NodeInfo, *, suspected: bool) -> allocation_pb2.Node:
         max_participants=info.capacity,
         rooms=info.rooms,
         packets_per_second=info.packets_per_second,
+        drain=_drain(info.drain),
         egress_bps=info.egress_bps,
         links=[
             allocation_pb2.Node.Link(
@@ -187,3 +188,10 @@ def _node(info: NodeInfo, *, suspected: bool) -> allocation_pb2.Node:
             for node, rtt in sorted(info.links.items())
         ],
     )
+
+
+def _drain(progress: Mapping[str, float]) -> allocation_pb2.Node.Drain | None:
+    if not progress:
+        return None
+    total, moved, failed, left = (int(progress.get(name, 0)) for name in ("total", "moved", "failed", "left"))
+    return allocation_pb2.Node.Drain(total=total, moved=moved, failed=failed, left=left)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19pysfu/v1/allocation.proto\x12\x08pysfu.v1\"\xb4\x01\n\rAssignRequest\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x32\n\x06rtt_ms\x18\x03 \x03(\x0b\x32\".pysfu.v1.AssignRequest.RttMsEntry\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x0f\n\x07\x65xclude\x18\x05 \x03(\t\x1a,\n\nRttMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"w\n\x0e\x41ssignResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x14\n\x0cgrpc_address\x18\x03 \x01(\t\x12\x14\n\x0c\x61lternatives\x18\x04 \x03(\t\x12\x1b\n\x13reservation_seconds\x18\x05 \x01(\r\"\xad\x04\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.pysfu.v1.Node.State\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x14\n\x0cgrpc_address\x18\x06 \x01(\t\x12\x17\n\x0f\x63luster_address\x18\x07 \x01(\t\x12&\n\x04load\x18\x08 \x03(\x0b\x32\x18.pysfu.v1.Node.LoadEntry\x12\x14\n\x0cparticipants\x18\t \x01(\r\x12\x18\n\x10max_participants\x18\n \x01(\r\x12\r\n\x05rooms\x18\x0b \x01(\r\x12\x1a\n\x12packets_per_second\x18\x0c \x01(\x02\x12\x12\n\negress_bps\x18\r \x01(\x02\x12\"\n\x05links\x18\x0e \x03(\x0b\x32\x13.pysfu.v1.Node.Link\x1a\x42\n\x04Link\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06rtt_ms\x18\x02 \x01(\x02\x12\x0c\n\x04loss\x18\x03 \x01(\x02\x12\x0b\n\x03\x62ps\x18\x04 \x01(\x02\x1a+\n\tLoadEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"k\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x12\n\x0eSTATE_DRAINING\x10\x02\x12\x13\n\x0fSTATE_SUSPECTED\x10\x03\x12\x11\n\rSTATE_REFUSED\x10\x04\"\"\n\x10ListNodesRequest\x12\x0e\n\x06region\x18\x01 \x01(\t\"2\n\x11ListNodesResponse\x12\x1d\n\x05nodes\x18\x01 \x03(\x0b\x32\x0e.pysfu.v1.Node\"!\n\x0eGetNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"\x1f\n\x0f\x46indRoomRequest\x12\x0c\n\x04room\x18\x01 \x01(\t\"W\n\tRoomPlace\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0f\n\x07room_id\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05nodes\x18\x05 \x03(\t\"&\n\x15ListRoomPlacesRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"\\\n\x16ListRoomPlacesResponse\x12\"\n\x05rooms\x18\x01 \x03(\x0b\x32\x13.pysfu.v1.RoomPlace\x12\r\n\x05total\x18\x02 \x01(\r\x12\x0f\n\x07partial\x18\x03 \x01(\x08\"#\n\x10\x44rainNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"\x13\n\x11WatchNodesRequest\";\n\x0cNodesChanged\x12\x1d\n\x05nodes\x18\x01 \x03(\x0b\x32\x0e.pysfu.v1.Node\x12\x0c\n\x04gone\x18\x02 \x03(\t2\xda\x03\n\x11\x41llocationService\x12;\n\x06\x41ssign\x12\x17.pysfu.v1.AssignRequest\x1a\x18.pysfu.v1.AssignResponse\x12\x44\n\tListNodes\x12\x1a.pysfu.v1.ListNodesRequest\x1a\x1b.pysfu.v1.ListNodesResponse\x12\x33\n\x07GetNode\x12\x18.pysfu.v1.GetNodeRequest\x1a\x0e.pysfu.v1.Node\x12:\n\x08\x46indRoom\x12\x19.pysfu.v1.FindRoomRequest\x1a\x13.pysfu.v1.RoomPlace\x12S\n\x0eListRoomPlaces\x12\x1f.pysfu.v1.ListRoomPlacesRequest\x1a .pysfu.v1.ListRoomPlacesResponse\x12\x37\n\tDrainNode\x12\x1a.pysfu.v1.DrainNodeRequest\x1a\x0e.pysfu.v1.Node\x12\x43\n\nWatchNodes\x12\x1b.pysfu.v1.WatchNodesRequest\x1a\x16.pysfu.v1.NodesChanged0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19pysfu/v1/allocation.proto\x12\x08pysfu.v1\"\xb4\x01\n\rAssignRequest\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x32\n\x06rtt_ms\x18\x03 \x03(\x0b\x32\".pysfu.v1.AssignRequest.RttMsEntry\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x0f\n\x07\x65xclude\x18\x05 \x03(\t\x1a,\n\nRttMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"w\n\x0e\x41ssignResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x14\n\x0cgrpc_address\x18\x03 \x01(\t\x12\x14\n\x0c\x61lternatives\x18\x04 \x03(\t\x12\x1b\n\x13reservation_seconds\x18\x05 \x01(\r\"\x97\x05\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.pysfu.v1.Node.State\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x14\n\x0cgrpc_address\x18\x06 \x01(\t\x12\x17\n\x0f\x63luster_address\x18\x07 \x01(\t\x12&\n\x04load\x18\x08 \x03(\x0b\x32\x18.pysfu.v1.Node.LoadEntry\x12\x14\n\x0cparticipants\x18\t \x01(\r\x12\x18\n\x10max_participants\x18\n \x01(\r\x12\r\n\x05rooms\x18\x0b \x01(\r\x12\x1a\n\x12packets_per_second\x18\x0c \x01(\x02\x12\x12\n\negress_bps\x18\r \x01(\x02\x12\"\n\x05links\x18\x0e \x03(\x0b\x32\x13.pysfu.v1.Node.Link\x12#\n\x05\x64rain\x18\x0f \x01(\x0b\x32\x14.pysfu.v1.Node.Drain\x1a\x42\n\x04Link\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06rtt_ms\x18\x02 \x01(\x02\x12\x0c\n\x04loss\x18\x03 \x01(\x02\x12\x0b\n\x03\x62ps\x18\x04 \x01(\x02\x1a+\n\tLoadEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x1a\x43\n\x05\x44rain\x12\r\n\x05total\x18\x01 \x01(\r\x12\r\n\x05moved\x18\x02 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\r\x12\x0c\n\x04left\x18\x04 \x01(\r\"k\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x12\n\x0eSTATE_DRAINING\x10\x02\x12\x13\n\x0fSTATE_SUSPECTED\x10\x03\x12\x11\n\rSTATE_REFUSED\x10\x04\"\"\n\x10ListNodesRequest\x12\x0e\n\x06region\x18\x01 \x01(\t\"2\n\x11ListNodesResponse\x12\x1d\n\x05nodes\x18\x01 \x03(\x0b\x32\x0e.pysfu.v1.Node\"!\n\x0eGetNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"\x1f\n\x0f\x46indRoomRequest\x12\x0c\n\x04room\x18\x01 \x01(\t\"W\n\tRoomPlace\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0f\n\x07room_id\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05nodes\x18\x05 \x03(\t\"&\n\x15ListRoomPlacesRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"\\\n\x16ListRoomPlacesResponse\x12\"\n\x05rooms\x18\x01 \x03(\x0b\x32\x13.pysfu.v1.RoomPlace\x12\r\n\x05total\x18\x02 \x01(\r\x12\x0f\n\x07partial\x18\x03 \x01(\x08\"#\n\x10\x44rainNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"\x13\n\x11WatchNodesRequest\";\n\x0cNodesChanged\x12\x1d\n\x05nodes\x18\x01 \x03(\x0b\x32\x0e.pysfu.v1.Node\x12\x0c\n\x04gone\x18\x02 \x03(\t2\xda\x03\n\x11\x41llocationService\x12;\n\x06\x41ssign\x12\x17.pysfu.v1.AssignRequest\x1a\x18.pysfu.v1.AssignResponse\x12\x44\n\tListNodes\x12\x1a.pysfu.v1.ListNodesRequest\x1a\x1b.pysfu.v1.ListNodesResponse\x12\x33\n\x07GetNode\x12\x18.pysfu.v1.GetNodeRequest\x1a\x0e.pysfu.v1.Node\x12:\n\x08\x46indRoom\x12\x19.pysfu.v1.FindRoomRequest\x1a\x13.pysfu.v1.RoomPlace\x12S\n\x0eListRoomPlaces\x12\x1f.pysfu.v1.ListRoomPlacesRequest\x1a .pysfu.v1.ListRoomPlacesResponse\x12\x37\n\tDrainNode\x12\x1a.pysfu.v1.DrainNodeRequest\x1a\x0e.pysfu.v1.Node\x12\x43\n\nWatchNodes\x12\x1b.pysfu.v1.WatchNodesRequest\x1a\x16.pysfu.v1.NodesChanged0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,33 +42,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASSIGNRESPONSE']._serialized_start=222
   _globals['_ASSIGNRESPONSE']._serialized_end=341
   _globals['_NODE']._serialized_start=344
-  _globals['_NODE']._serialized_end=901
-  _globals['_NODE_LINK']._serialized_start=681
-  _globals['_NODE_LINK']._serialized_end=747
-  _globals['_NODE_LOADENTRY']._serialized_start=749
-  _globals['_NODE_LOADENTRY']._serialized_end=792
-  _globals['_NODE_STATE']._serialized_start=794
-  _globals['_NODE_STATE']._serialized_end=901
-  _globals['_LISTNODESREQUEST']._serialized_start=903
-  _globals['_LISTNODESREQUEST']._serialized_end=937
-  _globals['_LISTNODESRESPONSE']._serialized_start=939
-  _globals['_LISTNODESRESPONSE']._serialized_end=989
-  _globals['_GETNODEREQUEST']._serialized_start=991
-  _globals['_GETNODEREQUEST']._serialized_end=1024
-  _globals['_FINDROOMREQUEST']._serialized_start=1026
-  _globals['_FINDROOMREQUEST']._serialized_end=1057
-  _globals['_ROOMPLACE']._serialized_start=1059
-  _globals['_ROOMPLACE']._serialized_end=1146
-  _globals['_LISTROOMPLACESREQUEST']._serialized_start=1148
-  _globals['_LISTROOMPLACESREQUEST']._serialized_end=1186
-  _globals['_LISTROOMPLACESRESPONSE']._serialized_start=1188
-  _globals['_LISTROOMPLACESRESPONSE']._serialized_end=1280
-  _globals['_DRAINNODEREQUEST']._serialized_start=1282
-  _globals['_DRAINNODEREQUEST']._serialized_end=1317
-  _globals['_WATCHNODESREQUEST']._serialized_start=1319
-  _globals['_WATCHNODESREQUEST']._serialized_end=1338
-  _globals['_NODESCHANGED']._serialized_start=1340
-  _globals['_NODESCHANGED']._serialized_end=1399
-  _globals['_ALLOCATIONSERVICE']._serialized_start=1402
-  _globals['_ALLOCATIONSERVICE']._serialized_end=1876
+  _globals['_NODE']._serialized_end=1007
+  _globals['_NODE_LINK']._serialized_start=718
+  _globals['_NODE_LINK']._serialized_end=784
+  _globals['_NODE_LOADENTRY']._serialized_start=786
+  _globals['_NODE_LOADENTRY']._serialized_end=829
+  _globals['_NODE_DRAIN']._serialized_start=831
+  _globals['_NODE_DRAIN']._serialized_end=898
+  _globals['_NODE_STATE']._serialized_start=900
+  _globals['_NODE_STATE']._serialized_end=1007
+  _globals['_LISTNODESREQUEST']._serialized_start=1009
+  _globals['_LISTNODESREQUEST']._serialized_end=1043
+  _globals['_LISTNODESRESPONSE']._serialized_start=1045
+  _globals['_LISTNODESRESPONSE']._serialized_end=1095
+  _globals['_GETNODEREQUEST']._serialized_start=1097
+  _globals['_GETNODEREQUEST']._serialized_end=1130
+  _globals['_FINDROOMREQUEST']._serialized_start=1132
+  _globals['_FINDROOMREQUEST']._serialized_end=1163
+  _globals['_ROOMPLACE']._serialized_start=1165
+  _globals['_ROOMPLACE']._serialized_end=1252
+  _globals['_LISTROOMPLACESREQUEST']._serialized_start=1254
+  _globals['_LISTROOMPLACESREQUEST']._serialized_end=1292
+  _globals['_LISTROOMPLACESRESPONSE']._serialized_start=1294
+  _globals['_LISTROOMPLACESRESPONSE']._serialized_end=1386
+  _globals['_DRAINNODEREQUEST']._serialized_start=1388
+  _globals['_DRAINNODEREQUEST']._serialized_end=1423
+  _globals['_WATCHNODESREQUEST']._serialized_start=1425
+  _globals['_WATCHNODESREQUEST']._serialized_end=1444
+  _globals['_NODESCHANGED']._serialized_start=1446
+  _globals['_NODESCHANGED']._serialized_end=1505
+  _globals['_ALLOCATIONSERVICE']._serialized_start=1508
+  _globals['_ALLOCATIONSERVICE']._serialized_end=1982
 # @@protoc_insertion_point(module_scope)

@@ -193,6 +193,38 @@ class Node(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Drain(_message.Message):
+        """How far it is emptied, while it drains in a cluster."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TOTAL_FIELD_NUMBER: _builtins.int
+        MOVED_FIELD_NUMBER: _builtins.int
+        FAILED_FIELD_NUMBER: _builtins.int
+        LEFT_FIELD_NUMBER: _builtins.int
+        total: _builtins.int
+        """who was there"""
+        moved: _builtins.int
+        """goes on at another node"""
+        failed: _builtins.int
+        """was told to join anew"""
+        left: _builtins.int
+        """by themselves"""
+        def __init__(
+            self,
+            *,
+            total: _builtins.int = ...,
+            moved: _builtins.int = ...,
+            failed: _builtins.int = ...,
+            left: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "left", b"left", "moved", b"moved", "total", b"total"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -207,6 +239,7 @@ class Node(_message.Message):
     PACKETS_PER_SECOND_FIELD_NUMBER: _builtins.int
     EGRESS_BPS_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     region: _builtins.str
     state: Global___Node.State.ValueType
@@ -227,6 +260,8 @@ class Node(_message.Message):
     def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___Node.Link]:
         """to nodes that it shares rooms with"""
 
+    @_builtins.property
+    def drain(self) -> Global___Node.Drain: ...
     def __init__(
         self,
         *,
@@ -244,10 +279,11 @@ class Node(_message.Message):
         packets_per_second: _builtins.float = ...,
         egress_bps: _builtins.float = ...,
         links: _abc.Iterable[Global___Node.Link] | None = ...,
+        drain: Global___Node.Drain | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_address", b"cluster_address", "egress_bps", b"egress_bps", "grpc_address", b"grpc_address", "id", b"id", "links", b"links", "load", b"load", "max_participants", b"max_participants", "packets_per_second", b"packets_per_second", "participants", b"participants", "region", b"region", "rooms", b"rooms", "state", b"state", "url", b"url", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_address", b"cluster_address", "drain", b"drain", "egress_bps", b"egress_bps", "grpc_address", b"grpc_address", "id", b"id", "links", b"links", "load", b"load", "max_participants", b"max_participants", "packets_per_second", b"packets_per_second", "participants", b"participants", "region", b"region", "rooms", b"rooms", "state", b"state", "url", b"url", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

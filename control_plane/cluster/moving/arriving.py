@@ -1,6 +1,6 @@
 """A session that comes from another node: made of what that node said of it, waiting for its client to resume."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from control_plane.cluster.moving.leaving import FORMAT
 from control_plane.encodings import MAX_BACKUPS, Encoding
@@ -15,6 +15,9 @@ from pysfu.v1 import models_pb2, moving_pb2
 if TYPE_CHECKING:
     from control_plane.live_room import LiveRoom
 
+# Of one session. More than any client has.
+MAX_SECTIONS: Final = 512
+
 
 def check(state: moving_pb2.SessionState) -> None:
     """Raises ControlError for a state that cannot be gone on with: other nodes mean well, and may be wrong."""
@@ -22,6 +25,8 @@ def check(state: moving_pb2.SessionState) -> None:
         raise FailedPreconditionError(f"the session is described in format {state.format}, this node reads {FORMAT}")
     if not (state.session_id and state.participant.id and state.participant.identity and state.room.name):
         raise InvalidArgumentError("a session without its id, its participant or its room")
+    if max(len(state.publications), len(state.server_offered.slots), len(state.client_offered.bound)) > MAX_SECTIONS:
+        raise InvalidArgumentError(f"more than {MAX_SECTIONS} tracks or sections")
     for publication in state.publications:
         if not 0 < len(publication.forms) <= MAX_BACKUPS + 1 or publication.track.kind not in KINDS:
             raise InvalidArgumentError(f"track {publication.track.id[:40]!r} has no usable form")

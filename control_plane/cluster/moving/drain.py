@@ -44,9 +44,9 @@ class Progress:
     failed: int = 0
     left: int = 0
 
-    @property
-    def waiting(self) -> int:
-        return self.total - self.moved - self.failed - self.left
+    def shares(self) -> dict[str, float]:
+        """As a node tells it."""
+        return {"total": self.total, "moved": self.moved, "failed": self.failed, "left": self.left}
 
 
 class Drain:
