@@ -157,3 +157,111 @@ async def test_a_participant_moves_and_nobody_notices(members: list[Member]) -> 
     for client in (bob, again_bob, carol, again):
         assert list(disconnected(client)) == []
     assert one.plane.node.num_sessions == 0
+
+
+async def test_a_split_session_is_offered_its_sections_again(members: list[Member]) -> None:
+    one, other = members
+    alice = await one.client("alice")
+    bob = await one.client("bob", layout=SPLIT, data_channels=["_reliable"])
+    camera = await publish(alice)
+    before = await bob.until("offer")
+    while camera not in before.mid_to_track_id.values():
+        await answer(bob, before)
+        before = await bob.until("offer")
+    await answer(bob, before)
+    peer = one.person("bob").session.subscriber.peer
+    one.media.emit("data_channel_opened", peer.handle, "_reliable", True, (1, True, None, None))
+    one.media.emit("connected", peer.handle, "aead_aes_128_gcm")
+    drained = asyncio.create_task(one.cluster.drain(10))
+    move = await bob.until("move_to")
+    again = await other.client("bob", resume_session_id=move.session_id)
+    offer = await again.until("offer")
+    assert dict(offer.mid_to_track_id) == dict(before.mid_to_track_id)
+    assert offer.id > before.id
+    assert mids(offer.sdp) == mids(before.sdp)
+    assert ssrcs(offer.sdp).isdisjoint(ssrcs(before.sdp)), "an SSRC is never used under two keys"
+    assert "a=setup:active" in offer.sdp
+    (restored,) = other.media.named("restore_data_channels")
+    assert restored["channels"] == [(1, "_reliable", True, None, None)]
+    assert other.media.named("open_data_channel") == []
+    await answer(again, offer, setup="passive")
+    await until(lambda: len(other.media.named("subscribe")) == 2)
+    other.connect_all()
+    await until(lambda: one.person("bob").session is None)
+    await alice.send(leave=signaling_pb2.Leave())
+    progress = await drained
+    assert (progress.moved, progress.left) == (1, 1)
+
+
+async def test_who_does_not_come_is_told_to_join_anew(members: list[Member]) -> None:
+    one, _ = members
+    alice = await one.client("alice")
+    progress = await one.cluster.drain(0.5)
+    left = await alice.until("left")
+    assert (left.can_rejoin, left.reason) == (True, models_pb2.DISCONNECT_REASON_SERVER_SHUTDOWN)
+    assert (progress.total, progress.failed) == (1, 1)
+
+
+async def test_who_cannot_negotiate_again_stays_until_the_end(members: list[Member]) -> None:
+    one, _ = members
+    encoder = await one.client("encoder", auto_publish=True)
+    progress = await one.cluster.drain(0.5)
+    assert (await encoder.until("left")).can_rejoin
+    assert [response for response in encoder.seen if response.HasField("move_to")] == []
+    assert progress.failed == 1
+
+
+async def test_a_client_that_moves_and_does_nothing_more_is_served_where_it_was(members: list[Member]) -> None:
+    one, other = members
+    alice, bob = await one.client("alice"), await one.client("bob")
+    await publish(alice)
+    await bob.until_participant("alice", lambda item: len(item.tracks) == 2)
+    again = await other.client("alice", resume_participant_id=alice.joined.participant.id)
+    assert again.joined.moved
+    again.call.cancel()
+    await asyncio.sleep(0.2)
+    assert one.person("alice").session is not None
+    resumed = await one.client("alice", resume_session_id=alice.joined.session_id)
+    assert (resumed.joined.resumed, resumed.joined.moved) == (True, False)
+    await quiet(bob)
+    assert list(disconnected(bob)) == []
+
+
+async def test_nobody_takes_what_is_not_theirs(members: list[Member]) -> None:
+    one, other = members
+    alice = await one.client("alice")
+    for name in ({"resume_session_id": alice.joined.session_id}, {"resume_participant_id": "PA_of_somebody"}):
+        thief = await other.client("thief", **name)
+        assert thief.seen[0].left.reason == models_pb2.DISCONNECT_REASON_STATE_MISMATCH
+    unknown = await other.client("alice", resume_session_id="SE_guessed.b")
+    assert unknown.seen[0].left.can_rejoin
+    assert one.person("alice").session is not None
+
+
+async def test_resuming_a_session_of_a_dead_node_is_refused_at_once(members: list[Member]) -> None:
+    one, other = members
+    alice = await one.client("alice")
+    await other.client("bob")
+    await one.stop()
+    again = await other.client("alice", resume_session_id=alice.joined.session_id)
+    assert again.seen[0].left.can_rejoin
+
+
+async def answer(client: SignalingClient, offer: Any, setup: str = "active") -> None:
+    """Takes everything."""
+    sdp = offer.sdp.replace("a=sendonly", "a=recvonly").replace("a=ice-lite\r\n", "")
+    for ours in ("actpass", "active"):
+        sdp = sdp.replace(f"a=setup:{ours}\r\n", f"a=setup:{setup}\r\n")
+    lines = [line for line in sdp.split("\r\n") if not line.startswith(("a=ssrc", "a=candidate", "a=msid"))]
+    description = signaling_pb2.SessionDescription(
+        transport=signaling_pb2.TRANSPORT_SUBSCRIBER, sdp="\r\n".join(lines), id=offer.id
+    )
+    await client.send(answer=description)
+
+
+def mids(sdp: str) -> list[str]:
+    return [line for line in sdp.split("\r\n") if line.startswith("a=mid:")]
+
+
+def ssrcs(sdp: str) -> set[str]:
+    return {line.split(" ")[0] for line in sdp.split("\r\n") if line.startswith("a=ssrc:")}
