@@ -51,9 +51,7 @@ class Sfu:
         self.set_wanted = core.set_wanted
         self.set_view = core.set_view
         self.unsubscribe = core.unsubscribe
-        self.begin_dtls = core.begin_dtls
         self.open_data_channel = core.open_data_channel
-        self.restore_data_channels = core.restore_data_channels
         self.send_data = core.send_data
         self.worker_of = core.worker_of
         self.worker_addresses = core.worker_addresses
@@ -63,6 +61,18 @@ class Sfu:
         self.remove_link = core.remove_link
         self.mirror = core.mirror
         self.unmirror = core.unmirror
+
+    # Of sessions that move, which few do: resolved when they are needed.
+
+    def begin_dtls(self, peer: int) -> None:
+        """Of the core."""
+        self._core.begin_dtls(peer)
+
+    def restore_data_channels(
+        self, peer: int, channels: Sequence[tuple[int, str, bool, int | None, int | None]]
+    ) -> None:
+        """Of the core."""
+        self._core.restore_data_channels(peer, channels)
 
     @property
     def fingerprint(self) -> str:

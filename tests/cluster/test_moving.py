@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,10 @@ def disconnected(client: SignalingClient) -> Iterable[str]:
         yield from (one.identity for one in response.participants_changed.participants if one.state == DISCONNECTED)
 
 
+def two_redirects(member: Member) -> bool:
+    return len(member.media.named("redirect")) >= 2
+
+
 async def quiet(client: SignalingClient) -> None:
     """Reads what has come."""
     with contextlib.suppress(TimeoutError):
@@ -123,7 +128,7 @@ async def test_a_participant_moves_and_nobody_notices(members: list[Member]) -> 
         await client.until_participant("alice", lambda item: len(item.tracks) == 2)
         await client.offer("chromium_sendrecv")
     for member in members:
-        await until(lambda member=member: member.media.named("subscribe"))
+        await until(partial(member.media.named, "subscribe"))
     drained = asyncio.create_task(one.cluster.drain(10))
     move = await alice.until("move_to")
     assert (move.node_id, move.session_id.rpartition(".")[2]) == ("b", "b")
@@ -143,7 +148,7 @@ async def test_a_participant_moves_and_nobody_notices(members: list[Member]) -> 
     assert other.person("alice").session is not None
     # Those who receive it go on with other tracks of their cores, and keep their subscriptions.
     for member in members:
-        await until(lambda member=member: len(member.media.named("redirect")) >= 2)
+        await until(partial(two_redirects, member))
         assert member.media.named("unsubscribe") == [] or member is one
     await until(lambda: other.media.named("unmirror"))
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -37,51 +38,69 @@ async def heard(page: Participant, others: set[str]) -> bool:
     return gaps.keys() == others
 
 
+async def watched(people: list[Participant]) -> dict[str, Any]:
+    """The longest gap of each voice at each page in ms; nobody has seen anybody leave."""
+    gaps = {}
+    for person in people:
+        seen = await person.call("watched")
+        assert not [event for event, _ in seen["told"] if event in GONE], (person.identity, seen["told"])
+        gaps[person.identity] = seen["gaps"]
+        summary = await person.summary()
+        assert summary["connection"] == "connected"
+    return gaps
+
+
+async def hear_each_other(people: list[Participant]) -> None:
+    """Everybody hears everybody, watched anew."""
+    everybody = {person.identity for person in people}
+    for _ in range(2):
+        for person in people:
+            await person.call("watch")
+        for person in people:
+            await until(partial(heard, person, everybody - {person.identity}), bool, 15, "all are heard")
+
+
 @pytest.mark.parametrize("single", [True, False], ids=["single", "split"])
 async def test_a_call_moves_with_its_node(
     nodes: Nodes, open_page: OpenPage, room: str, single: bool, record_property: Any
 ) -> None:
     people = [await open_page(identity) for identity in ("alice", "bob", "carol")]
-    sids = {}
     for person in people:
         # Carol is on the other node all the time.
         url = nodes["two" if person.identity == "carol" else "one"].ws_url
-        joined = await person.join(
-            url, token(room, person.identity), microphone=True, room={"singlePeerConnection": single}
-        )
-        sids[person.identity] = joined["sid"]
-    everybody = {person.identity for person in people}
-    for person in people:
-        await person.call("watch")
-    for person in people:
-        others = everybody - {person.identity}
-        await until(lambda person=person, others=others: heard(person, others), bool, 15, "all are heard")  # type: ignore[misc]
+        options = {"singlePeerConnection": single}
+        await person.join(url, token(room, person.identity), microphone=True, room=options)
+    await hear_each_other(people)
     assert (await here(nodes, "one"), await here(nodes, "two")) == (2, 1)
-    for person in people:
-        await person.call("watch")
-    await asyncio.sleep(1)
 
     said = await nodes.pysfu("node", "drain", "one")
-    await until(lambda: here(nodes, "one"), lambda count: count == 0, 15, "the node is empty")
-    assert await here(nodes, "two") == 3
+    assert "2 of 2 moved, 0 left, 0 told to join anew" in said
+    assert (await here(nodes, "one"), await here(nodes, "two")) == (0, 3)
     await asyncio.sleep(2)
 
-    gaps = {}
-    for person in people:
-        watched = await person.call("watched")
-        told = [event for event, _ in watched["told"]]
-        assert not [event for event in told if event in GONE], (person.identity, watched["told"])
-        gaps[person.identity] = watched["gaps"]
-        summary = await person.summary()
-        assert summary["connection"] == "connected"
-        assert set(summary["participants"]) == everybody - {person.identity}
+    gaps = await watched(people)
     record_property("gaps_ms", json.dumps(gaps))
-    print(json.dumps(gaps), said)
     assert max(gap for voices in gaps.values() for gap in voices.values()) < LONGEST_GAP, gaps
-
-    # Data goes on, and so do the session's ids.
+    for person in people:
+        assert len((await person.summary())["participants"]) == 2
     await people[0].call("send", {"text": "still here", "reliable": True, "topic": "t"})
     for person in people[1:]:
         await until(person.summary, lambda found: [d for d in found["data"] if d["text"] == "still here"], 5, "data")
+
+
+async def test_a_node_that_is_stopped_hands_over_and_ends(nodes: Nodes, open_page: OpenPage, room: str) -> None:
+    """As a rolling upgrade does it: SIGTERM, and clients behind a load balancer."""
+    url = await nodes.balancer()
+    people = [await open_page(identity) for identity in ("alice", "bob")]
     for person in people:
-        assert await person.page.evaluate("() => call.summary().participants.length") == 2
+        await person.join(url, token(room, person.identity), microphone=True)
+    await hear_each_other(people)
+    assert await here(nodes, "one") == 2
+    assert await nodes["one"].stop() == 0
+    await until(lambda: here(nodes, "two"), lambda count: count == 2, 10, "they are there")
+    # Their WebSockets went to the node that has ended; they resume at the other's gateway.
+    await asyncio.sleep(4)
+    gaps = await watched(people)
+    assert max(gap for voices in gaps.values() for gap in voices.values()) < LONGEST_GAP, gaps
+    await people[0].call("send", {"text": "after it", "reliable": True, "topic": "t"})
+    await until(people[1].summary, lambda found: [d for d in found["data"] if d["text"] == "after it"], 10, "data")

@@ -1,6 +1,7 @@
 """A cluster as its users run it: NATS and nodes with certificates, each a process of this machine, each a region."""
 
 import asyncio
+import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -52,6 +53,24 @@ class Nodes:
         assert process.returncode == 0, text
         return text
 
+    async def balancer(self) -> str:
+        """The WebSocket URL of a load balancer: each connection goes to the first node that takes it."""
+        server = await asyncio.start_server(self._balance, "127.0.0.1", 0)
+        self._stack.push_async_callback(server.wait_closed)
+        self._stack.callback(server.close)
+        return f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    async def _balance(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for node in self.nodes.values():
+            try:
+                there = await asyncio.open_connection("127.0.0.1", node.http_port)
+            except OSError:
+                continue
+            ways = [asyncio.create_task(_pump(reader, there[1])), asyncio.create_task(_pump(there[0], writer))]
+            await asyncio.wait(ways)
+            return
+        writer.close()
+
     def _node(self, name: str, folder: Path, nats: str) -> Server:
         options: Sequence[str] = (
             *("--nats", nats, "--cluster-port", str(free_port()), "--region", name),
@@ -66,3 +85,11 @@ class Nodes:
                 said = await self.pysfu("node", "list")
                 if all(name in said for name in self._names):
                     return
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
