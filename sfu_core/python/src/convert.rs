@@ -196,7 +196,6 @@ pub(crate) fn report(py: Python<'_>, report: Report) -> PyResult<Py<PyAny>> {
         Event::CommandFailed { peer, error } => {
             ("command_failed", peer.map(|peer| peer.0), error.to_string()).into_py_any(py)
         }
-        _ => ("temporary",).into_py_any(py),
     }
 }
 
