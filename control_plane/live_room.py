@@ -394,7 +394,8 @@ class LiveRoom:
     # Transports and data.
 
     def open_peer(self, session: "Session", offers: "ClientOffers | ServerOffers") -> MediaPeer:
-        peer = MediaPeer(self._core, begins=session.came)
+        # Offers have to leave it to the client who begins (RFC 8842 section 5.5).
+        peer = MediaPeer(self._core, begins=session.came and offers is session.publisher)
         self._node.add_peer(peer, session, offers)
         return peer
 

@@ -319,6 +319,11 @@ class Node:
         except Exception:
             log.exception("event failed", core_event=event[0])
 
+    def _on_ice_connected(self, peer: int, _: str, __: int) -> None:
+        found = self._peers.get(peer)
+        if found is not None:
+            found[1].ice_connected(found[2])
+
     def _on_connected(self, peer: int, profile: str) -> None:
         found = self._peers.get(peer)
         if found is not None:
@@ -391,6 +396,7 @@ class Node:
         log.error("a media worker has failed", worker=worker)
 
     _EVENTS: Final[dict[str, Callable[..., None]]] = {
+        "ice_connected": _on_ice_connected,
         "connected": _on_connected,
         "disconnected": _on_disconnected,
         "stream_paused": _on_stream_paused,

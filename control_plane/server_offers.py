@@ -1,7 +1,7 @@
 """The subscriber transport of a split layout: the server offers, one offer at a time, changes in between gathered."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from control_plane import ids
@@ -46,6 +46,9 @@ class ServerOffers:
         self._last_id = 0
         self._channels: Sequence[ChannelRow] = ()
         """Data channels that the client has open with the node from which the session came."""
+        self._former = ""
+        """That node's fingerprint, until the client's ICE has come here."""
+        self._has_ice = False
 
     @property
     def is_negotiated(self) -> bool:
@@ -56,6 +59,7 @@ class ServerOffers:
         """What another node needs to offer next."""
         return moving_pb2.SessionState.ServerOffered(
             last_id=self._last_id,
+            fingerprint=self.peer.local.fingerprint if self.peer is not None else "",
             slots=[
                 moving_pb2.SessionState.Slot(
                     mid=slot.mid,
@@ -70,8 +74,12 @@ class ServerOffers:
         )
 
     def restore(self, state: moving_pb2.SessionState.ServerOffered, channels: Sequence[ChannelRow]) -> None:
-        """Goes on where another node was: the same sections, their tracks under new SSRCs."""
-        self._channels = channels
+        """Goes on where another node was: the same sections, their tracks under new SSRCs.
+
+        First with that node's fingerprint: ICE alone starts over, and the client receives from there meanwhile. Then
+        with our own: DTLS starts over where ICE is by then, instead of sending its first flights to the former node.
+        """
+        self._channels, self._former = channels, state.fingerprint
         self._last_id = state.last_id
         self._dirty = True
         for told in state.slots:
@@ -109,9 +117,10 @@ class ServerOffers:
         self._last_id += 1
         self._outstanding = self._last_id
         self._offered = tuple(OfferedSection(slot.mid, slot.kind, slot.sending, slot.codecs) for slot in self._slots)
+        local = self.peer.local
         sdp = offer(
             self._offered,
-            self.peer.local,
+            replace(local, fingerprint=self._former or local.fingerprint),
             data=bool(self.labels),
             session_id=self._session.sdp_session_id,
             version=self._last_id,
@@ -126,14 +135,25 @@ class ServerOffers:
         """Raises NegotiationError, or FailedPreconditionError when it answers no outstanding offer."""
         if self._outstanding is None or self.peer is None or offer_id not in (0, self._outstanding):
             raise FailedPreconditionError(f"no offer with id {offer_id} is outstanding")
-        agreement = read_answer(parse(sdp, passive=self.peer.begins), self._offered, data=bool(self.labels))
+        agreement = read_answer(parse(sdp), self._offered, data=bool(self.labels))
         self._outstanding = None
         self.peer.apply(agreement)
+        self._settle_former()
         for slot, offered in zip(self._slots, self._offered, strict=False):
             if offered.sending is None:
                 slot.cooling = False
             elif slot.sending is offered.sending:
                 self._place(slot, offered.sending, agreement)
+
+    def ice_connected(self) -> None:
+        """The client's ICE is here."""
+        self._has_ice = True
+        self._settle_former()
+
+    def _settle_former(self) -> None:
+        if self._former and self._has_ice and self._outstanding is None:
+            self._former = ""
+            self._dirty = True
 
     def released(self, track: Track) -> None:
         """The track is not subscribed to any more."""

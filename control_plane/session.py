@@ -59,6 +59,8 @@ RELEASE_DELAY: Final = 0.5
 SPEAKERS_DELAY: Final = 1.0
 # A client that was asked to offer and did not is asked again.
 OFFER_PATIENCE: Final = 5.0
+# After it was handed over. A client that has got the other node's description leaves by itself.
+LINGER: Final = 5.0
 
 
 class Session:
@@ -204,20 +206,29 @@ class Session:
             log.info("moved here", room=self.room.name, participant=self.participant.id)
 
     def hand_over(self) -> None:
-        """Another node serves it now: ends here without a word to anybody. What it published is that node's already."""
+        """Another node tells of its participant now. Ends here without a word to anybody. Media goes on until the
+        client leaves its transports: what it has not heard of yet must not end under it."""
         if self.ended:
             return
         self.ended = self.is_handed_over = True
         self.outbox.close()
         if self._settle is not None:
             self._settle.cancel()
+        self.room.handed_over(self)
+        self._loop.call_later(LINGER, self._free)
+        log.info("handed over", room=self.room.name, participant=self.participant.id)
+
+    @property
+    def has_transports(self) -> bool:
+        """Its client has not left them."""
+        return any(offers.peer is not None and not offers.peer.lost for offers in self.transports())
+
+    def _free(self) -> None:
         for subscription in list(self.subscriptions.values()):
             self.drop_subscription(subscription.track)
         for offers in self.transports():
             if offers.peer is not None:
                 self.close_peer(offers.peer)
-        self.room.handed_over(self)
-        log.info("handed over", room=self.room.name, participant=self.participant.id)
 
     # What its room asks of it for its participant.
 
@@ -505,6 +516,11 @@ class Session:
     @property
     def media_connected(self) -> bool:
         return any(offers.peer is not None and offers.peer.connected for offers in self.transports())
+
+    def ice_connected(self, offers: "ClientOffers | ServerOffers") -> None:
+        if isinstance(offers, ServerOffers):
+            offers.ice_connected()
+            self.settle(0)
 
     def peer_connected(self, offers: "ClientOffers | ServerOffers") -> None:
         if offers.peer is None:

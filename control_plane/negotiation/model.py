@@ -171,17 +171,12 @@ class LocalTransport:
     candidates: tuple[tuple[str, int], ...]
     """(address, UDP port), preferred first."""
     begins: bool = False
-    """We are the DTLS client (`a=setup:active`)."""
+    """We are the DTLS client: our answers say `a=setup:active`."""
 
     @property
     def answering(self) -> str:
         """`a=setup` of our answers."""
         return "active" if self.begins else "passive"
-
-    @property
-    def offering(self) -> str:
-        """`a=setup` of our offers."""
-        return "active" if self.begins else "actpass"
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,12 +44,12 @@ def offer(
     mids = [*([DATA_MID] if data else []), *(section.mid for section in sections)]
     lines = write.session_lines(session_id, version, mids, allow_mixed=True)
     if data:
-        lines += write.data_lines(DATA_MID, "UDP/DTLS/SCTP", local, local.offering, with_candidates=True)
+        lines += write.data_lines(DATA_MID, "UDP/DTLS/SCTP", local, "actpass", with_candidates=True)
     for section in sections:
         ours = codecs.offer_codecs(section.kind, section.publisher_codecs)
         parity = fec.offered(section.kind, with_fec)
         lines += write.media_line(section.kind, _PROTOCOL, write.formats(ours) + fec.formats(parity), local)
-        lines += write.transport_lines(local, local.offering, section.mid == mids[0])
+        lines += write.transport_lines(local, "actpass", section.mid == mids[0])
         lines += [f"a=mid:{section.mid}", f"a={'sendonly' if section.sending else 'inactive'}"]
         lines += ["a=rtcp-mux", "a=rtcp-rsize"]
         lines += write.codec_lines(ours) + fec.lines(parity)

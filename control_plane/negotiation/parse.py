@@ -74,9 +74,9 @@ _RTP_ATTRIBUTES: Final = frozenset({"rtpmap", "fmtp", "rtcp-fb", "extmap", "ssrc
 _RTCP_PAYLOAD_TYPES: Final = range(64, 96)
 
 
-def parse(sdp: str, *, passive: bool = False) -> Description:
+def parse(sdp: str) -> Description:
     """An offer or answer, validated: everything that is not rejected is bundled, RTCP multiplexed, a SHA-256
-    fingerprint given. `passive`: whether the client may leave it to us to begin DTLS.
+    fingerprint given.
 
     Raises NegotiationError that names section and attribute.
     """
@@ -99,7 +99,7 @@ def parse(sdp: str, *, passive: bool = False) -> Description:
     )
     if tagged is None:
         raise NegotiationError("has no section that is not rejected")
-    _check_transport(tagged, passive)
+    _check_transport(tagged)
     allow_mixed = session.has("extmap-allow-mixed") or all(
         "a=extmap-allow-mixed" in lines for lines in blocks[1:] if lines[0].startswith(("m=audio", "m=video"))
     )
@@ -214,13 +214,13 @@ def _transport(own: _Lines, session: _Lines, mid: str) -> TransportParameters:
     )
 
 
-def _check_transport(section: Section, passive: bool) -> None:
+def _check_transport(section: Section) -> None:
     transport = section.transport
     if transport.ice is None:
         raise NegotiationError("ICE credentials are missing", section=section.mid, attribute="ice-ufrag")
     if not transport.fingerprints:
         raise NegotiationError("no SHA-256 fingerprint", section=section.mid, attribute="fingerprint")
-    if transport.setup not in ("active", "actpass") and not (passive and transport.setup == "passive"):
+    if transport.setup not in ("active", "actpass"):
         raise NegotiationError(
             f"{transport.setup or 'none'!r}: the client must be able to be active",
             section=section.mid,

@@ -299,7 +299,10 @@ class SessionState(_message.Message):
 
         LAST_ID_FIELD_NUMBER: _builtins.int
         SLOTS_FIELD_NUMBER: _builtins.int
+        FINGERPRINT_FIELD_NUMBER: _builtins.int
         last_id: _builtins.int
+        fingerprint: _builtins.str
+        """of the certificate that the client's transport is under, as "AB:CD:…" """
         @_builtins.property
         def slots(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionState.Slot]:
             """every section, in order"""
@@ -309,10 +312,11 @@ class SessionState(_message.Message):
             *,
             last_id: _builtins.int = ...,
             slots: _abc.Iterable[Global___SessionState.Slot] | None = ...,
+            fingerprint: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["last_id", b"last_id", "slots", b"slots"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "last_id", b"last_id", "slots", b"slots"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

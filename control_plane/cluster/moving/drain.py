@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 PACE: Final = 50.0
 # Seconds for one to arrive elsewhere. LiveKit's clients wait half a second at most before they begin.
 ARRIVAL: Final = 10.0
+# For the client of one that has been handed over to leave its transports: what ends before would be noticed.
+LEAVING: Final = 2.0
 PREPARE_TIMEOUT: Final = 5.0
 RETRY: Final = 1.0
 LOOK: Final = 0.05
@@ -99,16 +101,17 @@ class Drain:
                 await asyncio.sleep(min(RETRY, max(0.0, deadline - loop.time())))
                 continue
             self._tell(session, node)
-            await _ended(session, min(deadline, loop.time() + self._arrival))
+            await _until(lambda: session.ended, min(deadline, loop.time() + self._arrival))
             break
         if not session.is_movable:
             # Who cannot be told stays until the end.
-            await _ended(session, deadline)
+            await _until(lambda: session.ended, deadline)
         if not session.ended:
             self.progress.failed += 1
             session.leave(models_pb2.DISCONNECT_REASON_SERVER_SHUTDOWN, "the node is emptied", can_rejoin=True)
         elif session.is_handed_over:
             self.progress.moved += 1
+            await _until(lambda: not session.has_transports, loop.time() + LEAVING)
         else:
             self.progress.left += 1
 
@@ -153,7 +156,7 @@ class Drain:
         session.emit(SessionResponse(move_to=move))
 
 
-async def _ended(session: Session, deadline: float) -> None:
+async def _until(met: Callable[[], bool], deadline: float) -> None:
     loop = asyncio.get_running_loop()
-    while not session.ended and loop.time() < deadline:  # noqa: ASYNC110 - a session tells nobody of its end
+    while not met() and loop.time() < deadline:  # noqa: ASYNC110 - a session tells nobody of its end
         await asyncio.sleep(LOOK)
