@@ -61,9 +61,7 @@ async def hear_each_other(people: list[Participant]) -> None:
 
 
 @pytest.mark.parametrize("single", [True, False], ids=["single", "split"])
-async def test_a_call_moves_with_its_node(
-    nodes: Nodes, open_page: OpenPage, room: str, single: bool, record_property: Any
-) -> None:
+async def test_a_call_moves_with_its_node(nodes: Nodes, open_page: OpenPage, room: str, single: bool) -> None:
     people = [await open_page(identity) for identity in ("alice", "bob", "carol")]
     for person in people:
         # Carol is on the other node all the time.
@@ -79,7 +77,7 @@ async def test_a_call_moves_with_its_node(
     await asyncio.sleep(2)
 
     gaps = await watched(people)
-    record_property("gaps_ms", json.dumps(gaps))
+    print(json.dumps(gaps))
     assert max(gap for voices in gaps.values() for gap in voices.values()) < LONGEST_GAP, gaps
     for person in people:
         assert len((await person.summary())["participants"]) == 2
@@ -101,6 +99,7 @@ async def test_a_node_that_is_stopped_hands_over_and_ends(nodes: Nodes, open_pag
     # Their WebSockets went to the node that has ended; they resume at the other's gateway.
     await asyncio.sleep(4)
     gaps = await watched(people)
+    print(json.dumps(gaps))
     assert max(gap for voices in gaps.values() for gap in voices.values()) < LONGEST_GAP, gaps
     await people[0].call("send", {"text": "after it", "reliable": True, "topic": "t"})
     await until(people[1].summary, lambda found: [d for d in found["data"] if d["text"] == "after it"], 10, "data")
