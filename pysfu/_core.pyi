@@ -189,7 +189,7 @@ class Core:
     def unsubscribe(self, subscription: int) -> None: ...
     def open_data_channel(self, peer: int, *, label: str, ordered: bool, max_retransmits: int | None) -> None: ...
     def begin_dtls(self, peer: int) -> None:
-        """We begin the DTLS handshake, as its client: our description says `a=setup:active`. To precede `set_remote`."""
+        """We begin the DTLS handshake, as its client: our answer says `a=setup:active`. To precede `set_remote`."""
     def restore_data_channels(
         self, peer: int, channels: Sequence[tuple[int, str, bool, int | None, int | None]]
     ) -> None:

@@ -88,7 +88,7 @@ async def _goes_on(state: moving_pb2.SessionState) -> None:
     (track,) = session.participant.tracks.values()
     assert track.id == state.publications[0].track.id
     assert session.publisher.is_expecting
-    again = session_state(session, state.session_id)
+    again = session_state(session, state.session_id, node.core.snapshot().layers)
     assert again.client_offered.version == state.client_offered.version
     assert [slot.mid for slot in again.server_offered.slots] == [slot.mid for slot in state.server_offered.slots]
     session.handle(signaling_pb2.SessionRequest(offer=signaling_pb2.SessionDescription(sdp=recorded(_OFFER))))
@@ -126,7 +126,7 @@ async def _record(layout: "signaling_pb2.Join.Layout.ValueType") -> moving_pb2.S
                 "_reliable": (1, "_reliable", True, None, None),
                 "_lossy": (3, "_lossy", False, 0, None),
             }
-    state = session_state(session, "SE_secret.b")
+    state = session_state(session, "SE_secret.b", node.core.snapshot().layers)
     node.stop()
     return state
 
