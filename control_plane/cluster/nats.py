@@ -138,13 +138,13 @@ class NatsState(SharedState):
 
 
 class NatsBucket(Bucket):
-    """A key-value store, opened at its first use."""
+    """A key-value store, opened at its first use of each connection: a server that has lost it makes it anew."""
 
     def __init__(self, state: NatsState, name: str, ttl: float | None) -> None:
         self._state = state
         self._name = name
         self._ttl = ttl
-        self._opened: KeyValue | None = None
+        self._opened: tuple[int, KeyValue] | None = None
         self._marks = 0
 
     async def get(self, key: str) -> Entry | None:
@@ -238,9 +238,10 @@ class NatsBucket(Bucket):
                 await _stop(watcher)
 
     async def _store(self) -> KeyValue:
-        if self._opened is None:
-            self._opened = await self._state.key_value(self._name, self._ttl)
-        return self._opened
+        generation = self._state.generation
+        if self._opened is None or self._opened[0] != generation:
+            self._opened = generation, await self._state.key_value(self._name, self._ttl)
+        return self._opened[1]
 
     async def _watcher(self) -> KeyValue.KeyWatcher:
         return await (await self._store()).watchall()

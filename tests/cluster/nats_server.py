@@ -1,6 +1,7 @@
 """Debian's nats-server as its users run it, on a free port of the loopback."""
 
 import asyncio
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -47,6 +48,10 @@ class NatsServer:
                 else:
                     writer.close()
                     return
+
+    def lose_everything(self) -> None:
+        """While it is stopped: what it has stored is gone."""
+        shutil.rmtree(Path(self._folder.name, "jetstream"))
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self._process is not None and self._process.returncode is None:

@@ -433,3 +433,32 @@ async def test_a_node_stops_while_the_shared_state_is_away(cluster: Cluster) -> 
         await a.stop()
     cluster.state.is_away = False
     await until_record(cluster, "room", lambda found: found is not None and found.holders == ("b",))
+
+
+async def test_a_server_that_has_lost_everything_is_told_again() -> None:
+    timing = Timing().scaled(0.5)
+    async with NatsServer() as server, AsyncExitStack() as stack:
+        members = []
+        for node in "ab":
+            state = NatsState([server.url], name=node)
+            stack.push_async_callback(state.close)
+            member = Member(node, state, timing)
+            await member.start()
+            stack.push_async_callback(member.stop)
+            members.append(member)
+        a, b = members
+        await until(lambda: all(len(one.registry.nodes()) == 2 for one in members))
+        held = await a.join("room")
+        await b.join("room")
+        await server.stop()
+        server.lose_everything()
+        await server.start()
+        await until(lambda: all(one.registry.sees for one in members))
+        found: list[RoomRecord] = []
+        async with asyncio.timeout(10):
+            while len(found) != 1 or found[0].holders != ("a", "b"):
+                await asyncio.sleep(0.05)
+                with suppress(UnavailableError):
+                    found = await a.directory.all()
+        assert found[0].id == held.id
+        assert found[0].epoch > held.epoch

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from control_plane.cluster.memory import MemoryState
 from control_plane.cluster.nats import NatsState
@@ -165,6 +166,15 @@ async def test_a_node_that_has_started_anew_was_gone(nodes: Nodes) -> None:
     await until(lambda: ("b", "gone") in nodes.told["a"] and a.node("b") is not None)
     assert a.node("b").incarnation == 2  # type: ignore[union-attr]
     assert [kind for other, kind in nodes.told["a"] if other == "b" and kind != "changed"] == ["came", "gone", "came"]
+
+
+async def test_two_processes_as_the_same_node_are_logged(nodes: Nodes) -> None:
+    await nodes.start("a")
+    first = nodes.told["a"]
+    with structlog.testing.capture_logs() as logs:
+        await nodes.start("a", incarnation=2)
+        await until(lambda: [line for line in logs if "another process is the same node" in line["event"]])
+    assert not first
 
 
 async def test_an_old_protocol_is_refused(nodes: Nodes) -> None:
