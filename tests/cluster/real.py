@@ -69,12 +69,16 @@ class RealNode:
 
 
 class RealCluster:
-    """Nodes by the names that are given."""
+    """Nodes by the names that are given. `workers`: of all of them, or of each."""
 
     def __init__(self, folder: Path, *names: str, **options: Any) -> None:
         certs.make(names, folder)
         state = MemoryState()
-        self.nodes = [RealNode(name, folder, state, **options) for name in names]
+        workers = options.pop("workers", 1)
+        counts = workers if isinstance(workers, tuple) else (workers,) * len(names)
+        self.nodes = [
+            RealNode(name, folder, state, workers=count, **options) for name, count in zip(names, counts, strict=True)
+        ]
         self.cables = Cables()
         self._stack = AsyncExitStack()
 

@@ -53,9 +53,12 @@ async def test_both_ways_and_data(tmp_path: Path) -> None:
         assert await asyncio.wait_for(franks.get(), 10) == "from eve"
 
 
-@pytest.mark.timeout(60)
-async def test_a_broken_way_is_left_for_one_over_a_third_node_and_taken_again_when_it_is_well(tmp_path: Path) -> None:
-    async with RealCluster(tmp_path, "a", "b", "c") as cluster:
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("workers", [(1, 1, 1), (1, 2, 3)])
+async def test_a_broken_way_is_left_for_one_over_a_third_node_and_taken_again_when_it_is_well(
+    tmp_path: Path, workers: tuple[int, ...]
+) -> None:
+    async with RealCluster(tmp_path, "a", "b", "c", workers=workers) as cluster:
         one, other, third = cluster.nodes
         await cluster.publisher(one)
         await cluster.peer(third, "carol")

@@ -29,8 +29,8 @@ SETTLED: Final = 5.0
 MAX_PASSED_ON: Final = 10_000
 
 Told = Callable[[int | None], None]
-"""Called with the core's handle, at once or later; with another one that replaces it, when what received the former has
-ended in the core; with None when there is none any more."""
+"""Called with the core's handle, at once or later; with another one that replaces it; with None when there is none any
+more."""
 
 _KINDS: Final = {"audio": models_pb2.MEDIA_KIND_AUDIO, "video": models_pb2.MEDIA_KIND_VIDEO}
 
@@ -213,6 +213,10 @@ class Mirrors:
                 mirror.tried = set()
                 self._look(mirror)
 
+    def carries(self, handle: int) -> bool:
+        """The core still has a mirror of that name."""
+        return handle in self._by_handle
+
     def all(self) -> list[Mirror]:
         return list(self._mirrors.values())
 
@@ -344,11 +348,12 @@ class Mirrors:
         mirror.tried.clear()
         if handle != before:
             self._by_handle[handle] = mirror
-            if before is not None:
-                del self._by_handle[before]
-                self._core.unmirror(before)
             if mirror.told is not None:
                 mirror.told(handle)
+            if before is not None:
+                # Whatever received it has gone on with the other.
+                del self._by_handle[before]
+                self._core.unmirror(before)
         self._tell_askers(mirror)
         return True
 

@@ -400,7 +400,10 @@ class RemoteRoom:
             encoding.handle = handle
             self.live.rehomed(encoding, former)
             self._end_move(encoding)
-        elif encoding.handle is not None:
+        elif former is not None and self.mirrors.carries(former):
+            encoding.handle = handle
+            self.live.rehomed(encoding, former)
+        elif former is not None:
             self.live.replaced(encoding, handle)
         else:
             encoding.handle, encoding.wanted = handle, EVERYTHING
