@@ -13,7 +13,7 @@ from control_plane.cluster.cascade import stream
 from control_plane.cluster.cascade.feed import Feed
 from control_plane.cluster.cascade.relays import Relays
 from control_plane.cluster.cascade.stream import Pipe, Stream
-from control_plane.errors import ControlError
+from control_plane.errors import ControlError, UnavailableError
 from control_plane.live_room import LiveRoom
 from pysfu.v1 import cascade_pb2
 from pysfu.v1.cascade_pb2 import CascadeMessage
@@ -67,6 +67,7 @@ class Peer:
         self._event_bytes = 0
         self._stream: Stream | None = None
         self._open = False
+        self._closed = False
         self._speaking = asyncio.Lock()
         self._ended = asyncio.Event()
         self._declined: set[str] = set()
@@ -161,7 +162,8 @@ class Peer:
         await self._converse(pipe)
 
     def disconnect(self, reason: str) -> None:
-        """It is dead: nothing more is tried."""
+        """It is dead: nothing more is tried. Should it come back it is known anew."""
+        self._closed = True
         if self._attempts is not None:
             self._attempts.cancel()
             self._attempts = None
@@ -173,12 +175,13 @@ class Peer:
         return bool(self._shared) or time.monotonic() < self._linger_until or self._cascade.uses(self.id)
 
     async def close(self) -> None:
+        self._closed = True
+        if self._stream is not None:
+            self._stream.close("this node stops")
         attempts, self._attempts = self._attempts, None
         if attempts is not None:
             attempts.cancel()
             await asyncio.gather(attempts, return_exceptions=True)
-        if self._stream is not None:
-            self._stream.close("this node stops")
         self.relays.close()
 
     # As the user of a stream.
@@ -190,6 +193,8 @@ class Peer:
         return hello
 
     def opened(self, hello: cascade_pb2.CascadeHello) -> None:
+        if self._closed:
+            raise UnavailableError("it was taken for dead")
         if self._incarnation not in (None, hello.incarnation):
             self._cascade.restarted(self)
         self._incarnation = hello.incarnation
@@ -246,13 +251,13 @@ class Peer:
         self._linger_until = time.monotonic() + self._cascade.linger
 
     def _begin(self) -> None:
-        if self._attempts is None or self._attempts.done():
+        if not self._closed and (self._attempts is None or self._attempts.done()):
             self._attempts = asyncio.create_task(self._attempt())
 
     async def _attempt(self) -> None:
         """Calls, or asks to be called, again and again while it is wanted."""
         wait = BACKOFF
-        while self.is_wanted:
+        while self.is_wanted and not self._closed:
             self._ended.clear()
             if self._speaking.locked():
                 await self._ended.wait()

@@ -1,9 +1,7 @@
 """The stream between two nodes: who speaks first, what goes when, and when it counts as broken. Alike at both ends."""
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 import grpc
@@ -75,7 +73,8 @@ class Stream:
         """Speaks until it breaks; returns why it did."""
         await self._pipe.write(CascadeMessage(hello=self._user.hello()).SerializeToString())
         try:
-            first = await asyncio.wait_for(self._pipe.read(), HELLO_TIMEOUT)
+            async with asyncio.timeout(HELLO_TIMEOUT):
+                first = await self._pipe.read()
         except TimeoutError:
             return "no hello"
         if not isinstance(first, CascadeMessage) or not first.HasField("hello"):
@@ -91,9 +90,7 @@ class Stream:
         finally:
             for part in parts:
                 part.cancel()
-            for part in parts:
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await part
+            await asyncio.gather(*parts, return_exceptions=True)
 
     async def _read(self) -> str:
         while True:
@@ -144,9 +141,3 @@ class Stream:
 
 def spoken_by_both(hello: cascade_pb2.CascadeHello) -> bool:
     return hello.oldest_protocol <= PROTOCOL and hello.newest_protocol >= OLDEST_PROTOCOL
-
-
-async def quietly(work: Coroutine[Any, Any, Any]) -> None:
-    """For what may be broken already."""
-    with contextlib.suppress(Exception):
-        await work
