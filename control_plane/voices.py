@@ -62,7 +62,8 @@ class Voices:
 
     def of_this_node(self) -> dict[str, Voice]:
         """Who speaks of those who are here, as was told last."""
-        return {one: voice for one, voice in self._told.items() if one in self._people_here()}
+        here = self._people_here()
+        return {one: voice for one, voice in self._told.items() if one in here}
 
     def rank(self, track: Track) -> None:
         """Tells the core whether its owner speaks or spoke before, of which links tell. A screen has its own weight."""

@@ -13,6 +13,7 @@ from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 from control_plane.cluster import certs
 from control_plane.cluster.cluster import Cluster, ClusterOptions
 from control_plane.cluster.memory import MemoryState
+from control_plane.errors import UnavailableError
 from control_plane.node import NodeLimits
 from control_plane.server import ControlPlane, ServerOptions
 from pysfu import Sfu
@@ -35,10 +36,20 @@ class RealNode:
             {KEY: SECRET}, "127.0.0.1:0", limits=NodeLimits(resume_timeout=5.0), version=name, cluster=cluster
         )
         self.plane = ControlPlane(self.media, options)
+        self.cut: set[str] = set()
+        """Nodes that it cannot call."""
         self.channel: grpc.aio.Channel
 
     async def start(self) -> None:
         await self.plane.start()
+        channels, to = self.cluster.channels, self.cluster.channels.to
+
+        def unless_cut(node: str) -> grpc.aio.Channel:
+            if node in self.cut:
+                raise UnavailableError("cut")
+            return to(node)
+
+        channels.to = unless_cut  # type: ignore[method-assign]
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.plane.port}")
 
     async def stop(self) -> None:
@@ -96,6 +107,20 @@ class RealCluster:
 
     def on_exit(self, work: Callable[[], Awaitable[Any]]) -> None:
         self._stack.push_async_callback(work)
+
+    def part(self, one: RealNode, other: RealNode) -> None:
+        """Nothing passes between two nodes, neither media nor calls; all else goes on."""
+        self.cables.cut(one.name, other.name)
+        for here, there in ((one, other), (other, one)):
+            here.cut.add(there.name)
+            peer = here.cluster.cascade.peers[there.name]
+            if peer._stream is not None:
+                peer._stream.close("cut")
+
+    def join_again(self, one: RealNode, other: RealNode) -> None:
+        self.cables.mend(one.name, other.name)
+        one.cut.discard(other.name)
+        other.cut.discard(one.name)
 
     async def peer(self, node: RealNode, identity: str, room: str = "room", **join: Any) -> "Peer":
         """Somebody who has joined at a node."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from control_plane.cluster.cascade.mirrors import SETTLED
+from pysfu.v1 import models_pb2
 from tests.cluster.nodes import until
 from tests.cluster.real import RealCluster, RealNode, frame
 
@@ -83,6 +84,45 @@ async def test_a_broken_way_is_left_for_one_over_a_third_node_and_taken_again_wh
         print(f"\nrerouted after {rerouted:.2f} s, longest gap of the picture {max(gaps):.2f} s")
         assert max(gaps) < 3.0
         assert third.media.snapshot().links["media_sent"].sum() > 0
+
+
+@pytest.mark.timeout(100)
+async def test_two_nodes_that_cannot_reach_each_other_keep_each_others_people_and_media_comes_over_a_third(
+    tmp_path: Path,
+) -> None:
+    async with RealCluster(tmp_path, "a", "b", "c") as cluster:
+        one, other, third = cluster.nodes
+        await cluster.publisher(one)
+        await cluster.peer(third, "carol")
+        viewer = await cluster.viewer(other)
+        tracks = await viewer.tracks()
+        await frame(tracks["audio"])
+        watched = asyncio.ensure_future(watch(tracks["video"]))
+        await until(lambda: third.participant("alice") and third.participant("viewer"))
+        cluster.part(one, other)
+        await until(lambda: set(ways(other)) == {"c"})
+        assert other.cluster.cascade.peers["a"].is_unreachable or not other.cluster.cascade.peers["a"].is_open
+        # For longer than a node without a heartbeat is taken for alive.
+        await asyncio.sleep(5.0)
+        assert other.participant("alice") is not None
+        assert one.participant("viewer") is not None
+        late = await cluster.peer(one, "late")
+        cluster.join_again(one, other)
+        await until(lambda: other.participant("late"))
+        await until(lambda: set(ways(other)) == {"a"})
+        for _ in range(5):
+            await frame(tracks["audio"])
+        watched.cancel()
+        gaps = await watched
+        print(f"\nlongest gap of the picture {max(gaps):.2f} s")
+        assert max(gaps) < 3.0
+        states = {
+            (seen.identity, seen.state)
+            for answer in viewer.signaling.seen
+            for seen in answer.participants_changed.participants
+        }
+        assert ("alice", models_pb2.Participant.STATE_DISCONNECTED) not in states, "nobody was gone in between"
+        assert late.signaling.joined.participant.identity == "late"
 
 
 def ways(node: RealNode) -> list[str | None]:
