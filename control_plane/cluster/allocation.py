@@ -18,6 +18,7 @@ from control_plane.cluster.directory import Directory
 from control_plane.cluster.placement import FULL, NodeView, Paths, place
 from control_plane.cluster.registry import NodeInfo, Registry
 from control_plane.cluster.state import SharedState, StateUnavailableError
+from control_plane.cluster.tasks import end
 from control_plane.errors import LimitExceededError, UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -110,9 +111,7 @@ class Allocation:
         self._tasks = [asyncio.create_task(part) for part in (self._tell(), self._listen())]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     async def assign(self, wanted: Wanted) -> list[str]:
         """Ids of nodes to try, best first; a place on the first is kept. Raises ControlError when there is none."""

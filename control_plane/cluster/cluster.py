@@ -23,6 +23,7 @@ from control_plane.cluster.nats import NatsState
 from control_plane.cluster.records import RoomRecord
 from control_plane.cluster.registry import USUAL, NodeInfo, Registry, Timing
 from control_plane.cluster.state import SharedState
+from control_plane.cluster.tasks import end
 from control_plane.errors import ControlError, UnavailableError
 from control_plane.node import Node
 from control_plane.services.cascade import CascadeService
@@ -130,9 +131,7 @@ class Cluster:
     async def stop(self) -> None:
         """Leaves the cluster: after the node's rooms have ended, so that nothing is held any more."""
         await self.cascade.stop()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(list(self._tasks))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._leave(), LEAVE_TIMEOUT)
         await self.channels.close()

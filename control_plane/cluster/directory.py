@@ -17,6 +17,7 @@ import structlog
 from control_plane.cluster.records import RoomRecord, cleaned, decode, encode, held_by, key_of, left_by, restored
 from control_plane.cluster.registry import Kind, Registry
 from control_plane.cluster.state import Bucket, ConflictError, SharedState, StateUnavailableError
+from control_plane.cluster.tasks import end
 from control_plane.errors import LimitExceededError, NotFoundError, UnavailableError
 from pysfu.v1 import models_pb2
 
@@ -69,9 +70,7 @@ class Directory:
 
     async def stop(self) -> None:
         """Leaves every room; deletes only those that nobody else holds."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         if self._tasks:
             self._registry.listeners.remove(self._on_node)
         self._tasks = []

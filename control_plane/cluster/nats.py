@@ -12,6 +12,7 @@ from nats.js.api import KeyValueConfig
 from nats.js.kv import KV_DEL, KV_PURGE, KeyValue
 
 from control_plane.cluster.state import Bucket, Change, ConflictError, Entry, SharedState, StateUnavailableError
+from control_plane.cluster.tasks import end
 
 log = structlog.get_logger(__name__)
 
@@ -67,8 +68,7 @@ class NatsState(SharedState):
                 await subscription.unsubscribe()
 
     async def close(self) -> None:
-        self._connecting.cancel()
-        await asyncio.gather(self._connecting, return_exceptions=True)
+        await end([self._connecting])
         if self._generation:
             await self._client.close()
 
@@ -77,7 +77,8 @@ class NatsState(SharedState):
         if not self._client.is_connected:
             raise StateUnavailableError("not connected to NATS")
         try:
-            return await asyncio.wait_for(call(), TIMEOUT)
+            async with asyncio.timeout(TIMEOUT):
+                return await call()
         except nats.js.errors.KeyWrongLastSequenceError as error:
             raise ConflictError(str(error)) from error
         except (nats.js.errors.KeyNotFoundError, nats.js.errors.NoKeysError):

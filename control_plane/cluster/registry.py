@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import structlog
 
 from control_plane.cluster.state import Bucket, SharedState, StateUnavailableError
+from control_plane.cluster.tasks import end
 
 log = structlog.get_logger(__name__)
 
@@ -157,9 +158,7 @@ class Registry:
 
     async def stop(self) -> None:
         """The others are told at once that this node leaves."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         if self._tasks:
             try:
                 bucket = await self._state.bucket("nodes", self.timing.expiry)
