@@ -17,6 +17,9 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::convert::{self, CodecRow, FecRow, PayloadRow, SsrcRow, invalid};
 use crate::errors;
 
+/// Stream, label, ordered, most retransmissions, longest life in milliseconds.
+type ChannelRow = (u16, String, bool, Option<u32>, Option<u32>);
+
 #[pyclass(module = "pysfu._core", frozen)]
 pub(crate) struct Core {
     inner: io::Core,
@@ -330,11 +333,7 @@ impl Core {
         self.command(peer, |peer| Command::BeginDtls { peer })
     }
 
-    fn restore_data_channels(
-        &self,
-        peer: u64,
-        channels: Vec<(u16, String, bool, Option<u32>, Option<u32>)>,
-    ) -> PyResult<()> {
+    fn restore_data_channels(&self, peer: u64, channels: Vec<ChannelRow>) -> PyResult<()> {
         let rows = channels.into_iter();
         let channels = rows.map(|(stream, label, ordered, max_retransmits, max_lifetime)| DataChannel {
             stream,
