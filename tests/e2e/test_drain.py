@@ -13,6 +13,7 @@ from tests.e2e.conftest import OpenPage
 from tests.e2e.harness.nodes import Nodes
 from tests.e2e.harness.pages import Participant, until
 from tests.e2e.harness.server import token
+from tests.e2e.test_livekit_sdk import SdkParticipant
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -103,3 +104,44 @@ async def test_a_node_that_is_stopped_hands_over_and_ends(nodes: Nodes, open_pag
     assert max(gap for voices in gaps.values() for gap in voices.values()) < LONGEST_GAP, gaps
     await people[0].call("send", {"text": "after it", "reliable": True, "topic": "t"})
     await until(people[1].summary, lambda found: [d for d in found["data"] if d["text"] == "after it"], 10, "data")
+
+
+async def test_the_python_sdk_moves_too(nodes: Nodes, open_page: OpenPage, room: str) -> None:
+    alice = await open_page("alice")
+    await alice.join(nodes["one"].ws_url, token(room, "alice"), microphone=True)
+    python = SdkParticipant()
+    gone: list[str] = []
+    python.room.on("participant_disconnected", lambda who: gone.append(who.identity))
+    python.room.on("track_unsubscribed", lambda track, _, who: gone.append(who.identity))
+    await python.room.connect(nodes["one"].ws_url, token(room, "python"))
+    try:
+        await python.publish()
+        sid = python.room.local_participant.sid
+        tracks = set(python.room.local_participant.track_publications)
+        await until(partial(loudness_of, python), lambda peak: peak > 500, 15, "Python hears Chromium")
+        await alice.call("watch")
+        await until(partial(heard, alice, {"python"}), bool, 15, "Chromium hears Python")
+        await alice.call("watch")
+
+        assert "2 of 2 moved, 0 left, 0 told to join anew" in await nodes.pysfu("node", "drain", "one")
+        await asyncio.sleep(2)
+        gaps = await watched([alice])
+        print(json.dumps(gaps))
+        assert max(gaps["alice"].values()) < LONGEST_GAP, gaps
+        python.loudest.clear()
+        await until(partial(loudness_of, python), lambda peak: peak > 500, 10, "Python hears Chromium still")
+        assert gone == []
+        assert python.room.local_participant.sid == sid
+        assert set(python.room.local_participant.track_publications) == tracks
+        await alice.call("send", {"text": "to python", "reliable": True, "topic": "t"})
+        await until(partial(data_of, python), lambda found: b"to python" in found, 10, "data")
+    finally:
+        await python.close()
+
+
+async def loudness_of(python: SdkParticipant) -> int:
+    return python.loudest.get("alice", 0)
+
+
+async def data_of(python: SdkParticipant) -> list[bytes]:
+    return [payload for _, payload in python.data]
