@@ -11,6 +11,7 @@ import grpc
 import pytest_asyncio
 
 from control_plane.cluster import certs
+from control_plane.cluster.cascade.cascade import HEARD
 from control_plane.cluster.cluster import Cluster, ClusterOptions
 from control_plane.cluster.memory import MemoryState
 from control_plane.node import NodeLimits
@@ -163,6 +164,40 @@ async def test_a_participant_moves_and_nobody_notices(members: list[Member]) -> 
     for client in (bob, again_bob, carol, again):
         assert list(disconnected(client)) == []
     assert one.plane.node.num_sessions == 0
+
+
+async def test_a_third_node_goes_on_with_what_it_receives(tmp_path: Path) -> None:
+    certs.make(("a", "b", "c"), tmp_path)
+    state = MemoryState()
+    trio = [Member(name, tmp_path, state) for name in ("a", "b", "c")]
+    for member in trio:
+        await member.start()
+    try:
+        one, other, third = trio
+        await until(lambda: all(len(member.cluster.registry.nodes()) == 3 for member in trio))
+        alice = await one.client("alice")
+        await other.client("bob")
+        carol = await third.client("carol")
+        await publish(alice)
+        await carol.until_participant("alice", lambda item: len(item.tracks) == 2)
+        await carol.offer("chromium_sendrecv")
+        await until(lambda: len(third.media.named("subscribe")) == 2)
+        again = await other.client("alice", resume_session_id=alice.joined.session_id)
+        await again.offer("chromium_sendrecv")
+        await until(partial(two_redirects, third))
+        assert third.person("alice").home.node == "b"
+        subscribed = {call["handle"] for call in third.media.named("subscribe")}
+        assert {call["subscription"] for call in third.media.named("redirect")} == subscribed
+        assert third.media.named("unsubscribe") == []
+        # The node that it left tells so later, and then nothing happens either.
+        await until(lambda: one.person("alice").session is None)
+        await asyncio.sleep(HEARD + 0.5)
+        await quiet(carol)
+        assert list(disconnected(carol)) == []
+        assert third.person("alice").id == alice.joined.participant.id
+    finally:
+        for member in trio:
+            await member.stop()
 
 
 async def test_a_split_session_is_offered_its_sections_again(members: list[Member]) -> None:
