@@ -3,6 +3,7 @@
 import re
 import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc
@@ -67,11 +68,9 @@ async def test_a_room_of_two_nodes_is_shown_with_its_link(page: Page, nodes: tup
     await page.goto("/cluster")
     await page.get_by_role("button", name="Show the cluster").click()
     await expect(page.locator("#links-section")).to_be_hidden()
-    async with (
-        Session(a.grpc_address, token("both", "alice")) as alice,
-        Session(b.grpc_address, token("both", "bob")) as bob,
-    ):
+    async with Session(a.grpc_address, token("both", "alice")) as alice, AsyncExitStack() as stack:
         await alice.wait("joined")
+        bob = await stack.enter_async_context(Session(b.grpc_address, token("both", "bob")))
         await bob.wait("joined")
         row = page.locator("#rooms tr").filter(has_text="both")
         await expect(row.locator(".chip")).to_have_count(2, timeout=20_000)
