@@ -331,3 +331,17 @@ def test_the_image_is_made_of_what_is_there() -> None:
     assert python is not None
     assert python[1] == "3.11", "the version that requirements.lock was made for"
     assert shutil.which("nats-server"), "the tests above need it"
+
+
+def test_what_checks_brings_no_other_versions() -> None:
+    """It is installed beside what requirements.lock pins."""
+    pins = [
+        dict(re.findall(r"^([\w-]+)==(\S+)", path.read_text().lower(), re.MULTILINE))
+        for path in (
+            DEPLOY / "lint" / "requirements.txt",
+            ROOT / "requirements.lock",
+        )
+    ]
+    common = pins[0].keys() & pins[1].keys()
+    assert common
+    assert {name: pins[0][name] for name in common} == {name: pins[1][name] for name in common}
