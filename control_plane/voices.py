@@ -67,13 +67,15 @@ class Voices:
 
     def rank(self, track: Track) -> None:
         """Tells the core whether its owner speaks or spoke before, of which links tell. A screen has its own weight."""
-        if track.info.source != models_pb2.TRACK_SOURCE_CAMERA or track.owner.session is None:
+        session = track.owner.session
+        if track.info.source != models_pb2.TRACK_SOURCE_CAMERA or session is None:
             return
         owner = track.owner.id
         rank = self._floor.index(owner) if owner in self._floor else None
         if rank != track.rank:
             track.rank = rank
-            for handle in track.handles():
+            # Of somebody who moves here the core has mirrors yet: it is told with the track that follows them.
+            for handle in () if session.arriving else track.handles():
                 self._core.set_speaker(handle, rank)
 
     def close(self) -> None:
