@@ -240,6 +240,11 @@ impl MediaHandle {
         self.request(Request::SetRemote(connection, remote));
     }
 
+    /// Closes `old`; `new`, which has the same publications, goes on with its streams once it is connected.
+    pub fn replace(&self, old: ConnectionId, new: ConnectionId) {
+        self.request(Request::Replace(old, new));
+    }
+
     pub fn close(&self, connection: ConnectionId) {
         self.request(Request::Close(connection));
     }

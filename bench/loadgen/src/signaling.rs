@@ -9,7 +9,8 @@ mod token;
 mod transports;
 mod whip;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
@@ -159,9 +160,13 @@ pub struct Session {
     pub connections: Vec<ConnectionId>,
     pub timing: Timing,
     wanted: UnboundedSender<Wanted>,
-    ended: oneshot::Receiver<End>,
+    ended: Option<oneshot::Receiver<End>>,
     resumes: Rc<Cell<u32>>,
+    others: Others,
 }
+
+/// Identities of the other participants that the server tells of, by their ids.
+type Others = Rc<RefCell<BTreeMap<String, String>>>;
 
 /// Why a session is over though nobody dropped it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +184,7 @@ struct Orders {
     wanted: UnboundedReceiver<Wanted>,
     ended: Option<oneshot::Sender<End>>,
     resumes: Rc<Cell<u32>>,
+    others: Others,
 }
 
 impl Orders {
@@ -204,24 +210,40 @@ impl Session {
         let (wanted, orders) = unbounded_channel();
         let (end, ended) = oneshot::channel();
         let resumes = Rc::new(Cell::new(0));
+        let others = Others::default();
         let session = Self {
             connections,
             timing,
             wanted,
-            ended,
+            ended: Some(ended),
             resumes: Rc::clone(&resumes),
+            others: Rc::clone(&others),
         };
         let orders = Orders {
             wanted: orders,
             ended: Some(end),
             resumes,
+            others,
         };
         (session, orders)
     }
 
-    /// Until the server ends it. Those whose protocol does not tell why are [`End::Broken`].
-    pub async fn ended(&mut self) -> End {
-        (&mut self.ended).await.unwrap_or(End::Broken)
+    /// Until the server ends it. Those whose protocol does not tell why are [`End::Broken`], as is everything asked twice.
+    pub fn ended(&mut self) -> impl Future<Output = End> + 'static {
+        let ended = self.ended.take();
+        async {
+            match ended {
+                Some(ended) => ended.await.unwrap_or(End::Broken),
+                None => End::Broken,
+            }
+        }
+    }
+
+    /// Identities of the other participants, as far as its protocol tells: sorted.
+    pub fn others(&self) -> Vec<String> {
+        let mut others: Vec<String> = self.others.borrow().values().cloned().collect();
+        others.sort();
+        others
     }
 
     /// How often its connection was lost and it went on by another.

@@ -97,6 +97,8 @@ pub(super) struct Connection {
     extensions: Extensions,
     send_formats: Vec<SendFormat>,
     pub(super) layers: Vec<LayerSender>,
+    /// Of the connection that this one replaces: its streams go on when media may flow.
+    inherited: Vec<LayerSender>,
     streams: Vec<Stream>,
     by_ssrc: FxHashMap<u32, usize>,
     last: usize,
@@ -131,6 +133,7 @@ impl Connection {
             extensions: Extensions::default(),
             send_formats: Vec::new(),
             layers: Vec::new(),
+            inherited: Vec::new(),
             streams: Vec::new(),
             by_ssrc: FxHashMap::default(),
             last: 0,
@@ -151,6 +154,10 @@ impl Connection {
 
     pub(super) fn streams_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
         self.streams.iter_mut()
+    }
+
+    pub(super) fn inherit(&mut self, replaced: Self) {
+        self.inherited = replaced.layers;
     }
 
     pub(super) fn set_remote(&mut self, turn: &mut Turn<'_>, remote: Remote) {
@@ -515,6 +522,14 @@ impl Connection {
     fn update_layers(&mut self) {
         for format in &self.send_formats {
             let mut known = false;
+            if self.layers.iter().all(|layer| layer.cid() != format.cid) {
+                let (these, others) = std::mem::take(&mut self.inherited)
+                    .into_iter()
+                    .partition(|layer| layer.cid() == format.cid);
+                self.inherited = others;
+                let mut these: Vec<LayerSender> = these;
+                self.layers.append(&mut these);
+            }
             for layer in self.layers.iter_mut().filter(|layer| layer.cid() == format.cid) {
                 layer.set_format(format.clone());
                 known = true;

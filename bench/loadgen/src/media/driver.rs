@@ -33,6 +33,7 @@ pub(super) enum Request {
     Open(ConnectionPlan, oneshot::Sender<Result<Local, MediaError>>),
     SetRemote(ConnectionId, Remote),
     Close(ConnectionId),
+    Replace(ConnectionId, ConnectionId),
     Wait(ConnectionId, Milestone, oneshot::Sender<Progress>),
     SetSource(Kind, Source),
     Take(oneshot::Sender<Counts>),
@@ -290,9 +291,12 @@ impl Driver {
                     let _ = reply.send(self.open(plan));
                 }
                 Request::SetRemote(id, remote) => self.set_remote(id.0, remote),
-                Request::Close(id) => {
-                    if let Some(connection) = self.connections.get_mut(id.0 as usize).and_then(Option::take) {
-                        self.drops += socket::drops(&connection.socket);
+                Request::Close(id) => drop(self.close(id)),
+                Request::Replace(old, new) => {
+                    if let Some(old) = self.close(old)
+                        && let Some(Some(new)) = self.connections.get_mut(new.0 as usize)
+                    {
+                        new.inherit(*old);
                     }
                 }
                 Request::Wait(id, milestone, reply) => {
@@ -409,6 +413,12 @@ impl Driver {
             .push(Reverse((connection.due * 1_000, Task::Maintain { connection: id })));
         self.schedule_layers(id, &mut connection, before);
         self.connections[id as usize] = Some(connection);
+    }
+
+    fn close(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+        let connection = self.connections.get_mut(id.0 as usize).and_then(Option::take)?;
+        self.drops += socket::drops(&connection.socket);
+        Some(connection)
     }
 
     fn set_source(&mut self, kind: Kind, source: Source) {

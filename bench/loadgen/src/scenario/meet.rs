@@ -1,7 +1,7 @@
 //! Rooms of a few people who stay whatever happens, and come back when they are thrown out: who heard nothing for how long.
 //!
 //! Orders come as lines on standard input, answers go to standard output as lines of JSON: `report` tells what everyone heard
-//! since the last one; `end`, or the end of the input, ends it.
+//! since the last one, and `look` tells it without a new beginning; `end`, or the end of the input, ends it.
 
 use std::cell::RefCell;
 use std::io::{BufRead, Write};
@@ -66,7 +66,8 @@ pub struct Report {
     /// ms since 1970.
     at_ms: f64,
     participants: Vec<Told>,
-    counts: Counts,
+    /// Of a look: none.
+    counts: Option<Counts>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +84,8 @@ struct Told {
     error: String,
     /// Of the last time it was away, until its transport was connected again.
     away_ms: Option<f64>,
+    /// Identities of the other participants, as the server tells it.
+    others: Vec<String>,
     audio: Silence,
     video: Silence,
 }
@@ -97,6 +100,7 @@ struct Person {
     failures: u32,
     error: String,
     away_ms: Option<f64>,
+    session: Option<Session>,
 }
 
 type Shared = Rc<RefCell<Person>>;
@@ -155,7 +159,8 @@ pub async fn run(server: &Server, media: MediaHandle, plan: Plan) -> Result<Repo
     });
     loop {
         let order = orders.recv().await;
-        let heard = media.listen(true).await?;
+        let look = order.as_deref() == Some("look");
+        let heard = media.listen(!look).await?;
         let report = Report {
             at_ms: now_ms(),
             participants: people
@@ -163,12 +168,12 @@ pub async fn run(server: &Server, media: MediaHandle, plan: Plan) -> Result<Repo
                 .zip(heard)
                 .map(|(person, heard)| person.borrow().told(heard))
                 .collect(),
-            counts: media.take().await?,
+            counts: if look { None } else { Some(media.take().await?) },
         };
         match order.as_deref() {
-            Some("report") => tell(&Line::Report(&report)),
+            Some("report" | "look") => tell(&Line::Report(&report)),
             None | Some("end") => return Ok(report),
-            Some(other) => progress.line(&format!("{other:?} is no order: there are report and end")),
+            Some(other) => progress.line(&format!("{other:?} is no order: there are report, look and end")),
         }
     }
 }
@@ -216,10 +221,11 @@ impl Person {
             room: self.room.clone(),
             present: self.present,
             rejoins: self.rejoins,
-            resumes: self.resumes,
+            resumes: self.resumes + self.session.as_ref().map_or(0, Session::resumes),
             failures: self.failures,
             error: self.error.clone(),
             away_ms: self.away_ms,
+            others: self.session.as_ref().map(Session::others).unwrap_or_default(),
             audio: heard.audio,
             video: heard.video,
         }
@@ -243,20 +249,22 @@ async fn live(adapter: Rc<Adapter>, media: MediaHandle, mut join: Join, person: 
                 continue;
             }
         };
+        let ended = session.ended();
         {
             let mut person = person.borrow_mut();
+            person.session = Some(session);
             person.present = true;
             if let Some(gone) = gone {
                 person.rejoins += 1;
                 person.away_ms = Some(gone.elapsed().as_secs_f64() * 1e3);
             }
         }
-        let end = session.ended().await;
+        let end = ended.await;
         gone = Some(Instant::now());
         attempt = 0;
         let mut person = person.borrow_mut();
         person.present = false;
-        person.resumes += session.resumes();
+        person.resumes += person.session.take().map_or(0, |session| session.resumes());
         match end {
             End::Dismissed => {
                 "the server dismissed it".clone_into(&mut person.error);

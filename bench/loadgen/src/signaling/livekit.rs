@@ -16,17 +16,17 @@ use prost::Message as _;
 use serde_json::Value;
 
 use self::messages::{
-    AddTrack, ClientInfo, ConnectionSettings, JoinRequest, JoinResponse, Leave, LeaveAction, Participant, Ping,
-    Request, Response, SessionDescription, SimulcastCodec, Target, TrackSource, TrackType, UpdateTrackSettings,
-    VideoLayer, WrappedJoinRequest,
+    AddTrack, ClientInfo, ConnectionSettings, JoinRequest, JoinResponse, Leave, LeaveAction, Participant,
+    ParticipantState, Ping, ReconnectResponse, Request, Response, SessionDescription, SimulcastCodec, Target,
+    TrackSource, TrackType, UpdateTrackSettings, VideoLayer, WrappedJoinRequest,
 };
 use self::socket::Socket;
 use super::sections::Sections;
 use super::token::Credentials;
 use super::transports::Transports;
-use super::{End, Join, Orders, Session, SignalingError, Subscribe, Timing, Wanted};
+use super::{End, Join, Orders, Others, Session, SignalingError, Subscribe, Timing, Wanted};
 use crate::media::MediaHandle;
-use crate::plan::{Codec, ConnectionPlan, Kind, Local, Publication};
+use crate::plan::{Codec, ConnectionId, ConnectionPlan, Kind, Local, Publication};
 use crate::sdp::{Answering, Description, Receiving, answer};
 
 /// The version of the protocol's messages that we speak; from 3 on, the subscriber's connection is the primary one.
@@ -103,6 +103,8 @@ impl LiveKit {
         timing.opened = sides.first().map_or(0.0, |side| (side.opened - begun).as_secs_f64());
         let connections = sides.iter().map(|side| side.local.id).collect();
         let (session, orders) = Session::new(connections, timing);
+        std::mem::swap(&mut *orders.others.borrow_mut(), &mut *client.others.borrow_mut());
+        client.others = Others::clone(&orders.others);
         tokio::task::spawn_local(attend(self.clone(), client, socket, orders));
         Ok(session)
     }
@@ -125,7 +127,11 @@ impl LiveKit {
             client.gateway += 1;
             match Socket::connect(self.gateway(client.gateway), &format!("{path}&access_token={token}")).await {
                 Ok(mut socket) => match socket.next().await? {
-                    Some(Response::Reconnect(_)) => return Ok(socket),
+                    Some(Response::Reconnect(response)) => {
+                        client.on_resumed(response).await?;
+                        socket.send_all(&mut client.outgoing).await?;
+                        return Ok(socket);
+                    }
                     _ => return Err(SignalingError::Refused("the session is gone".to_owned())),
                 },
                 Err(SignalingError::Unreachable(error)) => last = SignalingError::Unreachable(error),
@@ -221,6 +227,8 @@ struct Side {
     opened: Instant,
     local: Local,
     remote: Option<Description>,
+    /// What it replaces once the server has answered.
+    replaces: Option<ConnectionId>,
 }
 
 impl Side {
@@ -229,6 +237,7 @@ impl Side {
             opened: Instant::now(),
             local,
             remote: None,
+            replaces: None,
         }
     }
 }
@@ -251,6 +260,9 @@ struct Client {
     ping_interval: Duration,
     ping_timeout: Option<Duration>,
     sid: String,
+    /// That serves the session.
+    node: String,
+    others: Others,
     /// Other participants' tracks.
     tracks: Vec<String>,
     /// Tracks that the server has not registered yet: they must be before they are offered.
@@ -275,6 +287,8 @@ impl Client {
             ping_interval: PING_INTERVAL,
             ping_timeout: None,
             sid: String::new(),
+            node: String::new(),
+            others: Others::default(),
             tracks: Vec::new(),
             unpublished,
             wanted: Wanted::default(),
@@ -397,6 +411,7 @@ impl Client {
         if let Ok(seconds @ 1..) = u64::try_from(joined.ping_timeout) {
             self.ping_timeout = Some(Duration::from_secs(seconds));
         }
+        self.node = joined.server_info.map(|info| info.node_id).unwrap_or_default();
         self.sid = joined
             .participant
             .map(|participant| participant.sid)
@@ -408,12 +423,38 @@ impl Client {
         self.learn(&joined.other_participants);
     }
 
+    /// Another node serves the session: media comes over a new transport (in browsers: ICE restart and DTLS anew).
+    async fn on_resumed(&mut self, response: ReconnectResponse) -> Result<(), SignalingError> {
+        let node = response.server_info.map(|info| info.node_id).unwrap_or_default();
+        let moved = node != self.node;
+        self.node = node;
+        self.left = None;
+        // The server tells of everyone again.
+        self.others.borrow_mut().clear();
+        let plan = self.plan(self.join.publish.clone());
+        if let Some((side, sections)) = &mut self.publisher {
+            sections.forget();
+            if moved {
+                let local = self.transports.open(plan).await?;
+                let old = std::mem::replace(&mut side.local, local).id;
+                side.replaces = side.replaces.or(Some(old));
+                let offer = sections.offer(&side.local);
+                self.offer(offer);
+            }
+        }
+        Ok(())
+    }
+
     fn on_answer(&mut self, answered: &SessionDescription) -> Result<(), SignalingError> {
         let Some((side, sections)) = &mut self.publisher else {
             return Err(SignalingError::Protocol("an answer to no offer".to_owned()));
         };
         side.remote = Some(Description::parse(&answered.sdp)?);
         apply(&self.transports, side)?;
+        if let Some(old) = side.replaces.take() {
+            // Browsers, too, take nothing from the old transport once the answer brings another fingerprint.
+            self.transports.replace(old, side.local.id);
+        }
         if sections.answered() {
             let offer = sections.offer(&side.local);
             self.offer(offer);
@@ -457,6 +498,14 @@ impl Client {
 
     /// Settings are wanted for new tracks as for those that are known.
     fn learn(&mut self, participants: &[Participant]) {
+        for participant in participants.iter().filter(|participant| participant.sid != self.sid) {
+            let mut others = self.others.borrow_mut();
+            if participant.state() == ParticipantState::Disconnected {
+                others.remove(&participant.sid);
+            } else if others.len() < MAX_TRACKS {
+                others.insert(participant.sid.clone(), participant.identity.clone());
+            }
+        }
         let all = participants
             .iter()
             .filter(|participant| participant.sid != self.sid)

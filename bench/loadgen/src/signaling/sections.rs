@@ -50,6 +50,11 @@ impl Sections {
         Ok(!self.pending)
     }
 
+    /// The answer to an offer went to a connection that was lost.
+    pub(super) fn forget(&mut self) {
+        self.pending = false;
+    }
+
     /// True: another offer is due.
     pub(super) fn answered(&mut self) -> bool {
         self.pending = false;

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::SignalingError;
 
-/// Seconds that a token is good for.
-const TOKEN_LIFE: u64 = 3_600;
+/// Seconds that a token is good for: also where a server believes that it is an hour later.
+const TOKEN_LIFE: u64 = 86_400;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {

@@ -23,6 +23,12 @@ impl Transports {
         Ok(local)
     }
 
+    /// `old` is closed, `new` goes on with what it sent.
+    pub(super) fn replace(&mut self, old: ConnectionId, new: ConnectionId) {
+        self.open.retain(|&connection| connection != old);
+        self.media.replace(old, new);
+    }
+
     pub(super) fn set_remote(&self, connection: ConnectionId, remote: Remote) {
         self.media.set_remote(connection, remote);
     }

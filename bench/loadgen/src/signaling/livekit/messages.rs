@@ -27,7 +27,7 @@ pub(super) enum Request {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SignalResponse {
-    #[prost(oneof = "Response", tags = "1, 2, 3, 4, 5, 6, 8, 18, 19, 22, 25")]
+    #[prost(oneof = "Response", tags = "1, 2, 3, 4, 5, 6, 8, 19, 20, 22, 25")]
     pub(super) message: Option<Response>,
 }
 
@@ -47,11 +47,10 @@ pub(super) enum Response {
     TrackPublished(TrackPublished),
     #[prost(message, tag = "8")]
     Leave(Leave),
-    /// Answers a [`Ping`] with its time.
-    #[prost(int64, tag = "18")]
-    Pong(i64),
     #[prost(message, tag = "19")]
     Reconnect(ReconnectResponse),
+    #[prost(message, tag = "20")]
+    Pong(Pong),
     #[prost(message, tag = "22")]
     RequestResponse(RequestResponse),
     #[prost(message, tag = "25")]
@@ -88,7 +87,16 @@ pub(super) struct JoinRequest {
 
 /// The session goes on.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ReconnectResponse {}
+pub(super) struct ReconnectResponse {
+    #[prost(message, optional, tag = "3")]
+    pub(super) server_info: Option<ServerInfo>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ServerInfo {
+    #[prost(string, tag = "5")]
+    pub(super) node_id: String,
+}
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ClientInfo {
@@ -206,14 +214,29 @@ pub(super) struct JoinResponse {
     /// Seconds; 0: the client need not ping.
     #[prost(int32, tag = "11")]
     pub(super) ping_interval: i32,
+    #[prost(message, optional, tag = "12")]
+    pub(super) server_info: Option<ServerInfo>,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Participant {
     #[prost(string, tag = "1")]
     pub(super) sid: String,
+    #[prost(string, tag = "2")]
+    pub(super) identity: String,
+    #[prost(enumeration = "ParticipantState", tag = "3")]
+    pub(super) state: i32,
     #[prost(message, repeated, tag = "4")]
     pub(super) tracks: Vec<Track>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
+#[repr(i32)]
+pub(super) enum ParticipantState {
+    Joining = 0,
+    Joined = 1,
+    Active = 2,
+    Disconnected = 3,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -259,6 +282,10 @@ pub(super) struct Leave {
     #[prost(enumeration = "LeaveAction", tag = "3")]
     pub(super) action: i32,
 }
+
+/// Answers a [`Ping`].
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Pong {}
 
 /// What a participant is to do who is told to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
