@@ -67,6 +67,7 @@ class Told:
     failures: int
     error: str
     away_ms: float | None
+    others: list[str]
     audio: Heard
     video: Heard
 
@@ -95,17 +96,21 @@ class Clients:
         gateways: Sequence[Node],
         *,
         protocol: int = 1,
+        direct: bool = False,
         must_gather: bool = True,
     ) -> None:
         """`place`: a region that has clients, or the name of a node (beside it, without any path between).
 
-        `gateways`: who is asked, the first one first; who loses one takes the next.
+        `gateways`: who is asked, the first one first; who loses one takes the next. `direct`: only the first, over
+        gRPC, which nobody assigns to another; who loses it has left.
         """
         self.meeting = meeting
         address, space = lab.places[clients_of(place) if clients_of(place) in lab.places else place]
         hosts = ",".join(node.http.removeprefix("http://") for node in gateways)
         command = [str(lab.programs.load), "meet"]
-        command += ["--server", f"livekit+ws://{KEY}:{SECRET}@{hosts}?protocol={protocol}", "--address", address]
+        livekit = f"livekit+ws://{KEY}:{SECRET}@{hosts}?protocol={protocol}"
+        url = f"pysfu://{KEY}:{SECRET}@{gateways[0].grpc}" if direct else livekit
+        command += ["--server", url, "--address", address]
         command += ["--room", meeting.name, "--rooms", _range(meeting.rooms), "--members", _range(meeting.members)]
         command += ["--speakers", str(meeting.speakers), "--cameras", str(meeting.cameras)]
         command += ["--rate", str(meeting.rate), *(["--publish-only"] if meeting.publish_only else [])]
@@ -143,23 +148,30 @@ class Clients:
 
     async def report(self) -> Report:
         """Since the last one, or since everyone came."""
+        return await self._ask("report")
+
+    async def look(self) -> Report:
+        """The same, but the time of the next report goes on. Without counts."""
+        return await self._ask("look")
+
+    async def _ask(self, order: str) -> Report:
         async with self._asking:
             process = self._child.process
             assert process is not None
             assert process.stdin is not None
-            process.stdin.write(b"report\n")
+            process.stdin.write(f"{order}\n".encode())
             told = await self._line("report", ANSWER_SECONDS)
         people = [
             Told(**{**one, "audio": Heard(**one["audio"]), "video": Heard(**one["video"])})
             for one in told["participants"]
         ]
-        return Report(told["at_ms"], people, told["counts"])
+        return Report(told["at_ms"], people, told["counts"] or {})
 
     async def until(self, holds: Callable[[Report], bool], seconds: float = 20.0) -> Report:
-        """The first report of which it holds, each of the time since the one before. Raises TimeoutError."""
+        """The first look of which it holds. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             while True:
-                report = await self.report()
+                report = await self.look()
                 if holds(report):
                     return report
                 await asyncio.sleep(POLL_SECONDS)

@@ -16,9 +16,12 @@ from bench.cluster.lab import namespaces
 from bench.cluster.lab.bus import Bus
 from bench.cluster.lab.mesh import Member, Mesh, Route
 from bench.cluster.lab.namespaces import Namespace
-from bench.cluster.lab.nodes import CLUSTER_PORT, Node
-from bench.cluster.lab.processes import Child, LabError, pysfu
+from bench.cluster.lab.nodes import CLUSTER_PORT, HTTP_PORT, Node
+from bench.cluster.lab.operate import Operator, operator
+from bench.cluster.lab.processes import LabError
 from bench.cluster.lab.programs import Programs
+from bench.cluster.lab.wait import until
+from control_plane.cluster import certs
 
 OPERATOR = "operator"
 """This process: it reaches everyone without delay."""
@@ -115,7 +118,8 @@ class Lab:
             self.bus = Bus(address, namespace=space)
             self._stack.push_async_callback(self.bus.close)
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="pysfu-lab-certs-")))
-            _, certificates = await asyncio.gather(self.bus.start(), make_certificates(folder, list(plan.regions)))
+            await self.bus.start()
+            certificates = make_certificates(folder, list(plan.regions))
             settings["nats"] = self.bus.url
         else:
             certificates = {}
@@ -125,7 +129,16 @@ class Lab:
                 **settings,
                 **certificates.get(name, {}),
                 **({"cluster_host": address, "cluster_address": f"{address}:{CLUSTER_PORT}"} if plan.bus else {}),
-                **({"region": region, "relay_ip": address, "node_id": name} if plan.bus else {}),
+                **(
+                    {
+                        "region": region,
+                        "relay_ip": address,
+                        "node_id": name,
+                        "public_url": f"http://{address}:{HTTP_PORT}",
+                    }
+                    if plan.bus
+                    else {}
+                ),
                 **plan.settings,
                 **plan.per_node.get(name, {}),
             }
@@ -136,6 +149,24 @@ class Lab:
             self._stack.push_async_callback(node.close)
         # All at once: most of a start is Python reading its modules.
         await asyncio.gather(*(node.start() for node in self.nodes.values()))
+        if plan.bus:
+            await self.acquainted()
+
+    async def acquainted(self, seconds: float = 20.0) -> None:
+        """Until every node that runs knows of all the others that do, reaches them, and knows of no more.
+
+        Raises TimeoutError.
+        """
+        running = {name: node for name, node in self.nodes.items() if node.is_running}
+        for node in running.values():
+            async with operator(node) as asked:
+
+                async def knows(asked: Operator = asked) -> bool:
+                    nodes = await asked.nodes()
+                    suspected = [node for node in nodes.values() if node.state == node.STATE_SUSPECTED]
+                    return set(nodes) == set(running) and not suspected
+
+                await until(knows, seconds)
 
     def _region(self, name: str) -> str:
         if name == BUS:
@@ -143,21 +174,14 @@ class Lab:
         return self.plan.regions.get(name, name.removeprefix("clients-"))
 
 
-async def make_certificates(folder: Path, nodes: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Of a development CA, by `pysfu cluster certs`: settings of each node."""
-    child = Child("certs", [*pysfu("cluster", "certs", *nodes, "--out", str(folder))])
-    try:
-        await child.start()
-        assert child.process is not None
-        if await child.process.wait() != 0:
-            raise LabError(f"no certificates:\n{child.log[-2000:]}")
-    finally:
-        await child.close()
+def make_certificates(folder: Path, nodes: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Of a development CA, as `pysfu cluster certs` makes them: settings of each node."""
+    certs.make(nodes, folder)
     return {
         name: {
             "cluster_ca": str(folder / "ca.pem"),
             "cluster_cert": str(folder / f"{name}.pem"),
-            "cluster_key": str(folder / f"{name}-key.pem"),
+            "cluster_key": str(folder / f"{name}.key"),
         }
         for name in nodes
     }
