@@ -64,7 +64,7 @@ endef
 .PHONY: test-programs openssl bench-programs
 # Browsers and what else the tests drive.
 test-programs:
-	$(call debian,command -v chromium && command -v firefox-esr && command -v ip && command -v nats-server && command -v valgrind,chromium firefox-esr iproute2 nats-server valgrind)
+	$(call debian,command -v chromium && command -v firefox-esr && command -v ip && command -v nats-server && command -v faketime && command -v valgrind,chromium firefox-esr iproute2 nats-server faketime valgrind)
 
 # The load engine's DTLS.
 openssl:
@@ -132,6 +132,11 @@ bench-quality: build test-programs bench-programs ## Measure media quality: the 
 .PHONY: bench-placement
 bench-placement: $(STAMPS)/venv ## Simulate a day of placements in a cluster of 10,000 nodes (20 seconds)
 	$(BIN)/python -m bench.cluster.placement $(PLACEMENT)
+
+# CLUSTER=--quick proves in some minutes that it works; --bus-seconds and --partitions shorten the long ones, --only NAME… runs some.
+.PHONY: bench-cluster
+bench-cluster: build test-programs openssl ## Measure a cluster when nodes die, paths break, the bus is away (an hour, as root)
+	$(BIN)/python -m bench.cluster $(CLUSTER)
 
 lock: ## Pin every dependency anew in requirements.lock
 	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
