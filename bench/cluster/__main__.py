@@ -47,14 +47,14 @@ def main() -> int:
     except KeyboardInterrupt:
         progress.line("interrupted: nothing is written")
         return 130
-    result: dict[str, Any] = _kept(options) | {
+    result = _kept(options)
+    result |= {
         "machine": machine.describe(),
         **machine.commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "minutes": round((time.monotonic() - begun) / 60, 1),
+        "minutes": round(result.get("minutes", 0.0) + (time.monotonic() - begun) / 60, 1),
         "quick": options.quick,
-        "bus_seconds": options.bus_seconds,
-        "failures": failures,
+        "failures": result.get("failures", {}) | failures,
     }
     result["scenarios"] = result.get("scenarios", {}) | results
     _write(result, options.out)
@@ -180,7 +180,8 @@ def _kept(options: argparse.Namespace) -> dict[str, Any]:
     if set(options.only) == every or not file.exists():
         return {}
     before: dict[str, Any] = json.loads(file.read_text())
-    return {"scenarios": before.get("scenarios", {})}
+    failures = {name: text for name, text in before.get("failures", {}).items() if name not in options.only}
+    return {"scenarios": before.get("scenarios", {}), "failures": failures, "minutes": before.get("minutes", 0.0)}
 
 
 def _write(result: dict[str, Any], folder: Path) -> None:

@@ -87,6 +87,8 @@ pub struct Local {
     pub pwd: String,
     /// SHA-256 of the certificate in DER.
     pub fingerprint: [u8; 32],
+    /// The server may begin DTLS (`a=setup:actpass`); otherwise this side does.
+    pub passive: bool,
     /// The only candidate, of type host.
     pub candidate: SocketAddr,
     pub publications: Vec<Publication>,
@@ -125,12 +127,14 @@ pub struct Extensions {
 /// How packets are protected and paths checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Security {
-    /// ICE (this side controlling, RFC 8445) and DTLS-SRTP (RFC 5764; this side is the client: `a=setup:active`).
+    /// ICE (this side controlling, RFC 8445) and DTLS-SRTP (RFC 5764).
     Negotiated {
         ufrag: String,
         pwd: String,
         /// SHA-256 of the server's certificate; the handshake fails when it has another.
         fingerprint: [u8; 32],
+        /// The server begins DTLS (`a=setup:active`); otherwise this side does.
+        begins: bool,
     },
     /// The bare relay: no ICE, no DTLS, keys known beforehand. `None`: plain RTP.
     Fixed(Option<FixedKeys>),

@@ -1,6 +1,6 @@
 //! Session descriptions (RFC 8866) of the load engine: offers and answers out, the server's in.
 //!
-//! Everything is bundled (RFC 9143) over one transport with rtcp-mux; this side is the DTLS client (`a=setup:active`).
+//! Everything is bundled (RFC 9143) over one transport with rtcp-mux; this side is the DTLS client (`a=setup:active`), unless it leaves that open.
 
 mod read;
 mod write;

@@ -89,6 +89,8 @@ pub(super) struct Connection {
     ice: Option<Ice>,
     dtls: Option<Dtls>,
     fingerprint: Option<[u8; 32]>,
+    /// The server begins DTLS.
+    begun_there: bool,
     sender: Option<SrtpSender>,
     receiver: Option<SrtpReceiver>,
     /// Media may flow.
@@ -126,6 +128,7 @@ impl Connection {
             ice: None,
             dtls: None,
             fingerprint: None,
+            begun_there: false,
             sender: None,
             receiver: None,
             ready: false,
@@ -195,12 +198,14 @@ impl Connection {
                 ufrag,
                 pwd,
                 fingerprint,
+                begins,
             } => {
                 if self.ice.is_none() {
                     let seed = u64::from(self.ssrc) << 32 | turn.now;
                     let local = (self.local.0.as_str(), self.local.1.as_str());
                     self.ice = Some(Ice::new(local, (&ufrag, &pwd), remote.candidates, seed));
                     self.fingerprint = Some(fingerprint);
+                    self.begun_there = begins;
                     self.point();
                 }
                 if self.ready {
@@ -486,7 +491,7 @@ impl Connection {
     fn advance_dtls(&mut self, turn: &mut Turn<'_>, datagram: Option<&[u8]>) {
         let Some(fingerprint) = self.fingerprint else { return };
         if self.dtls.is_none() {
-            match Dtls::new(turn.identity, self.plan.cipher, fingerprint) {
+            match Dtls::new(turn.identity, self.plan.cipher, fingerprint, !self.begun_there) {
                 Ok(dtls) => self.dtls = Some(dtls),
                 Err(error) => return self.fail(&error.to_string()),
             }

@@ -382,6 +382,7 @@ impl Driver {
             ufrag: ufrag.clone(),
             pwd: pwd.clone(),
             fingerprint: self.identity.fingerprint,
+            passive: false,
             candidate,
             publications: plan.publications.clone(),
         };

@@ -1,4 +1,4 @@
-//! The client's side of DTLS-SRTP (RFC 5764), by OpenSSL: the only library at hand that lets the client choose its profile.
+//! DTLS-SRTP (RFC 5764), by OpenSSL: the only library at hand that lets the client choose its profile.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -100,6 +100,8 @@ pub(super) struct Dtls {
     stream: SslStream<Datagrams>,
     profile: SrtpProfile,
     fingerprint: [u8; 32],
+    /// This side is the DTLS client.
+    client: bool,
     done: bool,
 }
 
@@ -130,15 +132,26 @@ impl Write for Datagrams {
 }
 
 impl Dtls {
-    pub(super) fn new(identity: &mut Identity, profile: SrtpProfile, fingerprint: [u8; 32]) -> Result<Self, DtlsError> {
+    /// `client`: this side begins.
+    pub(super) fn new(
+        identity: &mut Identity,
+        profile: SrtpProfile,
+        fingerprint: [u8; 32],
+        client: bool,
+    ) -> Result<Self, DtlsError> {
         let context = identity.context(profile)?;
         let mut ssl = Ssl::new(&context)?;
-        ssl.set_connect_state();
+        if client {
+            ssl.set_connect_state();
+        } else {
+            ssl.set_accept_state();
+        }
         ssl.set_mtu(MTU)?;
         Ok(Self {
             stream: SslStream::new(ssl, Datagrams::default())?,
             profile,
             fingerprint,
+            client,
             done: false,
         })
     }
@@ -181,9 +194,14 @@ impl Dtls {
         let (client_key, rest) = material.split_at(key);
         let (server_key, rest) = rest.split_at(key);
         let (client_salt, server_salt) = rest.split_at(salt);
+        let (ours, theirs) = if self.client {
+            ((client_key, client_salt), (server_key, server_salt))
+        } else {
+            ((server_key, server_salt), (client_key, client_salt))
+        };
         Ok(Keys {
-            sender: SrtpSender::new(self.profile, client_key, client_salt)?,
-            receiver: SrtpReceiver::new(self.profile, server_key, server_salt)?,
+            sender: SrtpSender::new(self.profile, ours.0, ours.1)?,
+            receiver: SrtpReceiver::new(self.profile, theirs.0, theirs.1)?,
         })
     }
 }

@@ -110,7 +110,7 @@ impl Description {
         if self.ufrag.is_empty() || self.pwd.is_empty() {
             return Err(SdpError::Missing("ICE credentials"));
         }
-        if self.setup == "active" {
+        if self.setup == "active" && !local.passive {
             return Err(SdpError::Role);
         }
         let mut send = Vec::new();
@@ -182,6 +182,7 @@ impl Description {
                 ufrag: self.ufrag.clone(),
                 pwd: self.pwd.clone(),
                 fingerprint: self.fingerprint.ok_or(SdpError::Missing("SHA-256 fingerprint"))?,
+                begins: self.setup == "active",
             },
             candidates: of_family,
             receive,
@@ -305,6 +306,7 @@ mod tests {
             ufrag: "ufrag".to_owned(),
             pwd: "password".to_owned(),
             fingerprint: [0xab; 32],
+            passive: false,
             candidate: "127.0.0.1:4000".parse().unwrap(),
             publications: vec![Publication {
                 cid: "camera".to_owned(),

@@ -130,8 +130,13 @@ fn transport(text: &mut String, local: &Local) {
     let _ = write!(text, "a=candidate:1 1 udp 2130706431 {ip} {port} typ host\r\n");
     let _ = write!(text, "a=end-of-candidates\r\n");
     let _ = write!(text, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", local.ufrag, local.pwd);
+    let setup = if local.passive { "actpass" } else { "active" };
     let digest: Vec<String> = local.fingerprint.iter().map(|byte| format!("{byte:02X}")).collect();
-    let _ = write!(text, "a=fingerprint:sha-256 {}\r\na=setup:active\r\n", digest.join(":"));
+    let _ = write!(
+        text,
+        "a=fingerprint:sha-256 {}\r\na=setup:{setup}\r\n",
+        digest.join(":")
+    );
 }
 
 fn section(text: &mut String, local: &Local, mid: usize, publication: Option<&Publication>, kind: Kind) {

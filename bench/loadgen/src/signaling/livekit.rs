@@ -435,7 +435,9 @@ impl Client {
         if let Some((side, sections)) = &mut self.publisher {
             sections.forget();
             if moved {
-                let local = self.transports.open(plan).await?;
+                let mut local = self.transports.open(plan).await?;
+                // As browsers offer it: who is in front of its path now knows best when to begin.
+                local.passive = true;
                 let old = std::mem::replace(&mut side.local, local).id;
                 side.replaces = side.replaces.or(Some(old));
                 let offer = sections.offer(&side.local);

@@ -75,6 +75,7 @@ mod tests {
             ufrag: "u".to_owned(),
             pwd: "p".to_owned(),
             fingerprint: [0; 32],
+            passive: false,
             candidate: "127.0.0.1:4000".parse().unwrap(),
             publications: Vec::new(),
         };
