@@ -12,7 +12,9 @@ class _Cable:
 
     def __init__(self, target: Address) -> None:
         self.target = target
-        self.is_cut = False
+        self.there_is_cut = False
+        """What goes to the target is lost, and what comes from there."""
+        self.back_is_cut = False
         self._source: Address | None = None
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -32,8 +34,8 @@ class _Cable:
                 return
             if sender != self.target:
                 self._source = sender
-            to = self._source if sender == self.target else self.target
-            if not self.is_cut and to is not None:
+            to, is_cut = (self._source, self.back_is_cut) if sender == self.target else (self.target, self.there_is_cut)
+            if not is_cut and to is not None:
                 self._socket.sendto(data, to)
 
 
@@ -62,7 +64,15 @@ class Cables:
         """Both ways between two nodes."""
         for here, there, cable in self._cables:
             if {here, there} == {one, other}:
-                cable.is_cut = is_cut
+                cable.there_is_cut = cable.back_is_cut = is_cut
+
+    def cut_one_way(self, one: str, other: str) -> None:
+        """What the first sends to the other."""
+        for here, there, cable in self._cables:
+            if (here, there) == (one, other):
+                cable.there_is_cut = True
+            elif (here, there) == (other, one):
+                cable.back_is_cut = True
 
     def mend(self, one: str, other: str) -> None:
         self.cut(one, other, is_cut=False)

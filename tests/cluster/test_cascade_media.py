@@ -87,6 +87,25 @@ async def test_a_broken_way_is_left_for_one_over_a_third_node_and_taken_again_wh
 
 
 @pytest.mark.timeout(100)
+async def test_a_way_that_is_broken_in_one_direction_is_left_in_both(tmp_path: Path) -> None:
+    async with RealCluster(tmp_path, "a", "b", "c") as cluster:
+        one, other, third = cluster.nodes
+        await cluster.publisher(one, "alice")
+        await cluster.publisher(other, "bob")
+        await cluster.peer(third, "carol")
+        viewers = [await cluster.viewer(other, "sees-alice", "alice"), await cluster.viewer(one, "sees-bob", "bob")]
+        tracks = [await viewer.tracks() for viewer in viewers]
+        await until(lambda: third.participant("alice") and third.participant("bob"))
+        cluster.cables.cut_one_way("a", "b")
+        # What b sends still arrives, but nothing that a asks for again would.
+        await until(lambda: set(ways(one)) == set(ways(other)) == {"c"})
+        for found in tracks:
+            for _ in range(10):
+                await frame(found["video"])
+                await frame(found["audio"])
+
+
+@pytest.mark.timeout(100)
 async def test_two_nodes_that_cannot_reach_each_other_keep_each_others_people_and_media_comes_over_a_third(
     tmp_path: Path,
 ) -> None:
