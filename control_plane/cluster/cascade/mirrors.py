@@ -25,6 +25,8 @@ ANSWER_ROUND_TRIPS: Final = 3.0
 RETRY: Final = 1.0
 # A better way is taken once it has been there for so long: longer moves less often, shorter returns sooner.
 SETTLED: Final = 5.0
+# Until other nodes that take a track from here take its new mirror. Longer carries it twice for longer.
+TAKEN_OVER: Final = 1.0
 # Of other nodes' tracks that this node passes on to those that ask.
 MAX_PASSED_ON: Final = 10_000
 
@@ -322,7 +324,9 @@ class Mirrors:
         """False when there is no link over which it could come. What comes already is given to no silent one."""
         before = mirror.handle
         relays = self._ways.neighbour(via).relays
-        link = relays.link_to(worker, theirs, self._core.worker_of(before)) if before is not None else None
+        link = None
+        if before is not None and not self._has_lost(mirror, via, theirs):
+            link = relays.link_to(worker, theirs, self._core.worker_of(before))
         keeps = link is not None
         link = link or relays.link_to(worker, theirs)
         if link is None or (before is not None and not link.is_well):
@@ -351,11 +355,24 @@ class Mirrors:
             if mirror.told is not None:
                 mirror.told(handle)
             if before is not None:
-                # Whatever received it has gone on with the other.
+                # Whatever received it goes on with the other; nodes that do are told of it first.
                 del self._by_handle[before]
-                self._core.unmirror(before)
+                self._loop.call_later(TAKEN_OVER, self._unmirror, before)
         self._tell_askers(mirror)
         return True
+
+    def _has_lost(self, mirror: Mirror, via: str, theirs: int) -> bool:
+        """Pictures were lost for good on its way. A new mirror begins with a keyframe, so that nobody waits for them."""
+        if mirror.kind != "video" or mirror.via is None or mirror.link is None:
+            return False
+        is_another = via == mirror.via and theirs != mirror.theirs
+        return is_another or not self._ways.neighbour(mirror.via).relays.is_well(mirror.link)
+
+    def _unmirror(self, handle: int) -> None:
+        try:
+            self._core.unmirror(handle)
+        except Exception as error:
+            log.debug("the core had nothing to free", error=str(error))
 
     def _try_next(self, mirror: Mirror, node: str) -> None:
         mirror.tried.add(node)
