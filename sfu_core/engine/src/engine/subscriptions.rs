@@ -102,6 +102,7 @@ impl Engine {
         if let Some(downlink) = self.peers[subscriber.peer].downlink.as_deref_mut() {
             downlink.pacer.remove(key as u32);
         }
+        self.attend(track_key);
         self.leave_track(now, key, former);
         self.decide_soon(now, key);
         self.on_wishes(now, key);
