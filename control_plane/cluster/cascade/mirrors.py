@@ -362,7 +362,7 @@ class Mirrors:
         return True
 
     def _has_lost(self, mirror: Mirror, via: str, theirs: int) -> bool:
-        """Pictures were lost for good on its way. A new mirror begins with a keyframe, so that nobody waits for them."""
+        """Pictures were lost on its way for good. A new mirror begins with a keyframe: nobody waits for them."""
         if mirror.kind != "video" or mirror.via is None or mirror.link is None:
             return False
         is_another = via == mirror.via and theirs != mirror.theirs
