@@ -7,7 +7,8 @@
 //! State machines, and what they are held against: the bandwidth estimator (limits, and that lies and repeated feedback earn
 //! nothing), the retransmission ring (a map), output numbers (arithmetic over all that was skipped), the pacer (queues of serial
 //! numbers), allocation (the budget, the offer, a second run), demand (what was wanted lately), the encoder and decoder of FEC
-//! (packets sent), links of the emulator (their counters), the hello ahead of DTLS (its fragments in order).
+//! (packets sent), links of the emulator (their counters), the hello ahead of DTLS (its fragments in order), links between
+//! nodes (what was sent).
 //!
 //! With a stable compiler, from the root of the repository (`--target` keeps build scripts free of the instrumentation):
 //! ```sh
@@ -38,6 +39,7 @@ pub mod mutate;
 mod numbering;
 mod pacer;
 mod packet;
+mod relay;
 mod ring;
 mod round_trip;
 mod rtcp;
@@ -89,6 +91,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("hello", hello::datagrams),
     ("hello_fragments", hello::fragments),
     ("link_config", link::config),
+    ("link_ends", self::relay::ends),
+    ("link_liar", self::relay::liar),
+    ("link_engine", self::relay::engine),
     ("bandwidth", bandwidth::bandwidth),
     ("ring", ring::ring),
     ("numbering", numbering::numbering),

@@ -36,6 +36,19 @@ pub fn seeds() -> Vec<Vec<u8>> {
         hex("010b 11 80600005000000000000000 7aabbccdd 00 18 00e000040000000001000000000000070004e000aabbccdd0011"),
         // An encoder: half the budget, frames of three packets, one of which is lost.
         hex("0100050000000000 ff0200 0644 0542 0643 01 0644 0642 0543"),
+        // Two ends: packets, messages, time, keys; fates of what is under way.
+        hex("0010 00 0020 00 02 0182 03 02 0181 00 00 ff 0113 0030 010b 03 0005 013b ff 00 82 0153 00 04 2c 010a 0113"),
+        // A liar: a packet, a report that asks, a sum of numbers.
+        hex(
+            "10 0004 01020304 11 003b 000000001000 000000000000 00000000 000000000009 000000000003 00000002 00000001 00000001 \
+             01 000000000001 000000000000000f 12 0010 0000000000010005 01020304 05060708",
+        ),
+        // An engine's other end: formats of its mirror, what is active, a packet; it attaches and wants layers.
+        hex(
+            "05 1f 05 0000000000000003 01 00 0000000000000009 00 60 03 00015f90 07 00 0000 \
+             05 0b 07 0000000000000003 00 03 04 28 0000000000000003 00 00 60 00000000 000000010005 000000000077 90f092340765d00f009d012a4001b400 \
+             03 0a 01 0000000000000001 02 03 0b 03 0000000000000001 01 01 03 0a 04 0000000000000001 00 01 01 0a 01 01 0b 03 02 0000000000000001",
+        ),
     ];
     seeds.extend([audio(), redundant(), request(), response(), hello(), recoverable()]);
     seeds.extend(LINKS.map(|json| json.as_bytes().to_vec()));

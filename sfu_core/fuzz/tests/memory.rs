@@ -43,6 +43,9 @@ fn long_inputs_hold_little() {
     for (body, kilobytes) in [
         ("bandwidth", 3_000),
         ("hello", 1_200),
+        ("link_ends", 3_000),
+        ("link_liar", 3_000),
+        ("link_engine", 3_000),
         ("pacer", 1_000),
         ("ring", 60_000),
     ] {
