@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from bench.common.wire_peer import PATIENCE, WirePeer
 from pysfu import Sfu, UnknownIdError
-from tests.wire_peer import PATIENCE, WirePeer
 
 OPUS = [(111, None, "opus", 48_000, False, False)]
 SSRC = 7_000

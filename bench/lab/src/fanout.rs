@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use pysfu_engine::Config;
 use pysfu_engine::command::{
-    Codec, Command, FecFormats, MediaKind, PayloadMap, Publish, PublishedCodec, Sound, Subscribe,
+    AddLink, Codec, Command, FecFormats, IceCredentials, Keys, MediaKind, Mirror, PayloadMap, Publish, PublishedCodec,
+    Sound, Subscribe,
 };
-use pysfu_engine::ids::{Mid, PayloadType, Ssrc, SubscriptionId, TrackId, WorkerId};
+use pysfu_engine::ids::{LinkId, Mid, PayloadType, PeerId, Ssrc, SubscriptionId, TrackId, WorkerId};
 use pysfu_engine::transmit::TransmitArena;
 use serde::{Deserialize, Serialize};
 use wire::rtcp::report::{self, ReportBlock};
 use wire::rtcp::twcc;
 
 use crate::media::{OPUS, Source, VP8, VP8_RTX};
-use crate::world::{MS, SOCKET, WANT_ALL, World};
+use crate::world::{Cable, MS, SOCKET, WANT_ALL, World, engine_address};
 
 /// Bits per second of every path.
 const BITRATE: u64 = 1_000_000_000;
@@ -46,12 +47,18 @@ pub(crate) struct Setup {
     #[arg(long)]
     #[serde(default)]
     feedback: bool,
+    /// Links that carry the track to another node, beside the subscriptions
+    #[arg(long, default_value_t = 0)]
+    #[serde(default)]
+    links: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Outcome {
     packets_in: u64,
     packets_out: u64,
+    /// Of them over links.
+    packets_linked: u64,
     seconds: f64,
     ns_per_packet: f64,
 }
@@ -73,6 +80,7 @@ pub(crate) struct Fanout {
     turns: Vec<Turn>,
     frames: u64,
     reported: u64,
+    links: u32,
 }
 
 impl Fanout {
@@ -85,7 +93,7 @@ impl Fanout {
             max_bitrate: BITRATE,
             ..Config::default()
         };
-        let mut world = World::with(1, config);
+        let mut world = World::with(1 + u8::from(setup.links > 0), config);
         world.arena = TransmitArena::new(ARENA, ARENA_MESSAGES);
         let publisher = world.join(0);
         let kind = if setup.codec == Format::Opus {
@@ -147,6 +155,9 @@ impl Fanout {
             };
             world.command(0, Command::Subscribe(subscribe));
         }
+        for index in 0..setup.links {
+            link(&mut world, track, kind, index);
+        }
         world.run_for(10 * MS);
         let source = match kind {
             MediaKind::Audio => Source::audio(77, "0"),
@@ -162,9 +173,10 @@ impl Fanout {
             turns: Vec::new(),
             frames: 0,
             reported: 0,
+            links: setup.links,
         };
         // Rings, pools and queues reach their full size.
-        fanout.prepare(u64::from(fanout.subscriptions) * 700);
+        fanout.prepare(u64::from(fanout.subscriptions + fanout.links) * 700);
         fanout.run();
         fanout
     }
@@ -183,7 +195,7 @@ impl Fanout {
     pub(crate) fn prepare(&mut self, packets: u64) {
         let per_frame = if self.codec == Format::Opus { 1 } else { FRAME };
         let frames = packets
-            .div_ceil(per_frame as u64 * u64::from(self.subscriptions.max(1)))
+            .div_ceil(per_frame as u64 * u64::from((self.subscriptions + self.links).max(1)))
             .max(1);
         let from = self.world.people[self.publisher].address;
         for _ in 0..frames {
@@ -218,17 +230,58 @@ impl Fanout {
             }
             loop {
                 self.world.arena.clear();
+                let engine = &mut self.world.engines[0];
                 let more = engine.poll_transmit(now, &mut self.world.arena);
                 outcome.packets_out += self.world.arena.volume().0;
+                if self.links > 0 {
+                    outcome.packets_linked += self.cross_links();
+                    for datagram in &mut self.world.wiretap.take().unwrap_or_default() {
+                        self.world.engines[0].handle_datagram(now, SOCKET, engine_address(1), datagram);
+                    }
+                }
                 if !more {
                     break;
                 }
             }
-            while engine.poll_event().is_some() {}
+            while self.world.engines[0].poll_event().is_some() {}
         }
         outcome.seconds = begun.elapsed().as_secs_f64();
         outcome.ns_per_packet = outcome.seconds * 1e9 / outcome.packets_out.max(1) as f64;
         outcome
+    }
+
+    /// What went to the other node, and what that answers. Not counted: it is another machine.
+    #[inline(never)]
+    fn cross_links(&mut self) -> u64 {
+        let World {
+            now, engines, arena, ..
+        } = &mut self.world;
+        let (mut packets, mut answers) = (0, Vec::new());
+        for message in arena.messages().iter().filter(|message| message.to == engine_address(1)) {
+            let (start, end) = (message.start as usize, (message.start + message.len) as usize);
+            for datagram in arena.bytes()[start..end].chunks(message.segment.into()) {
+                packets += u64::from(datagram[0] & 0b11 == 0);
+                engines[1].handle_datagram(*now, SOCKET, engine_address(0), &mut datagram.to_vec());
+            }
+        }
+        if engines[1].next_timeout().is_some_and(|due| due <= *now) {
+            engines[1].handle_timeout(*now);
+        }
+        loop {
+            arena.clear();
+            let more = engines[1].poll_transmit(*now, arena);
+            for message in arena.messages().iter().filter(|message| message.to == engine_address(0)) {
+                let (start, end) = (message.start as usize, (message.start + message.len) as usize);
+                let datagrams = arena.bytes()[start..end].chunks(message.segment.into());
+                answers.extend(datagrams.map(<[u8]>::to_vec));
+            }
+            if !more {
+                break;
+            }
+        }
+        while engines[1].poll_event().is_some() {}
+        self.world.wiretap = Some(answers);
+        packets
     }
 
     fn frame(&mut self) -> Vec<Vec<u8>> {
@@ -312,4 +365,63 @@ impl Fanout {
         bytes.truncate(len);
         bytes
     }
+}
+
+/// A link to the second engine, another node, and somebody there who wants the track.
+fn link(world: &mut World, track: TrackId, kind: MediaKind, index: u32) {
+    if index == 0 {
+        for (from, to) in [(0, 1), (1, 0)] {
+            let way = netem::Link::new(netem::LinkConfig::default(), 0);
+            world.cables.push(Cable { from, to, way });
+        }
+    }
+    for (engine, other) in [(0, 1), (1, 0)] {
+        let keys = |from: usize| Keys {
+            key: [from as u8; 16],
+            salt: [index as u8; 12],
+        };
+        let add = AddLink {
+            link: LinkId(index),
+            theirs: index,
+            send: keys(engine),
+            receive: keys(other),
+            socket: SOCKET,
+            remote: Some(engine_address(other)),
+        };
+        world.command(engine, Command::AddLink(add));
+    }
+    let (mirror, peer) = (TrackId(world.id()), PeerId(world.id()));
+    let local = IceCredentials {
+        ufrag: format!("nobody{index}"),
+        pwd: "a-password-of-22-characters".to_owned(),
+    };
+    world.command(1, Command::AddPeer { peer, local });
+    let crossing = Mirror {
+        track: mirror,
+        link: LinkId(index),
+        theirs: track,
+        kind,
+        group: None,
+    };
+    world.command(1, Command::Mirror(crossing));
+    let subscribe = Subscribe {
+        subscription: SubscriptionId(world.id()),
+        peer,
+        track: mirror,
+        home: WorkerId(1),
+        kind,
+        mid: Mid::from("0").unwrap(),
+        ssrc: Ssrc(1),
+        rtx_ssrc: None,
+        payloads: vec![PayloadMap {
+            from: PayloadType(if kind == MediaKind::Audio { OPUS } else { VP8 }),
+            to: PayloadType(100),
+            rtx: None,
+        }],
+        red: None,
+        wanted: WANT_ALL,
+        fec: FecFormats::default(),
+        fec_ssrc: None,
+    };
+    world.command(1, Command::Subscribe(subscribe));
 }

@@ -15,8 +15,12 @@ const HISTORY_AGE: u64 = 1_000_000;
 /// What arrived is kept for sums within these.
 const KEPT_BYTES: usize = 2 * 1024 * 1024;
 const KEPT_AGE: u64 = 200_000;
-/// Reports while media arrive. Shorter follows losses closer, longer costs less. Microseconds, as all times.
-const REPORT: u64 = 25_000;
+/// Reports while media flow. Shorter follows losses closer, longer costs less. Microseconds, as all times. What is missing
+/// is asked for when it is missed, not only then.
+const REPORT: u64 = 100_000;
+/// So long after the last of what is sent the other side is told that it was: it may be lost. Longer repairs it later, shorter
+/// tells it between frames.
+const TAIL: u64 = 40_000;
 /// Datagrams while nothing else is sent. Longer costs less; of `SILENCE` it must be so small a part that losses alone do not
 /// make a link look dead.
 const KEEPALIVE: u64 = 100_000;
@@ -105,6 +109,7 @@ pub struct Link {
     kept: Sent,
     parity_heard: Option<u64>,
     report_at: u64,
+    tail_at: u64,
     last_sent: u64,
     last_heard: u64,
     /// When the newest report that the other side has heard was sent.
@@ -149,6 +154,7 @@ impl Link {
             kept: Sent::new(KEPT_BYTES, KEPT_AGE),
             parity_heard: None,
             report_at: now,
+            tail_at: u64::MAX,
             last_sent: now,
             last_heard: now,
             echoed: now,
@@ -170,7 +176,7 @@ impl Link {
         let datagram = out.get(..len)?;
         self.sent.keep(now, number, datagram);
         self.parity_due |= self.encoder.add(number, datagram);
-        self.report_at = self.report_at.min(now + REPORT);
+        self.tail_at = now + TAIL;
         self.stats.media_sent += 1;
         self.stats.bytes_sent += len as u64;
         Some(len)
@@ -228,6 +234,7 @@ impl Link {
     pub fn next_timeout(&self) -> u64 {
         let missing = self.missing.next().unwrap_or(u64::MAX);
         self.report_at
+            .min(self.tail_at)
             .min(self.message_at)
             .min(missing)
             .min(self.last_sent + KEEPALIVE)
@@ -314,6 +321,7 @@ impl Link {
             number = number.wrapping_add(1);
         }
         self.report_at = u64::MAX;
+        self.tail_at = u64::MAX;
         self.last_sent = now;
     }
 

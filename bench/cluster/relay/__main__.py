@@ -1,0 +1,49 @@
+"""Links measured: `python -m bench.cluster.relay` writes JSON to standard output, and what it does to standard error.
+
+`--quick` is short and only shows that everything works together. The core must be a release build (`make build`).
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from typing import Any
+
+from bench.cluster.lab import programs
+from bench.cluster.relay import cost, hops
+
+GOALS = {
+    "relay.ratio_to_client_packet": 0.5,
+    "hop.latency_ms.p99": 1.0,
+    "lossy_link.residual_loss": 0.0005,
+    "lossy_link.redundancy": 0.12,
+    "lossy_link.late_p95_rtt": 1.2,
+}
+"""At most."""
+
+
+async def measure(*, quick: bool = False) -> dict[str, Any]:
+    """All of it; keys as in `GOALS`, and what they are made of. A minute and a half, or 15 s."""
+    built = programs.build()
+    plan = cost.Plan(destinations=8, frames=60, seconds=1.5, rounds=1) if quick else cost.Plan()
+    print("what a packet costs", file=sys.stderr)
+    result = await cost.measure(built.load, plan)
+    print("what a hop adds", file=sys.stderr)
+    result |= await hops.clean(2.0 if quick else 15.0)
+    print("what losses leave", file=sys.stderr)
+    result |= await hops.lossy(built.netem, 3.0 if quick else 30.0)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="seconds, not minutes")
+    options = parser.parse_args()
+    result = asyncio.run(measure(quick=options.quick))
+    print(json.dumps(result, indent=2))
+    for name, most in GOALS.items():
+        print(f"{name} {result[name]:.4f} {'<=' if result[name] <= most else 'ABOVE'} {most}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
