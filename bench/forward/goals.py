@@ -68,6 +68,12 @@ def evaluate(result: Result) -> list[dict[str, Any]]:
             "; ".join(two.get("invalid", [])),
         ),
         _least("two workers: share of the lesser one", two.get("least_share_of_a_worker"), 0.45, "{:.2f}"),
+        _most(
+            "a packet over a link to another node against one to a client",
+            result.get("relay", {}).get("ratio_to_client_packet"),
+            0.5,
+            "{:.2f} ×",
+        ),
         _most("join to first media at 20 joins/s, p50", joins["p50"], 150.0, "{:.0f} ms"),
         _storm(storm),
         _most("RPC during the storm, p99", (storm.get("rpc_ms") or {}).get("p99"), 100.0, "{:.0f} ms"),

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ RELAY = {"gso+crypto": ("gcm", "on"), "crypto": ("gcm", "off"), "gso": ("none", 
 # Seconds that a server and its participants take to be ready, as expected beforehand.
 START = {"pysfu": 3.5, "janus": 4.0}
 SEARCH_STEPS = 20
+# As expected beforehand, with all its rounds.
+RELAY_SECONDS = 150.0
 # Where the ladders begin when nothing was searched for (--quick).
 FIRST_GUESS = 40_000.0
 # One received packet of so many is authenticated and its latency taken.
@@ -72,6 +75,7 @@ class Session:
             "joins": [],
             "storms": [],
             "memory": {},
+            "relay": {},
             "failures": [],
         }
 
@@ -88,6 +92,8 @@ class Session:
         for turn in range(self._plan.worker_rounds):
             self._workers(turn)
         self._joins()
+        with self._job("a packet over a link", RELAY_SECONDS):
+            self._relay()
         for kind, media in (("vp8", "video"), ("opus", "audio")):
             with self._job(f"memory of {media} subscriptions", 35):
                 self._memory(kind, media)
@@ -126,7 +132,7 @@ class Session:
         total += plan.worker_rounds * 3 * (START["pysfu"] + plan.warmup + plan.seconds)
         total += 8 + plan.joins / plan.joins_per_second
         total += plan.storm_rounds * (8 + plan.storm_joins / plan.storm_per_second)
-        return total + 2 * 35
+        return total + 2 * 35 + RELAY_SECONDS
 
     @contextlib.contextmanager
     def _server(self, name: str) -> Iterator[Running]:
@@ -231,6 +237,15 @@ class Session:
         with self._server("pysfu") as server:
             arguments = ["memory", "--kind", kind, "--viewers", str(self._plan.memory_viewers)]
             self.raw["memory"][media] = self._load(server, [*arguments, "--publishers", publishers], 180)
+
+    def _relay(self) -> None:
+        """In a process of its own: it pins threads."""
+        command = [sys.executable, "-m", "bench.cluster.relay", "--cost", str(self._programs.load)]
+        command += ["--quick"] if self._plan.small else []
+        told = subprocess.run(  # noqa: S603
+            command, cwd=servers.ROOT, check=True, capture_output=True, text=True, timeout=10 * RELAY_SECONDS
+        ).stdout  # fmt: skip
+        self.raw["relay"] = json.loads(told)
 
     def _fanout(
         self, server: Running, traffic: Shape, loads: Sequence[float], *, search: bool = False

@@ -44,6 +44,7 @@ def summarise(raw: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any
         result[f"memory_kb_per_{media}_subscription"] = known["kb_per_subscription"] if known else None
     result["workers"] = _workers(raw["workers"])
     result["workers_2_over_1"] = result["workers"].get("two on two CPUs", {}).get("over_one")
+    result["relay"] = {key.removeprefix("relay."): value for key, value in raw.get("relay", {}).items()}
     result["joins"] = _joins(raw["joins"])
     first_media = result["joins"].get("first_media_ms", {})
     result["join_ms"] = {"p50": first_media.get("p50"), "p99": first_media.get("p99")}

@@ -257,7 +257,11 @@ impl Fanout {
             now, engines, arena, ..
         } = &mut self.world;
         let (mut packets, mut answers) = (0, Vec::new());
-        for message in arena.messages().iter().filter(|message| message.to == engine_address(1)) {
+        for message in arena
+            .messages()
+            .iter()
+            .filter(|message| message.to == engine_address(1))
+        {
             let (start, end) = (message.start as usize, (message.start + message.len) as usize);
             for datagram in arena.bytes()[start..end].chunks(message.segment.into()) {
                 packets += u64::from(datagram[0] & 0b11 == 0);
@@ -270,7 +274,11 @@ impl Fanout {
         loop {
             arena.clear();
             let more = engines[1].poll_transmit(*now, arena);
-            for message in arena.messages().iter().filter(|message| message.to == engine_address(0)) {
+            for message in arena
+                .messages()
+                .iter()
+                .filter(|message| message.to == engine_address(0))
+            {
                 let (start, end) = (message.start as usize, (message.start + message.len) as usize);
                 let datagrams = arena.bytes()[start..end].chunks(message.segment.into());
                 answers.extend(datagrams.map(<[u8]>::to_vec));

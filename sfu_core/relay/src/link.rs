@@ -9,9 +9,12 @@ use crate::seal::{Keys, Kind, MAX_DATAGRAM, Opener, Refused, Sealer, numbered};
 use crate::sent::Sent;
 use crate::window::Window;
 
-/// What was sent is kept for repair within these limits. More mends longer round trips of wider links.
+/// What was sent is kept for repair within these limits: for some round trips. More mends more losses of what was sent again, and
+/// of wider links; less stays in the processor's cache.
 const HISTORY_BYTES: usize = 8 * 1024 * 1024;
 const HISTORY_AGE: u64 = 1_000_000;
+const HISTORY_RTTS: u64 = 5;
+const HISTORY_LEAST: u64 = 150_000;
 /// What arrived is kept for sums within these.
 const KEPT_BYTES: usize = 2 * 1024 * 1024;
 const KEPT_AGE: u64 = 200_000;
@@ -469,6 +472,8 @@ impl Link {
                     0 => rtt.max(1),
                     smoothed => (smoothed * 7 + rtt) / 8,
                 };
+                let age = HISTORY_LEAST + HISTORY_RTTS * self.stats.rtt;
+                self.sent.set_max_age(age.min(HISTORY_AGE));
             }
         }
         while !self.messages.is_empty() && self.first_message.wrapping_sub(report.messages) as i32 <= -1 {

@@ -34,6 +34,10 @@ impl Sent {
         }
     }
 
+    pub(crate) fn set_max_age(&mut self, age: u64) {
+        self.max_age = age;
+    }
+
     /// Keeps a copy. What is too old or has no place any more is forgotten, and so is what comes out of order.
     pub(crate) fn keep(&mut self, now: u64, number: u64, datagram: &[u8]) {
         if datagram.len() > self.max_bytes || self.entries.back().is_some_and(|last| last.number >= number) {

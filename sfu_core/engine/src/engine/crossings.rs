@@ -31,10 +31,6 @@ impl Outgoing {
             Neighbour::Link(link) => self.links.push_back((link, crossing)),
         }
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.workers.len() + self.links.len()
-    }
 }
 
 impl Extend<(Neighbour, Crossing)> for Outgoing {

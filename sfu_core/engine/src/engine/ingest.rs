@@ -9,7 +9,7 @@ use wire::rtp::{self, Header};
 use super::Engine;
 use crate::command::{Codec, MediaKind, PublishedCodec};
 use crate::counters::Dropped;
-use crate::crossing::Crossing;
+use crate::crossing::{Crossing, Neighbour};
 use crate::demux_rtp::{Hint, Route};
 use crate::event::Event;
 use crate::extensions::Extensions;
@@ -185,21 +185,30 @@ impl Engine {
 
     /// To the subscribers here and to the mirrors elsewhere.
     pub(super) fn share(&mut self, key: usize, packet: Arc<Packet>, fades: bool) {
+        if !self.crossings.links.is_empty() {
+            // What was said before goes before.
+            self.sort_crossings();
+        }
         let track = &mut self.tracks[key];
         let id = track.id;
         for &mirror in &track.mirrors {
-            if self.crossings.len() >= MAX_CROSSINGS {
+            let to = match mirror {
+                Neighbour::Worker(worker) => worker,
+                Neighbour::Link(link) => {
+                    self.links.put(link, track, &packet, fades);
+                    continue;
+                }
+            };
+            if self.crossings.workers.len() >= MAX_CROSSINGS {
                 self.counters.dropped_crossing += 1;
                 continue;
             }
-            self.crossings.push(
-                mirror,
-                Crossing::Packet {
-                    track: id,
-                    packet: Arc::clone(&packet),
-                    fades,
-                },
-            );
+            let crossing = Crossing::Packet {
+                track: id,
+                packet: Arc::clone(&packet),
+                fades,
+            };
+            self.crossings.workers.push_back((to, crossing));
         }
         if track.subscribers.is_empty() {
             return;

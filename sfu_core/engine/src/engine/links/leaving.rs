@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use relay::{Link, MAX_DATAGRAM};
 
-use super::Relay;
+use super::{Links, Relay};
 use crate::command::MediaKind;
 use crate::crossing::wire::{self, Arrived, MAX_HEAD, MAX_MESSAGE};
 use crate::crossing::{Crossing, Neighbour};
@@ -104,8 +104,20 @@ impl Outgoing {
     }
 }
 
+impl Links {
+    /// A packet of a track that is mirrored at the other end.
+    pub(in crate::engine) fn put(&mut self, link: LinkId, track: &Track, packet: &Arc<Packet>, fades: bool) {
+        if let Some(relay) = self.get_mut(link)
+            && is_wanted(track, link, packet)
+        {
+            relay.outgoing.put(track.id, Arc::clone(packet), fades);
+        }
+    }
+}
+
 impl Engine {
-    pub(super) fn sort_crossings(&mut self) {
+    /// What is to be said goes to the links that it is for.
+    pub(in crate::engine) fn sort_crossings(&mut self) {
         while let Some((link, crossing)) = self.crossings.links.pop_front() {
             let key = self.links.keys.get(&link);
             let Some(relay) = key.and_then(|&key| self.links.relays.get_mut(key)) else {
@@ -113,15 +125,6 @@ impl Engine {
             };
             let track = |id: &TrackId| self.track_keys.get(id).and_then(|&key| self.tracks.get(key));
             match crossing {
-                Crossing::Packet {
-                    track: id,
-                    packet,
-                    fades,
-                } => {
-                    if track(&id).is_some_and(|track| is_wanted(track, link, &packet)) {
-                        relay.outgoing.put(id, packet, fades);
-                    }
-                }
                 Crossing::Kept { track: id, packets } => {
                     let Some(track) = track(&id) else { continue };
                     for packet in packets.iter().filter(|packet| is_wanted(track, link, packet)) {
