@@ -120,6 +120,7 @@ def raw() -> dict[str, Any]:
             }
             for media, kb in points.items()
         },
+        "relay": {"relay.ratio_to_client_packet": 0.4},
         "failures": [],
     }
 
@@ -259,7 +260,15 @@ def test_lost_packets_make_a_comparison_invalid(raw: dict[str, Any]) -> None:
 
 
 def test_nothing_measured_is_told_as_such(raw: dict[str, Any]) -> None:
-    raw |= {"runs": [], "workers": [], "joins": [], "storms": [], "memory": {}, "failures": ["round 1: it broke\nlog"]}
+    raw |= {
+        "runs": [],
+        "workers": [],
+        "joins": [],
+        "storms": [],
+        "memory": {},
+        "relay": {},
+        "failures": ["round 1: it broke\nlog"],
+    }
     result = results.summarise(raw, ABOUT)
     result["goals"] = goals.evaluate(result)
     assert {row["measured"] for row in result["goals"]} == {"not measured"}
