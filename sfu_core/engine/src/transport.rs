@@ -153,10 +153,6 @@ impl Transport {
             return;
         }
         self.dtls_source = Some((socket, from));
-        if self.dtls.as_ref().is_some_and(|dtls| dtls.is_opposed_by(datagram)) {
-            (self.dtls, self.begins) = (None, false);
-            data_of(&mut self.data, self.limits).take_odd_ids();
-        }
         let new = || Box::new(DtlsServer::new(Arc::clone(&self.identity), self.announced.clone()));
         self.dtls.get_or_insert_with(new).handle_datagram(now, datagram);
         self.pump(now);

@@ -146,11 +146,6 @@ impl DataChannels {
         self.odd = false;
     }
 
-    /// We are the DTLS server.
-    pub(crate) fn take_odd_ids(&mut self) {
-        self.odd = true;
-    }
-
     /// Takes up channels that are open at the peer. False when there are too many, or an association is there already.
     pub(crate) fn restore(&mut self, channels: Vec<DataChannel>) -> bool {
         let usable = |channel: &DataChannel| channel.stream < STREAMS && channel.label.len() <= MAX_LABEL;

@@ -27,11 +27,6 @@ pub(super) enum Version {
     Best,
 }
 
-/// A datagram that begins with one, or with a part of one.
-pub(super) fn is_client_hello(datagram: &[u8]) -> bool {
-    datagram.first() == Some(&HANDSHAKE) && datagram.get(RECORD_HEADER) == Some(&CLIENT_HELLO)
-}
-
 /// Datagrams until they hold a whole ClientHello.
 #[derive(Default)]
 pub(super) struct HelloBuffer {

@@ -151,11 +151,6 @@ impl DtlsServer {
         self.with_dtls(|dtls| dtls.handle_timeout(now));
     }
 
-    /// The peer begins, too: it did not agree that we do.
-    pub(crate) fn is_opposed_by(&self, datagram: &[u8]) -> bool {
-        self.begun && matches!(self.state, State::Handshake) && hello::is_client_hello(datagram)
-    }
-
     /// Fingerprints of the certificates that the peer may have. Those of an established connection don't change.
     pub(crate) fn announce(&mut self, fingerprints: &[Fingerprint]) {
         self.announced = fingerprints.to_vec();

@@ -43,6 +43,8 @@ pub(crate) struct Client {
     dtls: Dtls,
     /// Begins DTLS at the first successful check.
     dtls_started: bool,
+    /// It is the DTLS client.
+    active: bool,
     next_check: Instant,
     dtls_deadline: Option<Instant>,
 }
@@ -100,9 +102,16 @@ impl Client {
             dtls_paused: false,
             dtls,
             dtls_started: false,
+            active: true,
             next_check: now,
             dtls_deadline: None,
         }
+    }
+
+    /// The server is to begin.
+    pub(crate) fn await_dtls(&mut self) {
+        self.dtls.set_active(false);
+        (self.dtls_started, self.active) = (true, false);
     }
 
     pub(crate) fn start_dtls(&mut self, now: Instant) {
@@ -249,7 +258,7 @@ impl Client {
                 Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
                 Output::PeerCert(der) => self.server_certificate = Some(der.to_vec()),
                 Output::Connected => self.connected = true,
-                Output::KeyingMaterial(material, profile) => self.keys = Some(keys(&material, profile)),
+                Output::KeyingMaterial(material, profile) => self.keys = Some(keys(&material, profile, self.active)),
                 Output::ApplicationData(data) => packets.push(data.to_vec()),
                 Output::CloseNotify => self.closed = true,
                 Output::Timeout(at) => {
@@ -368,7 +377,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 /// The client's halves of the exported keys (RFC 5764 section 4.2).
-fn keys(material: &[u8], profile: dimpl::SrtpProfile) -> (SrtpProfile, SrtpSender, SrtpReceiver) {
+fn keys(material: &[u8], profile: dimpl::SrtpProfile, active: bool) -> (SrtpProfile, SrtpSender, SrtpReceiver) {
     let profile = match profile {
         dimpl::SrtpProfile::AEAD_AES_128_GCM => SrtpProfile::AeadAes128Gcm,
         dimpl::SrtpProfile::AEAD_AES_256_GCM => SrtpProfile::AeadAes256Gcm,
@@ -378,9 +387,11 @@ fn keys(material: &[u8], profile: dimpl::SrtpProfile) -> (SrtpProfile, SrtpSende
     let (client_key, rest) = material.split_at(key);
     let (server_key, rest) = rest.split_at(key);
     let (client_salt, server_salt) = rest.split_at(salt);
+    let (client, server) = ((client_key, client_salt), (server_key, server_salt));
+    let (ours, theirs) = if active { (client, server) } else { (server, client) };
     (
         profile,
-        SrtpSender::new(profile, client_key, client_salt).unwrap(),
-        SrtpReceiver::new(profile, server_key, server_salt).unwrap(),
+        SrtpSender::new(profile, ours.0, ours.1).unwrap(),
+        SrtpReceiver::new(profile, theirs.0, theirs.1).unwrap(),
     )
 }

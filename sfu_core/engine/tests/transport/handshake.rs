@@ -33,6 +33,19 @@ fn connects_with_either_version() {
     }
 }
 
+#[test]
+fn begins_itself_with_the_first_address_that_is_authentic() {
+    for loss in [0, 20] {
+        let mut world = World::new(Version::Dtls12);
+        world.loss = loss;
+        world.client.await_dtls();
+        world.transport.begin_dtls();
+        world.announce();
+        world.run_until("connected", |world| world.client.connected && world.is_connected());
+        media_flows_both_ways(&mut world);
+    }
+}
+
 fn media_flows_both_ways(world: &mut World) {
     let (_, client_sender, client_receiver) = world.client.keys.as_mut().unwrap();
     let mut clear = vec![0x80, 96, 0, 7, 0, 0, 0, 1, 0, 0, 0, 9];
