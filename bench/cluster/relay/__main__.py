@@ -35,9 +35,9 @@ async def measure(*, quick: bool = False) -> dict[str, Any]:
     print("what a packet costs", file=sys.stderr)
     result = await cost.measure(built.load, plan)
     print("what a hop adds", file=sys.stderr)
-    result |= await hops.clean(2.0 if quick else 15.0)
+    result |= await hops.clean(2.0 if quick else 12.0)
     print("what losses leave", file=sys.stderr)
-    result |= await hops.lossy(built.netem, 3.0 if quick else 30.0)
+    result |= await hops.lossy(built.netem, 3.0 if quick else 18.0)
     return result
 
 

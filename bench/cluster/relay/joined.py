@@ -23,8 +23,10 @@ def worker_threads() -> set[int]:
 def core(workers: int, cpu: int | None = None) -> tuple[Sfu, list[int]]:
     """A core on a CPU of its own, and its threads."""
     before = worker_threads()
-    # Loopback carries what is asked for: nothing waits until that is found out.
-    made = Sfu(workers=workers, port=0, limits={"start_bitrate": 200_000_000})
+    # Loopback carries what is asked for: nothing waits until that is found out. A client in a busy process is late with
+    # its checks, and not gone.
+    limits = {"start_bitrate": 200_000_000, "consent_timeout": 1_000_000}
+    made = Sfu(workers=workers, port=0, limits=limits)
     # A thread takes its name when it runs first.
     while len(threads := sorted(worker_threads() - before)) < workers:
         time.sleep(0.001)
