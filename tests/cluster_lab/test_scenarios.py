@@ -5,8 +5,6 @@ machine may excuse is asked for: nobody is lost, nobody is told of who is not th
 end.
 """
 
-import shutil
-
 import pytest
 
 from bench.cluster.lab.programs import Programs
@@ -72,7 +70,6 @@ async def test_a_node_is_restarted_and_serves_again(built: Programs) -> None:
 
 
 async def test_clocks_may_be_an_hour_off(built: Programs) -> None:
-    assert shutil.which("faketime"), "make test installs faketime"
     found = await restart.clock(built, tell=tell)
     assert found["missing"] == []
 

@@ -25,7 +25,6 @@ class Node:
         region: str = "",
         namespace: Namespace | None = None,
         settings: Mapping[str, str] | None = None,
-        program: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.address, self.region, self.namespace = name, address, region, namespace
@@ -47,8 +46,7 @@ class Node:
             **(settings or {}),
         }
         variables = {f"PYSFU_{name.upper()}": value for name, value in given.items()}
-        command = [*program, *pysfu("serve")]
-        self._child = Child(name, command, namespace=namespace, environment={**variables, **(environment or {})})
+        self._child = Child(name, pysfu("serve"), namespace=namespace, environment={**variables, **(environment or {})})
 
     @property
     def pid(self) -> int:

@@ -47,8 +47,8 @@ class Plan:
     settings: Mapping[str, str] = field(default_factory=dict)
     """Of every node."""
     per_node: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    programs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By node: a command that its own is appended to."""
+    environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By node: variables of its process."""
     seed: int = 1
 
 
@@ -143,7 +143,7 @@ class Lab:
                 **plan.per_node.get(name, {}),
             }
             node = Node(
-                name, address, region=region, namespace=space, settings=own, program=plan.programs.get(name, ())
+                name, address, region=region, namespace=space, settings=own, environment=plan.environments.get(name)
             )
             self.nodes[name] = node
             self._stack.push_async_callback(node.close)

@@ -48,7 +48,7 @@ def plan(
     delay: bool = True,
     clients: bool = True,
     settings: Mapping[str, str] | None = None,
-    programs: Mapping[str, tuple[str, ...]] | None = None,
+    environments: Mapping[str, Mapping[str, str]] | None = None,
     seed: int = 1,
 ) -> Plan:
     """A node in each region, with its clients. The bus is in the first region."""
@@ -63,7 +63,7 @@ def plan(
         paths=paths,
         clients=list(regions.values()) if clients else [],
         settings=settings or {},
-        programs=programs or {},
+        environments=environments or {},
         seed=seed,
     )
 

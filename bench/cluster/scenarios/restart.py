@@ -1,8 +1,8 @@
 """A node stops as it should, and starts again; and one whose clock is an hour off."""
 
 import asyncio
-import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 from bench.cluster.lab.programs import Programs
@@ -47,16 +47,23 @@ async def clock(programs: Programs, *, tell: Tell, hours: int = 1, seconds: floa
     """One of three nodes believes that it is so many hours later, another that many earlier (libfaketime).
 
     `whole_s`: until everyone in a room that spans them has everything; `missing`: who lacks something `seconds`
-    later, which is longer than heartbeats live. Raises FileNotFoundError without `faketime`.
+    later, which is longer than heartbeats live. Raises FileNotFoundError without libfaketime.
     """
-    faketime = shutil.which("faketime")
-    if faketime is None:
-        raise FileNotFoundError("faketime is not installed")
-    programs_of = {"b": (faketime, "-f", f"+{hours}h"), "c": (faketime, "-f", f"-{hours}h")}
     tell(f"b is {hours} h ahead, c {hours} h behind")
-    world = plan(3, loss=False, programs=programs_of)
+    world = plan(3, loss=False, environments={"b": _shifted(f"+{hours}h"), "c": _shifted(f"-{hours}h")})
     async with Lab(world, programs) as lab, Gathering(lab, "clock", per_node=2) as room:
         whole = await settle(room)
         await asyncio.sleep(seconds)
         reports = await room.reports()
         return {"hours": hours, "whole_s": round(whole, 2), "missing": room.missing(reports)}
+
+
+def _shifted(by: str) -> dict[str, str]:
+    """Variables of a process whose clock of the day is another one. Raises FileNotFoundError.
+
+    The program `faketime` is the parent of what it runs, which then outlives the lab.
+    """
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
+        raise FileNotFoundError("libfaketime is not installed")
+    return {"LD_PRELOAD": str(library), "FAKETIME": by, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
