@@ -106,8 +106,10 @@ async def test_a_node_that_is_stopped_hands_over_and_ends(nodes: Nodes, open_pag
     assert await here(nodes, "one") == 2
     assert await nodes["one"].stop() == 0
     await until(lambda: here(nodes, "two"), lambda count: count == 2, 10, "they are there")
-    # Their WebSockets went to the node that has ended; they resume at the other's gateway.
-    await asyncio.sleep(4)
+    # Their WebSockets went to the node that has ended; they resume at the other's gateway, after waits of their own.
+    await asyncio.sleep(1)
+    for person in people:
+        await until(person.summary, lambda found: found["connection"] == "connected", 15, "signaling is back")
     gaps = await watched(people)
     print(json.dumps(gaps))
     check_gaps(gaps)
