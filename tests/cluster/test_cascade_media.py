@@ -106,6 +106,33 @@ async def test_a_way_that_is_broken_in_one_direction_is_left_in_both(tmp_path: P
 
 
 @pytest.mark.timeout(100)
+async def test_who_passed_a_track_on_gets_it_from_those_it_passed_it_to(tmp_path: Path) -> None:
+    """A way breaks while another node still comes the longer way over this one, and could come straight."""
+    async with RealCluster(tmp_path, "a", "b", "c") as cluster:
+        one, other, third = cluster.nodes
+        await cluster.publisher(one)
+        viewers = [await cluster.viewer(other), await cluster.viewer(third, "third")]
+        tracks = [await viewer.tracks() for viewer in viewers]
+        for found in tracks:
+            await frame(found["video"])
+        cluster.cables.cut("a", "c")
+        await until(lambda: set(ways(third)) == {"b"})
+        cluster.cables.mend("a", "c")
+        loop = asyncio.get_running_loop()
+        await until(lambda: all(link.is_well for link in third.cluster.cascade.peers["a"].relays.links.values()))
+        cluster.cables.cut("a", "b")
+        cut_at = loop.time()
+        await until(lambda: set(ways(other)) == {"c"} and set(ways(third)) == {"a"})
+        rerouted = loop.time() - cut_at
+        print(f"\nrerouted after {rerouted:.2f} s")
+        assert rerouted < SETTLED / 2, "nobody waits for ways to be taken again by themselves"
+        for found in tracks:
+            for _ in range(10):
+                await frame(found["video"])
+                await frame(found["audio"])
+
+
+@pytest.mark.timeout(100)
 async def test_two_nodes_that_cannot_reach_each_other_keep_each_others_people_and_media_comes_over_a_third(
     tmp_path: Path,
 ) -> None:

@@ -310,6 +310,9 @@ class Mirrors:
         self._by_number[number] = mirror
         self._wait(mirror, max(ANSWER_TIMEOUT, ANSWER_ROUND_TRIPS * (neighbour.round_trip or 0.0)))
         if neighbour.is_open:
+            if mirror.via in mirror.tried:
+                # It does not come here any more. Who has it from here may know a way, and would not give it otherwise.
+                self._refuse(mirror, hop)
             request = cascade_pb2.MirrorRequest(
                 number=number,
                 home=mirror.source.node,
@@ -400,6 +403,11 @@ class Mirrors:
             self._answer(node, number, refusal="it does not come any more")
         mirror.askers.clear()
         self._end_if_unused(mirror)
+
+    def _refuse(self, mirror: Mirror, asker: str) -> None:
+        for node, number in [key for key in mirror.askers if key[0] == asker]:
+            del mirror.askers[node, number]
+            self._answer(node, number, refusal="it does not come any more")
 
     def _answer(self, node: str, number: int, handle: int = 0, route: Sequence[str] = (), refusal: str = "") -> None:
         worker = self._core.worker_of(handle) if handle else 0
