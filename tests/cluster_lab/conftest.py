@@ -16,7 +16,7 @@ def built() -> Programs:
 
 @pytest.fixture
 def paths() -> None:
-    """For tests that cut paths: where there can be none they are skipped with the reason, and fail where `CI` is set."""
+    """For tests that cut paths: where there can be none they are skipped with the reason; with `CI` set they fail."""
     why = namespaces.refusal()
     if why and os.environ.get("CI"):
         pytest.fail(why)
