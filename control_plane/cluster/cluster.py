@@ -11,6 +11,7 @@ import grpc
 import structlog
 
 from control_plane.cluster.allocation import Allocation
+from control_plane.cluster.cascade.around import Third
 from control_plane.cluster.cascade.cascade import Cascade
 from control_plane.cluster.cascade.topology import Heartbeat
 from control_plane.cluster.certs import Identity
@@ -28,6 +29,7 @@ from control_plane.errors import ControlError, UnavailableError
 from control_plane.node import Node
 from control_plane.services.cascade import CascadeService
 from control_plane.services.moving import MovingService
+from control_plane.services.through import Handlers, ThroughService
 from pysfu.v1 import models_pb2, moving_pb2, moving_pb2_grpc
 
 log = structlog.get_logger(__name__)
@@ -90,6 +92,7 @@ class Cluster:
         self.channels = Channels(options.identity, self._address_of)
         self.cascade = Cascade(node, self, relay_ip=options.relay_ip, fan_out=options.fan_out)
         self.moving = Moving(node, self.channels, self.home_of, self.directory.holders)
+        self.through = ThroughService(options.identity.node, caller, self._onward, self.node_ids)
         self.draining: Drain | None = None
         self._drained: asyncio.Future[Progress] | None = None
         self._lost: list[Callable[[str], None]] = []
@@ -189,6 +192,19 @@ class Cluster:
         """To another node. Raises UnavailableError when it is not known."""
         return self.channels.to(node)
 
+    def straight(self, node: str) -> grpc.aio.Channel:
+        """The same, through no other. Raises UnavailableError."""
+        return self.channels.to(node)
+
+    def thirds(self, node: str) -> list[Third]:
+        """All nodes that may pass on what is said to that one."""
+        here = self.cascade.round_trips()
+        return [
+            Third(info.id, here.get(info.id), info.links.get(node), info.draining)
+            for info in self.registry.nodes()
+            if info.fits and info.id not in (self.id, node)
+        ]
+
     def suspect(self, node: str) -> None:
         """It broke off, or did not answer: nobody is sent there until it is heard again."""
         self.registry.suspect(node)
@@ -237,9 +253,11 @@ class Cluster:
                 ("grpc.http2.max_ping_strikes", 0),
             ]
         )
-        add_services(server)
-        server.add_generic_rpc_handlers((CascadeService(self.cascade, caller).handler(),))
-        moving_pb2_grpc.add_MovingServiceServicer_to_server(MovingService(self.moving, caller), server)
+        own: Any = Handlers(server)
+        add_services(own)
+        own.add_generic_rpc_handlers((CascadeService(self.cascade, caller).handler(),))
+        moving_pb2_grpc.add_MovingServiceServicer_to_server(MovingService(self.moving, caller), own)
+        server.add_generic_rpc_handlers((self.through.handler(own.all),))
         try:
             self.port = server.add_secure_port(self.options.address, server_credentials(self.options.identity))
         except RuntimeError as error:
@@ -247,6 +265,12 @@ class Cluster:
         if self.port == 0:
             raise ClusterBindError(self.options.address)
         return server
+
+    def _onward(self, node: str) -> grpc.aio.Channel:
+        """For what others say to that node. Raises UnavailableError."""
+        if not self.cascade.reaches(node):
+            raise UnavailableError(f"node {node!r} cannot be reached from {self.id!r} either")
+        return self.channels.to(node)
 
     def _announced(self) -> str:
         return self.options.announced or f"{self.options.address.rpartition(':')[0]}:{self.port}"

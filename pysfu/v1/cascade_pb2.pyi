@@ -28,6 +28,12 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CascadeInvitation(_message.Message):
+    """Of two nodes that cannot reach each other, calls go through a third one that both reach. The caller calls
+    `/pysfu.v1.ThroughService/SERVICE.METHOD` there (`RoomService.ListRooms`) with metadata `pysfu-to`, the id of the target;
+    the third node calls the same at the target with `pysfu-for`, the caller's id as its certificate says, and passes
+    messages on as they are. A call has one of both marks, so there is one third node at most.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -55,6 +61,36 @@ class CascadeInvited(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CascadeInvited: _TypeAlias = CascadeInvited  # noqa: Y015
+
+@_typing.final
+class CascadeReach(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CascadeReach: _TypeAlias = CascadeReach  # noqa: Y015
+
+@_typing.final
+class CascadeReached(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CascadeReached: _TypeAlias = CascadeReached  # noqa: Y015
 
 @_typing.final
 class CascadeMessage(_message.Message):

@@ -44,6 +44,11 @@ class CascadeServiceStub:
                 request_serializer=pysfu_dot_v1_dot_cascade__pb2.CascadeInvitation.SerializeToString,
                 response_deserializer=pysfu_dot_v1_dot_cascade__pb2.CascadeInvited.FromString,
                 _registered_method=True)
+        self.Reach = channel.unary_unary(
+                '/pysfu.v1.CascadeService/Reach',
+                request_serializer=pysfu_dot_v1_dot_cascade__pb2.CascadeReach.SerializeToString,
+                response_deserializer=pysfu_dot_v1_dot_cascade__pb2.CascadeReached.FromString,
+                _registered_method=True)
 
 
 class CascadeServiceServicer:
@@ -62,6 +67,13 @@ class CascadeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reach(self, request, context):
+        """The way between both is well: asked while the stream goes through a third node. Whoever answers at all is reached.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CascadeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -74,6 +86,11 @@ def add_CascadeServiceServicer_to_server(servicer, server):
                     servicer.Invite,
                     request_deserializer=pysfu_dot_v1_dot_cascade__pb2.CascadeInvitation.FromString,
                     response_serializer=pysfu_dot_v1_dot_cascade__pb2.CascadeInvited.SerializeToString,
+            ),
+            'Reach': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reach,
+                    request_deserializer=pysfu_dot_v1_dot_cascade__pb2.CascadeReach.FromString,
+                    response_serializer=pysfu_dot_v1_dot_cascade__pb2.CascadeReached.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -130,6 +147,33 @@ class CascadeService:
             '/pysfu.v1.CascadeService/Invite',
             pysfu_dot_v1_dot_cascade__pb2.CascadeInvitation.SerializeToString,
             pysfu_dot_v1_dot_cascade__pb2.CascadeInvited.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reach(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pysfu.v1.CascadeService/Reach',
+            pysfu_dot_v1_dot_cascade__pb2.CascadeReach.SerializeToString,
+            pysfu_dot_v1_dot_cascade__pb2.CascadeReached.FromString,
             options,
             channel_credentials,
             insecure,

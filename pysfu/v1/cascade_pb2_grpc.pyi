@@ -40,6 +40,8 @@ class CascadeServiceStub:
     Connect: _grpc.StreamStreamMultiCallable[_cascade_pb2.CascadeMessage, _cascade_pb2.CascadeMessage]
     Invite: _grpc.UnaryUnaryMultiCallable[_cascade_pb2.CascadeInvitation, _cascade_pb2.CascadeInvited]
     """The caller wants a stream and its id is the greater one: it is to be called."""
+    Reach: _grpc.UnaryUnaryMultiCallable[_cascade_pb2.CascadeReach, _cascade_pb2.CascadeReached]
+    """The way between both is well: asked while the stream goes through a third node. Whoever answers at all is reached."""
 
 @_typing.type_check_only
 class CascadeServiceAsyncStub(CascadeServiceStub):
@@ -47,6 +49,8 @@ class CascadeServiceAsyncStub(CascadeServiceStub):
     Connect: _aio.StreamStreamMultiCallable[_cascade_pb2.CascadeMessage, _cascade_pb2.CascadeMessage]  # type: ignore[assignment]
     Invite: _aio.UnaryUnaryMultiCallable[_cascade_pb2.CascadeInvitation, _cascade_pb2.CascadeInvited]  # type: ignore[assignment]
     """The caller wants a stream and its id is the greater one: it is to be called."""
+    Reach: _aio.UnaryUnaryMultiCallable[_cascade_pb2.CascadeReach, _cascade_pb2.CascadeReached]  # type: ignore[assignment]
+    """The way between both is well: asked while the stream goes through a third node. Whoever answers at all is reached."""
 
 class CascadeServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -63,5 +67,13 @@ class CascadeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cascade_pb2.CascadeInvited, _abc.Awaitable[_cascade_pb2.CascadeInvited]]:
         """The caller wants a stream and its id is the greater one: it is to be called."""
+
+    @_abc_1.abstractmethod
+    def Reach(
+        self,
+        request: _cascade_pb2.CascadeReach,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cascade_pb2.CascadeReached, _abc.Awaitable[_cascade_pb2.CascadeReached]]:
+        """The way between both is well: asked while the stream goes through a third node. Whoever answers at all is reached."""
 
 def add_CascadeServiceServicer_to_server(servicer: CascadeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,6 +7,8 @@ from typing import Any, Self
 
 import grpc
 
+from control_plane.cluster import certs
+from control_plane.cluster.cascade.around import Third
 from control_plane.cluster.cascade.cascade import Cascade
 from control_plane.cluster.cascade.topology import Heartbeat
 from control_plane.errors import UnauthenticatedError, UnavailableError
@@ -14,6 +16,7 @@ from control_plane.media import Media
 from control_plane.node import NodeLimits
 from control_plane.server import ControlPlane, ServerOptions
 from control_plane.services.cascade import CascadeService
+from control_plane.services.through import ThroughService
 from tests.control_plane.client import SignalingClient
 from tests.control_plane.conftest import KEY, SECRET, token
 
@@ -40,12 +43,15 @@ class PlainSurroundings:
     def suspect(self, node: str) -> None:
         self.suspected.append(node)
 
-    def channel(self, node: str) -> Any:
+    def straight(self, node: str) -> Any:
         port = self._ports.get(node)
         if port is None or node in self.cut:
             raise UnavailableError(f"no way to {node}")
         channel = self._open.setdefault(port, grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
         return _Named(channel, self._caller)
+
+    def thirds(self, node: str) -> list[Third]:
+        return [Third(name) for name in self._ports if name not in (node, self._caller)]
 
     async def close(self) -> None:
         for channel in self._open.values():
@@ -60,15 +66,20 @@ class _Named:
         self._metadata = (("node", caller),)
 
     def stream_stream(self, *args: Any, **options: Any) -> Callable[..., Any]:
-        call: Any = self._channel.stream_stream(*args, **options)
-        return lambda: call(metadata=self._metadata)
+        return self._named(self._channel.stream_stream(*args, **options))
 
     def unary_unary(self, *args: Any, **options: Any) -> Callable[..., Any]:
-        call: Any = self._channel.unary_unary(*args, **options)
-        return lambda request, timeout: call(request, timeout=timeout, metadata=self._metadata)
+        return self._named(self._channel.unary_unary(*args, **options))
+
+    def _named(self, call: Any) -> Callable[..., Any]:
+        return lambda *request, metadata=(), **rest: call(*request, metadata=(*metadata, *self._metadata), **rest)
 
 
 def caller(context: Any) -> str:
+    named = context.auth_context().get("x509_subject_alternative_name")
+    if named:
+        # By the third node through which it calls.
+        return certs.node_of([name.decode() for name in named])
     found: str | None = dict(context.invocation_metadata() or ()).get("node")
     if found is None:
         raise UnauthenticatedError("no node")
@@ -101,7 +112,9 @@ class ClusterNode:
 
     async def listen(self) -> None:
         self._server = grpc.aio.server()
-        self._server.add_generic_rpc_handlers((CascadeService(self.cascade, caller).handler(),))
+        own = [CascadeService(self.cascade, caller).handler()]
+        through = ThroughService(self.name, caller, self.channels.straight, lambda: self._cluster.ports)
+        self._server.add_generic_rpc_handlers((*own, through.handler(own)))
         self._cluster.ports[self.name] = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
 

@@ -18,6 +18,7 @@ from control_plane.node import NodeLimits
 from control_plane.server import ControlPlane, ServerOptions
 from pysfu import Sfu
 from tests.cluster.cables import Cables
+from tests.cluster.wires import Wires
 from tests.control_plane.client import SignalingClient
 from tests.control_plane.conftest import KEY, SECRET, token
 
@@ -80,25 +81,31 @@ class RealNode:
 
 
 class RealCluster:
-    """Nodes by the names that are given. `workers`: of all of them, or of each."""
+    """Nodes by the names that are given. `workers`: of all of them, or of each. `wired`: their calls can be cut, too;
+    a node that has died refuses no connection then."""
 
     def __init__(self, folder: Path, *names: str, **options: Any) -> None:
         certs.make(names, folder)
         state = MemoryState()
         workers = options.pop("workers", 1)
+        self._wired = options.pop("wired", False)
         counts = workers if isinstance(workers, tuple) else (workers,) * len(names)
         self.nodes = [
             RealNode(name, folder, state, workers=count, **options) for name, count in zip(names, counts, strict=True)
         ]
         self.cables = Cables()
+        self.wires = Wires()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         for node in self.nodes:
             self.cables.lay(node.name, node.media)
         self._stack.callback(self.cables.close)
+        self._stack.push_async_callback(self.wires.close)
         for node in self.nodes:
             await node.start()
+            if self._wired:
+                self.wires.lay(node.name, node.cluster.channels)
             self._stack.push_async_callback(node.stop)
         return self
 
@@ -107,6 +114,15 @@ class RealCluster:
 
     def on_exit(self, work: Callable[[], Awaitable[Any]]) -> None:
         self._stack.push_async_callback(work)
+
+    def cut(self, one: RealNode, other: RealNode) -> None:
+        """Nothing arrives any more, neither media nor calls, and nobody is told. Of nodes that are wired."""
+        self.cables.cut(one.name, other.name)
+        self.wires.cut(one.name, other.name)
+
+    async def mend(self, one: RealNode, other: RealNode) -> None:
+        self.cables.mend(one.name, other.name)
+        await self.wires.mend(one.name, other.name)
 
     def part(self, one: RealNode, other: RealNode) -> None:
         """Nothing passes between two nodes, neither media nor calls; all else goes on."""

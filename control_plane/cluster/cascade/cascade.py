@@ -10,6 +10,7 @@ import grpc
 import structlog
 
 from control_plane.cluster.cascade import wire
+from control_plane.cluster.cascade.around import Third
 from control_plane.cluster.cascade.hearing import Hearing, set_wishes
 from control_plane.cluster.cascade.mirrors import Mirrors
 from control_plane.cluster.cascade.peer import LINGER, Peer
@@ -99,7 +100,7 @@ class Cascade(Neighbours):
 
     def round_trips(self) -> dict[str, float]:
         """Milliseconds to other nodes, by id."""
-        found = {peer.id: peer.round_trip for peer in self.peers.values()}
+        found = {peer.id: peer.round_trip for peer in self.peers.values() if peer.third is None}
         return {node: 1_000 * seconds for node, seconds in found.items() if seconds is not None}
 
     def peer(self, node: str) -> Peer:
@@ -210,7 +211,16 @@ class Cascade(Neighbours):
     # What peers ask of this.
 
     def channel(self, node: str) -> grpc.aio.Channel:
-        return self._surroundings.channel(node)
+        return self._surroundings.straight(node)
+
+    def thirds(self, node: str) -> list[Third]:
+        """Nodes through which that one may be reached, as far as is known here."""
+        return [third for third in self._surroundings.thirds(node) if self.reaches(third.node)]
+
+    def reaches(self, node: str) -> bool:
+        """Nothing is known of that the straight way there is broken."""
+        peer = self.peers.get(node)
+        return peer is None or not peer.streams or (peer.is_open and peer.third is None)
 
     def uses(self, node: str) -> bool:
         """Tracks come from there, or go there, that have nothing to do with rooms of both."""
@@ -238,7 +248,9 @@ class Cascade(Neighbours):
         return found
 
     def opened_stream(self, peer: Peer, hello: cascade_pb2.CascadeHello) -> None:
-        log.info("a node is connected", node=peer.id, version=hello.version, workers=len(hello.workers))
+        log.info(
+            "a node is connected", node=peer.id, version=hello.version, workers=len(hello.workers), through=peer.third
+        )
         peer.is_unreachable = False
         self.mirrors.opened_stream(peer.id)
         for room in self._rooms.values():
@@ -354,7 +366,7 @@ class Cascade(Neighbours):
         while True:
             await asyncio.sleep(ROTATION)
             for peer in self.peers.values():
-                if peer.is_open:
+                if peer.is_open and peer.third is None:
                     peer.relays.rotate()
 
 

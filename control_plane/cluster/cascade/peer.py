@@ -10,9 +10,11 @@ import grpc
 import structlog
 
 from control_plane.cluster.cascade import stream
+from control_plane.cluster.cascade.around import choose, is_to_be_left
 from control_plane.cluster.cascade.feed import Feed
 from control_plane.cluster.cascade.relays import Relays
-from control_plane.cluster.cascade.stream import Pipe, Stream
+from control_plane.cluster.cascade.stream import HELLO_TIMEOUT, SILENT, Pipe, Stream
+from control_plane.cluster.through import Through
 from control_plane.errors import ControlError, UnavailableError
 from control_plane.live_room import LiveRoom
 from pysfu.v1 import cascade_pb2
@@ -25,12 +27,29 @@ log = structlog.get_logger(__name__)
 
 CONNECT: Final = "/pysfu.v1.CascadeService/Connect"
 INVITE: Final = "/pysfu.v1.CascadeService/Invite"
+REACH: Final = "/pysfu.v1.CascadeService/Reach"
 # Seconds. How long links and stream are kept after the last room that both hold: people who come back find them.
 LINGER: Final = 60.0
 # Between attempts. Shorter mends sooner, longer spares a node that is busy coming back.
 BACKOFF: Final = 0.05
 MAX_BACKOFF: Final = 2.0
-INVITE_TIMEOUT: Final = 5.0
+# For a node to answer when there are others through which it could be reached: seconds at least, round trips, and
+# seconds where none was measured. Shorter goes round sooner, longer waits for a slow path.
+LEAST_PATIENCE: Final = 0.3
+PATIENT_ROUND_TRIPS: Final = 4.0
+STRANGERS_PATIENCE: Final = 1.0
+# Seconds for the other end to say hello through a third node, which may have to connect to it first.
+AROUND_PATIENCE: Final = 2.0
+# How long a third node is asked last that could not do it.
+SPARED: Final = 5.0
+# Between tries of the straight way, and answers in a row after which it is taken again; twice as many, up to so many,
+# each time that it did not hold for `HOLDS` seconds. Fewer returns sooner, more moves less often on a poor path.
+PROBE: Final = 0.25
+PROBE_TIMEOUT: Final = 1.0
+ANSWERS: Final = 2
+MAX_ANSWERS: Final = 64
+HOLDS: Final = 10.0
+WELL: Final = "the straight way is well"
 # What waits beside participants, whose changes are gathered. A node so far behind misses data messages.
 MAX_EVENTS: Final = 4_096
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
@@ -55,6 +74,8 @@ class Peer:
         self.refused = False
         """The last attempt found nobody there."""
         self.is_unreachable = False
+        self.third: str | None = None
+        """The node through which the stream goes; None: straight."""
         self.relays: Final = Relays(
             cascade.node.core, lesser=self.calls, say=self.say, ready=lambda: cascade.links_ready(self.id)
         )
@@ -73,6 +94,12 @@ class Peer:
         self._declined: set[str] = set()
         self._linger_until = time.monotonic() + cascade.linger
         self._attempts: asyncio.Task[None] | None = None
+        self._is_cut = False
+        """The straight way was silent when last heard of."""
+        self._last_round_trip: float | None = None
+        self._spared: dict[str, float] = {}
+        self._answers = ANSWERS
+        self._straight_since = -HOLDS
 
     # What it is told.
 
@@ -85,6 +112,11 @@ class Peer:
     def round_trip(self) -> float | None:
         """Of the stream, in seconds."""
         return self._stream.round_trip if self._stream is not None else None
+
+    @property
+    def may_pass_media(self) -> bool:
+        """Tracks may come over links to it, or over some that are soon made."""
+        return not (self.is_unreachable or self.relays.are_silent or (self.third and not self.relays.is_there))
 
     @property
     def shared(self) -> frozenset[str]:
@@ -157,9 +189,9 @@ class Peer:
         self._linger()
         self._begin()
 
-    async def accept(self, pipe: Pipe) -> None:
-        """It calls. Returns when the stream has ended."""
-        await self._converse(pipe)
+    async def accept(self, pipe: Pipe, third: str | None = None) -> None:
+        """It calls, straight or through a third node. Returns when the stream has ended."""
+        await self._converse(pipe, third)
 
     def disconnect(self, reason: str) -> None:
         """It is dead: nothing more is tried. Should it come back it is known anew."""
@@ -198,9 +230,11 @@ class Peer:
         if self._incarnation not in (None, hello.incarnation):
             self._cascade.restarted(self)
         self._incarnation = hello.incarnation
-        self.relays.opened(hello)
+        self.relays.opened(hello, straight=self.third is None)
         self._open = True
         self.refused = False
+        if self.third is None:
+            self._straight_since = time.monotonic()
         self.streams += 1
         self._feeds.clear()
         self._declined.clear()
@@ -210,7 +244,8 @@ class Peer:
 
     @property
     def is_heard_otherwise(self) -> bool:
-        return self.relays.is_there and not self.relays.are_silent
+        # Links say nothing of a third node.
+        return self.third is None and self.relays.is_there and not self.relays.are_silent
 
     def received(self, message: CascadeMessage) -> None:
         try:
@@ -263,38 +298,108 @@ class Peer:
                 await self._ended.wait()
                 wait = BACKOFF
             before = self.streams
-            try:
-                await (self._call() if self.calls else self._invite())
-            except (ControlError, grpc.RpcError, OSError) as error:
-                reason = str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else str(error)
-                self.refused = "Connection refused" in reason
-                log.debug("a node cannot be reached", node=self.id, reason=reason)
+            is_cut, self._is_cut = self._is_cut, False
+            answers = not is_cut and await self._try_straight()
+            if not answers and self.is_wanted and not self._closed and not self._speaking.locked():
+                await self._try_around()
             wait = BACKOFF if self.streams != before else min(2 * wait, MAX_BACKOFF)
             await asyncio.sleep(wait)
 
-    async def _call(self) -> None:
-        channel = self._cascade.channel(self.id)
+    async def _try_straight(self) -> bool:
+        """Whether it answered."""
+        before, patience = self.streams, self._patience()
+        try:
+            channel = self._cascade.channel(self.id)
+            await (self._call(channel, patience) if self.calls else _invite(channel, patience))
+        except (ControlError, grpc.RpcError, OSError) as error:
+            reason = _reason(error)
+            self.refused = "Connection refused" in reason
+            log.debug("a node cannot be reached", node=self.id, reason=reason)
+            return self.streams != before
+        return not self.calls or self.streams != before
+
+    def _patience(self) -> float:
+        if not self._cascade.thirds(self.id):
+            return HELLO_TIMEOUT
+        if self._last_round_trip is None:
+            return STRANGERS_PATIENCE
+        return min(max(LEAST_PATIENCE, PATIENT_ROUND_TRIPS * self._last_round_trip), HELLO_TIMEOUT)
+
+    async def _call(self, channel: Any, patience: float, third: str | None = None) -> None:
         call: Any = channel.stream_stream(
             CONNECT, request_serializer=bytes, response_deserializer=CascadeMessage.FromString
         )()
         try:
-            await self._converse(call)
+            await self._converse(call, third, patience)
         finally:
             call.cancel()
 
-    async def _invite(self) -> None:
-        invite: Callable[..., Any] = self._cascade.channel(self.id).unary_unary(
-            INVITE,
-            request_serializer=cascade_pb2.CascadeInvitation.SerializeToString,
-            response_deserializer=cascade_pb2.CascadeInvited.FromString,
-        )
-        await invite(cascade_pb2.CascadeInvitation(), timeout=INVITE_TIMEOUT)
+    # Through a third node.
 
-    async def _converse(self, pipe: Pipe) -> None:
+    async def _try_around(self) -> None:
+        """Through the first of the others that can: until that ends, or the straight way is well."""
+        for third in choose(self._cascade.thirds(self.id), self._spared_now()):
+            before = self.streams
+            try:
+                await self._around(third.node)
+            except (ControlError, grpc.RpcError, OSError) as error:
+                log.debug("a node does not pass a stream on", node=self.id, third=third.node, reason=_reason(error))
+            if self.streams != before:
+                return
+            self._spared[third.node] = time.monotonic() + SPARED
+
+    async def _around(self, third: str) -> None:
+        channel = Through(self._cascade.channel(third), self.id)
+        if not self.calls:
+            await _invite(channel, AROUND_PATIENCE)
+            return
+        watch = asyncio.ensure_future(self._watch(third))
+        talk = asyncio.ensure_future(self._call(channel, AROUND_PATIENCE, third))
+        try:
+            await asyncio.wait({watch, talk}, return_when=asyncio.FIRST_COMPLETED)
+            if not talk.done() and self._stream is not None and self.third == third:
+                self._stream.close(watch.result())
+                await asyncio.gather(talk, return_exceptions=True)
+            elif talk.done():
+                talk.result()
+        finally:
+            watch.cancel()
+            talk.cancel()
+            await asyncio.gather(watch, talk, return_exceptions=True)
+
+    async def _watch(self, third: str) -> str:
+        """Why the way round is to be left."""
+        answers = 0
+        while answers < self._answers:
+            await asyncio.sleep(PROBE)
+            if is_to_be_left(third, self._cascade.thirds(self.id), self._spared_now()):
+                return "its third node stops"
+            answers = answers + 1 if await self._reaches() else 0
+        return WELL
+
+    async def _reaches(self) -> bool:
+        """It answers, if only that it does not know this call."""
+        try:
+            reach: Callable[..., Any] = self._cascade.channel(self.id).unary_unary(REACH)
+            await reach(b"", timeout=PROBE_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            return error.code() is grpc.StatusCode.UNIMPLEMENTED
+        except ControlError:
+            return False
+        return True
+
+    def _spared_now(self) -> set[str]:
+        now = time.monotonic()
+        self._spared = {third: until for third, until in self._spared.items() if until > now}
+        return set(self._spared)
+
+    # One stream.
+
+    async def _converse(self, pipe: Pipe, third: str | None = None, patience: float = HELLO_TIMEOUT) -> None:
         if self._stream is not None:
             self._stream.close("the other end has begun anew")
         async with self._speaking:
-            self._stream = stream.Stream(pipe, self)
+            self._stream, self.third = stream.Stream(pipe, self, patience), third
             reason = "broken"
             try:
                 reason = await self._stream.run()
@@ -306,7 +411,8 @@ class Peer:
                 if not self._open:
                     raise
             finally:
-                was_open, self._open, self._stream = self._open, False, None
+                self._remember(self._stream, third, reason)
+                was_open, self._open, self._stream, self.third = self._open, False, None, None
                 self._feeds.clear()
                 self._control.clear()
                 self._events.clear()
@@ -315,3 +421,31 @@ class Peer:
                 if was_open:
                     self.closed_at = time.monotonic()
                     self._cascade.closed_stream(self, reason)
+
+    def _remember(self, told: Stream, third: str | None, reason: str) -> None:
+        """What the next attempt is to know of a stream that has ended."""
+        now = time.monotonic()
+        if third is not None:
+            self._is_cut = reason != WELL
+            if self._is_cut:
+                self._spared[third] = now + SPARED
+            return
+        self._is_cut = reason == SILENT
+        self._last_round_trip = told.round_trip or self._last_round_trip
+        if self._open:
+            held = now - self._straight_since > HOLDS
+            self._answers = ANSWERS if held else min(2 * self._answers, MAX_ANSWERS)
+
+
+async def _invite(channel: Any, patience: float) -> None:
+    """Asks to be called."""
+    invite: Callable[..., Any] = channel.unary_unary(
+        INVITE,
+        request_serializer=cascade_pb2.CascadeInvitation.SerializeToString,
+        response_deserializer=cascade_pb2.CascadeInvited.FromString,
+    )
+    await invite(cascade_pb2.CascadeInvitation(), timeout=patience)
+
+
+def _reason(error: Exception) -> str:
+    return str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else str(error)

@@ -69,8 +69,9 @@ class Relays:
         for index, (ours, theirs) in self._told.items():
             hello.links.add(index=index, link=ours, theirs=theirs)
 
-    def opened(self, hello: cascade_pb2.CascadeHello) -> None:
-        """Links that one end alone remembers are made anew. Raises InvalidArgumentError."""
+    def opened(self, hello: cascade_pb2.CascadeHello, *, straight: bool = True) -> None:
+        """Links that one end alone remembers are made anew; keys are told on a stream that goes `straight` alone.
+        Raises InvalidArgumentError."""
         if not 0 < len(hello.workers) <= MAX_WORKERS or len(hello.links) > MAX_WORKERS:
             raise InvalidArgumentError(f"a node with {len(hello.workers)} workers")
         self._workers = [_addresses(worker) for worker in hello.workers]
@@ -81,13 +82,13 @@ class Relays:
             if not same or theirs.get(index) != self._told.get(index):
                 self._remove(index)
         for index in range(max(len(self._workers), self._core.worker_count)):
-            if index not in self.links:
+            if straight and index not in self.links:
                 self._offer(index)
         for link in self.links.values():
             link.heard_there = True
             if not link.alive:
                 self.set_alive(link.ours, False)
-            if link.offered_key is not None:
+            if straight and link.offered_key is not None:
                 self._say_key(link, link.offered_key)
 
     def received_offer(self, offer: cascade_pb2.LinkOffer) -> None:

@@ -18,6 +18,7 @@ SILENT_PINGS: Final = 3
 # The same while media comes from there: TCP stands still for a second on long paths with losses, and the node lives.
 PATIENT_PINGS: Final = 12
 HELLO_TIMEOUT: Final = 5.0
+SILENT: Final = "silent"
 
 
 class Pipe(Protocol):
@@ -49,11 +50,13 @@ class StreamUser(Protocol):
 class Stream:
     """One stream, from hello until it breaks."""
 
-    def __init__(self, pipe: Pipe, user: StreamUser) -> None:
+    def __init__(self, pipe: Pipe, user: StreamUser, patience: float = HELLO_TIMEOUT) -> None:
+        """`patience`: seconds for the other end to say hello."""
         self.round_trip: float | None = None
         """In seconds, smoothed."""
         self._pipe = pipe
         self._user = user
+        self._patience = patience
         self._first: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._heard = True
@@ -71,12 +74,13 @@ class Stream:
 
     async def run(self) -> str:
         """Speaks until it breaks; returns why it did."""
-        await self._pipe.write(CascadeMessage(hello=self._user.hello()).SerializeToString())
-        try:
-            async with asyncio.timeout(HELLO_TIMEOUT):
-                first = await self._pipe.read()
-        except TimeoutError:
-            return "no hello"
+        greeting = asyncio.ensure_future(self._greet())
+        await asyncio.wait({greeting, self._closing}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
+        if not greeting.done():
+            greeting.cancel()
+            await asyncio.gather(greeting, return_exceptions=True)
+            return self._closing.result() if self._closing.done() else "no hello"
+        first = greeting.result()
         if not isinstance(first, CascadeMessage) or not first.HasField("hello"):
             return "the other end does not begin with hello"
         if not spoken_by_both(first.hello):
@@ -91,6 +95,10 @@ class Stream:
             for part in parts:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
+
+    async def _greet(self) -> Any:
+        await self._pipe.write(CascadeMessage(hello=self._user.hello()).SerializeToString())
+        return await self._pipe.read()
 
     async def _read(self) -> str:
         while True:
@@ -124,7 +132,7 @@ class Stream:
             await asyncio.sleep(PING)
             silent = 0 if self._heard else silent + 1
             self._heard = False
-        return "silent"
+        return SILENT
 
     def _say_first(self, message: CascadeMessage) -> None:
         # Who writes nothing is not asked anything new, so that these few are bounded.

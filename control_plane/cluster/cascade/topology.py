@@ -1,13 +1,14 @@
 """Which nodes there are, which can be reached, and from whom a track may come: what is known, put before decisions."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import grpc
 
 from control_plane.cluster.cascade import routes
+from control_plane.cluster.cascade.around import Third
 from control_plane.cluster.cascade.mirrors import Ways
 from control_plane.cluster.cascade.suspicion import Signs, Verdict, verdict
 from control_plane.cluster.cascade.wire import Source
@@ -24,8 +25,11 @@ Heartbeat = Literal["heard", "expired", "unknown"]
 class Surroundings(Protocol):
     """What the rest of a cluster's node knows."""
 
-    def channel(self, node: str) -> grpc.aio.Channel:
+    def straight(self, node: str) -> grpc.aio.Channel:
         """Both ends are sure of each other. Raises UnavailableError."""
+
+    def thirds(self, node: str) -> Iterable[Third]:
+        """All other nodes that may pass on what is said to that one."""
 
     def heartbeat(self, node: str) -> Heartbeat:
         """Unknown while nobody's can be heard."""
@@ -57,7 +61,7 @@ class Topology(Ways):
         self._fan_out = fan_out
 
     def hops(self, source: Source, room: str | None) -> list[str]:
-        broken = {peer.id for peer in self._peers.values() if peer.is_unreachable or peer.relays.are_silent}
+        broken = {peer.id for peer in self._peers.values() if not peer.may_pass_media}
         holders = {*self._holders(room), self._here, source.node} if room is not None else {source.node}
         outside: list[str] = []
         if broken & holders:

@@ -33,8 +33,8 @@ async def record(name: str) -> None:
         one, other = await cluster.node("a"), await cluster.node("b")
         real = stream.Stream.__init__
 
-        def tapped(self: Any, pipe: Any, user: Any) -> None:
-            real(self, _Tap(pipe, said) if user is one.cascade.peer("b") else pipe, user)
+        def tapped(self: Any, pipe: Any, user: Any, patience: float = stream.HELLO_TIMEOUT) -> None:
+            real(self, _Tap(pipe, said) if user is one.cascade.peer("b") else pipe, user, patience)
 
         stream.Stream.__init__ = tapped  # type: ignore[method-assign]
         cluster.hold(one, other)
