@@ -1,6 +1,7 @@
 """What a node's rooms tell the other nodes that hold them, and what they ask of whoever knows which nodes do."""
 
 from collections.abc import Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from control_plane.speakers import Voice
@@ -93,3 +94,10 @@ class RoomHolder(Protocol):
 
     def release(self, room: models_pb2.Room, *, ended: bool) -> None:
         """It does not any more. `ended`: no other node shall either."""
+
+    def seat(self, room: str, identity: str, limit: int) -> AbstractAsyncContextManager[bool]:
+        """For a join within it. True: all nodes together have a seat for this identity. False: that cannot be found out
+        now. Raises LimitExceededError when the room is full."""
+
+    def seats_changed(self, room: str) -> None:
+        """Who is on this node in a room with a limit has changed."""

@@ -1,7 +1,8 @@
 """This node: its media core, its rooms, and which session each event of the core is for."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -122,6 +123,27 @@ class Node:
         may_create = self._limits.auto_create_rooms or token.grants.room_create is True
         await self.hold(new_room(name), may_create=may_create)
 
+    @asynccontextmanager
+    async def seat(self, token: Token, join: signaling_pb2.Join) -> AsyncIterator[bool]:
+        """To `join` within, after `hold_to_join`. True: all nodes together have a seat for who joins. False: what this
+        node knows of the room has to do. Raises ControlError."""
+        name = _name_to_join(token, join)
+        limit = self._limit(name)
+        if self.holder is None or not limit or join.resume_session_id or join.resume_participant_id:
+            yield False
+            return
+        async with self.holder.seat(name, token.identity, limit) as has_seat:
+            if not self.is_live(name):
+                # It was closed meanwhile.
+                await self.hold_to_join(token, join)
+            yield has_seat
+
+    def seated(self, name: str) -> list[str]:
+        """Identities of those who are on this node in a room; of one without limit none."""
+        return (
+            [session.participant.identity for session in self.room(name).room.sessions()] if self._limit(name) else []
+        )
+
     def is_live(self, name: str) -> bool:
         return self._store.get(name) is not None
 
@@ -161,8 +183,11 @@ class Node:
 
     # Sessions.
 
-    def join(self, token: Token, join: signaling_pb2.Join, request_id: int) -> Session:
-        """A new session, or the one that is resumed. Raises ControlError when refused; then nothing has changed."""
+    def join(self, token: Token, join: signaling_pb2.Join, request_id: int, *, seated: bool = False) -> Session:
+        """A new session, or the one that is resumed. `seated`: it is certain that the room has a place.
+
+        Raises ControlError when refused; then nothing has changed.
+        """
         name = _name_to_join(token, join)
         if join.resume_session_id or join.resume_participant_id:
             return self._resume(token, join, name, request_id)
@@ -170,7 +195,7 @@ class Node:
         existing = self._store.get(name)
         if existing is None and not self._limits.auto_create_rooms:
             token.grants.require_room_create()
-        if existing is not None:
+        if existing is not None and not seated:
             existing.check_capacity(token.identity, self._limits.max_participants_per_room)
         live = self.create_room(name)
         try:
@@ -214,6 +239,7 @@ class Node:
         self.idle.clear()
         session.outbox.close()
         self.detached(session, session.outbox)
+        self._seats_changed(session.room)
 
     @property
     def fec(self) -> FecPolicy:
@@ -251,6 +277,7 @@ class Node:
         if timer is not None:
             timer.cancel()
         live = session.room
+        self._seats_changed(live)
         if not live.room.is_populated and not live.room.ended:
             self._close_when_empty(live, min(self._limits.departure_timeout, live.room.info.empty_timeout_seconds))
 
@@ -475,6 +502,15 @@ class Node:
         content = joined.SerializeToString() + splice.repeated(signaling_pb2.Joined.OTHERS_FIELD_NUMBER, others)
         response = SessionResponse(request_id=request_id).SerializeToString()
         return response + splice.field(SessionResponse.JOINED_FIELD_NUMBER, content)
+
+    def _limit(self, name: str) -> int:
+        """Of a room's participants; 0 without one."""
+        room = self._store.get(name)
+        return room.limit(self._limits.max_participants_per_room) if room is not None else 0
+
+    def _seats_changed(self, live: LiveRoom) -> None:
+        if self.holder is not None and self._limit(live.name):
+            self.holder.seats_changed(live.name)
 
     def _keep_open(self, live: LiveRoom) -> None:
         timer = self._closing.pop(live.room.info.id, None)

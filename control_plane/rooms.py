@@ -221,15 +221,24 @@ class Room:
             raise NotFoundError(f"room {self.name!r} has no participant {identity[:80]!r}")
         return participant
 
+    def limit(self, node_limit: int) -> int:
+        """Participants at most, 0 without one. `node_limit`: of rooms that have none of their own."""
+        return self.info.max_participants or node_limit
+
     def check_capacity(self, joining: str, node_limit: int) -> None:
         """Raises when `joining` would be one too many. Replacing oneself is always possible."""
-        limit = self.info.max_participants or node_limit
+        limit = self.limit(node_limit)
         if joining not in self.participants and limit and len(self.participants) >= limit:
-            raise LimitExceededError(f"room {self.name!r} is full: it holds {limit} participants")
+            raise full(self.name, limit)
 
     def tracks(self) -> Iterable[Track]:
         """All that are announced."""
         return (t for p in self.participants.values() for t in p.tracks.values() if t.announced)
+
+
+def full(room: str, limit: int) -> LimitExceededError:
+    """What who is one too many is told."""
+    return LimitExceededError(f"room {room!r} is full: it holds {limit} participants")
 
 
 def new_room(name: str, metadata: str = "", max_participants: int = 0, empty_timeout: int | None = None) -> Room:

@@ -23,6 +23,7 @@ from control_plane.cluster.moving.moving import Moving
 from control_plane.cluster.nats import NatsState
 from control_plane.cluster.records import RoomRecord
 from control_plane.cluster.registry import USUAL, NodeInfo, Registry, Timing
+from control_plane.cluster.seats import Seats
 from control_plane.cluster.state import SharedState
 from control_plane.cluster.tasks import end
 from control_plane.errors import ControlError, UnavailableError
@@ -88,6 +89,7 @@ class Cluster:
         )
         self.registry = Registry(self._state, self.describe, timing=options.timing)
         self.directory = Directory(self._state, self.registry, node.is_live)
+        self.seats = Seats(self._state, self.registry, node.seated)
         self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of)
         self.channels = Channels(options.identity, self._address_of)
         self.cascade = Cascade(node, self, relay_ip=options.relay_ip, fan_out=options.fan_out)
@@ -124,6 +126,7 @@ class Cluster:
         self.cascade.start()
         await self.registry.start()
         await self.directory.start()
+        await self.seats.start()
         await self.allocation.start()
         log.info("cluster node", node=self.id, region=self.options.region, port=self.port, nats=self.options.nats)
 
@@ -225,6 +228,15 @@ class Cluster:
         """It does not any more, unless it is live again. `ended`: no other node shall either. Returns at once."""
         self._spawn(self.directory.release(room.name, ended=ended))
 
+    def seat(self, room: str, identity: str, limit: int) -> contextlib.AbstractAsyncContextManager[bool]:
+        """For a join within it. True: all nodes together have a seat for this identity. False: that cannot be found out
+        now. Raises LimitExceededError when the room is full."""
+        return self.seats.seat(room, identity, limit)
+
+    def seats_changed(self, room: str) -> None:
+        """Who is on this node in a room with a limit has changed. Returns at once."""
+        self.seats.changed(room)
+
     def describe_room(self, name: str, metadata: str) -> None:
         """Its metadata has changed here. Returns at once."""
         self._spawn(self._describe_room(name, metadata))
@@ -296,6 +308,9 @@ class Cluster:
         if record.ended:
             self.node.end_room(live)
             return
+        if live.room.info.max_participants != record.max_participants:
+            live.room.info.max_participants = record.max_participants
+            self.seats.changed(record.name)
         if live.room.info.metadata != record.metadata:
             live.room.info.metadata = record.metadata
             live.room_changed()
@@ -309,6 +324,7 @@ class Cluster:
     async def _leave(self) -> None:
         await self.allocation.stop()
         await self.directory.stop()
+        await self.seats.stop()
         await self.registry.stop()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -206,6 +206,11 @@ class Registry:
         """This node hears itself through the shared state, and so would hear the others."""
         return self._echo_at is not None and self._clock() - self._echo_at < self.timing.echo
 
+    @property
+    def since(self) -> float:
+        """From here on, by its clock, this node has heard itself without a gap."""
+        return self._since
+
     def region_paths(self) -> dict[tuple[str, str], float]:
         """Round trips in ms between regions: the median over links between their nodes, where there are any."""
         found: dict[tuple[str, str], list[float]] = {}

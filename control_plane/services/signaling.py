@@ -86,7 +86,8 @@ class SignalingService:
         await self._node.hold_to_join(token, first.join)
         if self._moving is not None:
             await self._moving.take(token, first.join)
-        return self._node.join(token, first.join, first.request_id)
+        async with self._node.seat(token, first.join) as seated:
+            return self._node.join(token, first.join, first.request_id, seated=seated)
 
     async def _read(self, session: Session, context: Context, outbox: object) -> None:
         """Feeds requests until the client half-closes; then the stream counts as lost."""
