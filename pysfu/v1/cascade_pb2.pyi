@@ -916,6 +916,7 @@ class MirrorRequest(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    BEFOREHAND_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """the sender's"""
     home: _builtins.str
@@ -925,6 +926,8 @@ class MirrorRequest(_message.Message):
     worker: _builtins.int
     """the home's"""
     kind: _models_pb2.MediaKind.ValueType
+    beforehand: _builtins.bool
+    """It is not needed yet: who does not have the track refuses rather than wait for it."""
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """nodes that wait for it, the one that asked first, the sender last"""
@@ -938,10 +941,11 @@ class MirrorRequest(_message.Message):
         worker: _builtins.int = ...,
         kind: _models_pb2.MediaKind.ValueType = ...,
         path: _abc.Iterable[_builtins.str] | None = ...,
+        beforehand: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "home", b"home", "kind", b"kind", "number", b"number", "path", b"path", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beforehand", b"beforehand", "handle", b"handle", "home", b"home", "kind", b"kind", "number", b"number", "path", b"path", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

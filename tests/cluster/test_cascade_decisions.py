@@ -26,6 +26,67 @@ def test_the_next_hop(here: str, holders: list[str], broken: set[str], first: st
     assert (found[0] if found else None) == first
 
 
+@pytest.mark.parametrize(
+    ("holders", "broken", "mute", "found"),
+    [
+        (FEW, set(), set(), ["a", "c"]),
+        (FEW, set(), {"a"}, ["a", "c"]),
+        (FEW, set(), {"c"}, ["a", "c"]),
+        ([*FEW, "d"], set(), set(), ["a", "d", "c"]),
+        ([*FEW, "d"], set(), {"d"}, ["a", "c", "d"]),
+        ([*FEW, "d"], {"a"}, {"c", "d"}, ["x", "d", "c"]),
+    ],
+)
+def test_who_cannot_hear_a_request_is_asked_last(
+    holders: list[str], broken: set[str], mute: set[str], found: list[str]
+) -> None:
+    assert routes.hops("a", "b", holders, broken, 8, ["x"] if broken else [], mute) == found
+
+
+@pytest.mark.parametrize(
+    ("hops", "via", "ready", "found"),
+    [
+        # The home needs no words, and stays before who has answered.
+        (["a", "c", "d"], None, "d", ["a", "d", "c"]),
+        (["a", "c", "d"], None, None, ["a", "c", "d"]),
+        (["c", "d"], None, "d", ["d", "c"]),
+        (["c", "a"], "a", "c", ["c", "a"]),
+        (["c", "d", "a"], "a", "d", ["d", "c", "a"]),
+        # What comes is not given up for what is worse.
+        (["c", "a", "d"], "a", "d", ["c", "a", "d"]),
+        (["a", "c"], "a", "c", ["a", "c"]),
+        # From there nothing passes any more.
+        (["c"], "a", "d", ["c"]),
+        (["c", "d"], "a", "d", ["d", "c"]),
+        ([], None, "d", []),
+    ],
+)
+def test_who_has_answered_goes_before_who_would_have_to_be_asked(
+    hops: list[str], via: str | None, ready: str | None, found: list[str]
+) -> None:
+    assert routes.by_readiness(hops, "a", via, ready) == found
+
+
+@pytest.mark.parametrize(
+    ("hops", "via", "unfit", "found"),
+    [
+        (["a", "c", "d"], "a", set(), "c"),
+        (["a", "c", "d"], "a", {"c"}, "d"),
+        (["a", "c", "d"], "a", {"c", "d"}, None),
+        (["a"], "a", set(), None),
+        # A parent in a tree: after it comes the home, which need not be asked.
+        (["c", "a", "d"], "c", set(), None),
+        # A better way is asked for before it is taken.
+        (["c", "a", "d"], "a", set(), "c"),
+        # A detour.
+        (["c", "d"], "c", set(), "d"),
+        ([], "a", set(), None),
+    ],
+)
+def test_who_is_asked_beforehand(hops: list[str], via: str, unfit: set[str], found: str | None) -> None:
+    assert routes.spare(hops, "a", via, unfit) == found
+
+
 @pytest.mark.parametrize(("count", "fan_out"), [(2, 1), (9, 8), (10, 8), (25, 8), (25, 4), (100, 3), (1_000, 8)])
 def test_no_node_feeds_more_than_allowed_and_all_are_fed(count: int, fan_out: int) -> None:
     nodes = [f"node-{index}" for index in range(count)]

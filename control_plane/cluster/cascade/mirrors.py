@@ -1,15 +1,15 @@
 """Mirrors: encodings of other nodes as the core here has them, for rooms here and for nodes that ask for them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import count
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from control_plane.cluster.cascade import routes
-from control_plane.cluster.cascade.relays import Relays
+from control_plane.cluster.cascade.mirror import Mirror, Told, Ways
+from control_plane.cluster.cascade.spares import Spares
 from control_plane.cluster.cascade.wire import Source
 from control_plane.media import MediaCore
 from pysfu.v1 import cascade_pb2, models_pb2
@@ -30,77 +30,7 @@ TAKEN_OVER: Final = 1.0
 # Of other nodes' tracks that this node passes on to those that ask.
 MAX_PASSED_ON: Final = 10_000
 
-Told = Callable[[int | None], None]
-"""Called with the core's handle, at once or later; with another one that replaces it; with None when there is none any
-more."""
-
 _KINDS: Final = {"audio": models_pb2.MEDIA_KIND_AUDIO, "video": models_pb2.MEDIA_KIND_VIDEO}
-
-
-class Neighbour(Protocol):
-    """Another node, as far as mirrors are concerned."""
-
-    @property
-    def relays(self) -> Relays: ...
-    @property
-    def is_open(self) -> bool: ...
-    @property
-    def round_trip(self) -> float | None:
-        """In seconds."""
-
-    def invited(self) -> None:
-        """It is to be connected."""
-
-    def say(self, message: CascadeMessage) -> None: ...
-
-
-class Ways(Protocol):
-    """Who knows which nodes there are, and which can be reached."""
-
-    def hops(self, source: Source, room: str | None) -> Sequence[str]:
-        """Nodes to get a track from, best first, without those that cannot be reached."""
-
-    def neighbour(self, node: str) -> Neighbour: ...
-    def lives(self, node: str) -> bool: ...
-
-
-@dataclass(eq=False, slots=True)
-class Mirror:
-    source: Source
-    kind: str
-    room: str | None = None
-    """None: it is only passed on."""
-    group: int | None = None
-    told: Told | None = None
-    handle: int | None = None
-    link: int | None = None
-    """The core's, over which it comes."""
-    route: tuple[str, ...] = ()
-    """Nodes through which it comes, the home first; empty while it does not."""
-    theirs: int = 0
-    worker: int = 0
-    """Its handle at the last of them, and the worker that has it there."""
-    held: tuple[str, int] | None = None
-    """That node and the number of the request to it, unless it is the home."""
-    pending: tuple[str, int] | None = None
-    """The node whose answer is awaited, and the number of the request; 0: its links are awaited."""
-    tried: set[str] = field(default_factory=set)
-    """Nodes that could not give it since it was last looked for."""
-    path: tuple[str, ...] = ()
-    """Who waits for it here of other nodes."""
-    askers: dict[tuple[str, int], tuple[int, tuple[str, ...]] | None] = field(default_factory=dict)
-    """By node and its number: the handle and the route that it was told; None while it waits."""
-    timer: asyncio.TimerHandle | None = None
-    better: tuple[str, float] = ("", 0.0)
-    """The node that it would be taken from now, and since when."""
-
-    @property
-    def asked(self) -> str | None:
-        return self.pending[0] if self.pending is not None else None
-
-    @property
-    def via(self) -> str | None:
-        return self.route[-1] if self.route else None
 
 
 class Mirrors:
@@ -116,6 +46,7 @@ class Mirrors:
         self._by_handle: Final[dict[int, Mirror]] = {}
         self._by_number: Final[dict[int, Mirror]] = {}
         self._numbers = count(1)
+        self._spares = Spares(self._request_beforehand, self._release)
 
     # For rooms here.
 
@@ -136,6 +67,8 @@ class Mirrors:
         mirror = self._mirrors.get((source.node, source.handle))
         if mirror is not None:
             mirror.told = mirror.room = None
+            # Two nodes that keep each other's would keep them for ever.
+            self._spares.drop(mirror)
             self._end_if_unused(mirror)
 
     def release(self, handle: int) -> None:
@@ -164,7 +97,12 @@ class Mirrors:
 
     def broken(self, node: str) -> None:
         """No media passes to or from that node: what came over it is taken from elsewhere."""
+        if self._ways.passes(node):
+            # It is only that it says nothing.
+            return
         for mirror in list(self._mirrors.values()):
+            if mirror.spare is not None and mirror.spare.node == node:
+                self._spares.drop(mirror)
             if node in (mirror.via, mirror.asked):
                 mirror.tried = {node}
                 self._look(mirror)
@@ -182,6 +120,8 @@ class Mirrors:
         """It knows nothing of what was asked before, and will ask again for what it wants."""
         for mirror in list(self._mirrors.values()):
             mirror.askers = {key: told for key, told in mirror.askers.items() if key[0] != node}
+            if mirror.spare is not None and mirror.spare.node == node:
+                self._spares.drop(mirror)
             self._end_if_unused(mirror)
             if node in (mirror.via, mirror.asked) and node != mirror.source.node:
                 mirror.held = None
@@ -197,15 +137,19 @@ class Mirrors:
         self.broken(node)
 
     def settle(self, now: float) -> None:
-        """To be called once a second: takes ways that have become better, and have been so for a while."""
-        first: dict[tuple[str, str | None], str | None] = {}
+        """To be called once a second: takes ways that have become better, and have been so for a while; asks for spare
+        ones."""
+        self._spares.begin(now)
+        known: dict[tuple[str, str | None], Sequence[str]] = {}
         for mirror in list(self._mirrors.values()):
             if mirror.asked is not None or mirror.handle is None:
                 continue
             key = mirror.source.node, mirror.room
-            if key not in first:
-                first[key] = next(iter(self._ways.hops(mirror.source, mirror.room)), None)
-            best = first[key]
+            if key not in known:
+                known[key] = self._ways.hops(mirror.source, mirror.room)
+            if mirror.told is not None:
+                self._spares.settle(mirror, known[key])
+            best = next(iter(known[key]), None)
             if best is None or best == mirror.via:
                 mirror.better = ("", now)
             elif mirror.better[0] != best:
@@ -225,7 +169,9 @@ class Mirrors:
     def is_used(self, node: str) -> bool:
         """Whether something comes from there, or goes there on behalf of a third node."""
         return any(
-            node in (mirror.via, mirror.asked) or any(asker == node for asker, _ in mirror.askers)
+            node in (mirror.via, mirror.asked)
+            or (mirror.spare is not None and mirror.spare.node == node)
+            or any(asker == node for asker, _ in mirror.askers)
             for mirror in self._mirrors.values()
         )
 
@@ -245,6 +191,8 @@ class Mirrors:
             refusal = "its home is not known"
         elif mirror is None and len(self._mirrors) >= MAX_PASSED_ON:
             refusal = "too many tracks"
+        elif mirror is not None and mirror.handle is None and request.beforehand:
+            refusal = "it does not come here"
         if refusal is not None:
             self._answer(node, request.number, refusal=refusal)
             return
@@ -254,15 +202,25 @@ class Mirrors:
         if mirror.handle is not None:
             self._tell_askers(mirror)
         else:
-            mirror.path = path
+            # Who could do without waits for nothing: nobody is to go around it.
+            mirror.path = () if request.beforehand else path
             self._look(mirror)
 
     def received_response(self, node: str, response: cascade_pb2.MirrorResponse) -> None:
         mirror = self._by_number.get(response.number)
-        if mirror is None or (node, response.number) not in (mirror.pending, mirror.held):
+        if mirror is None:
             return
         route = tuple(response.route[: routes.MAX_ROUTE])
-        if not response.handle or not route or route[-1] != node or self._here in route:
+        is_given = bool(response.handle and route and route[-1] == node and self._here not in route)
+        if mirror.spare is not None and mirror.spare.key == (node, response.number):
+            if is_given:
+                mirror.spare.answered(response.handle, response.worker, route)
+            else:
+                self._spares.refused(mirror)
+            return
+        if (node, response.number) not in (mirror.pending, mirror.held):
+            return
+        if not is_given:
             log.debug("a track is not passed on", node=node, reason=response.refusal or "no way")
             self._try_next(mirror, node)
             return
@@ -281,13 +239,18 @@ class Mirrors:
         self._stop_waiting(mirror)
         if mirror.told is None and not mirror.askers:
             return
-        for hop in self._ways.hops(mirror.source, mirror.room):
-            if hop in mirror.tried:
-                continue
+        home, ready = (
+            mirror.source.node,
+            mirror.spare.node if mirror.spare is not None and mirror.spare.handle else None,
+        )
+        hops = [hop for hop in self._ways.hops(mirror.source, mirror.room) if hop not in mirror.tried]
+        for hop in routes.by_readiness(hops, home, mirror.via if mirror.handle is not None else None, ready):
             if hop == mirror.via and mirror.handle is not None:
                 return
+            if hop == ready and self._take_spare(mirror):
+                return
             neighbour = self._ways.neighbour(hop)
-            if hop != mirror.source.node:
+            if hop != home:
                 self._ask(mirror, hop)
                 return
             if self._take(mirror, hop, mirror.source.handle, mirror.source.worker, (hop,)):
@@ -313,15 +276,43 @@ class Mirrors:
             if mirror.via in mirror.tried:
                 # It does not come here any more. Who has it from here may know a way, and would not give it otherwise.
                 self._refuse(mirror, hop)
-            request = cascade_pb2.MirrorRequest(
-                number=number,
-                home=mirror.source.node,
-                handle=mirror.source.handle,
-                worker=mirror.source.worker,
-                kind=_KINDS[mirror.kind],
-                path=[*mirror.path, self._here],
-            )
-            neighbour.say(CascadeMessage(mirror_request=request))
+            self._request(mirror, hop, number, path=(*mirror.path, self._here))
+
+    def _request(
+        self, mirror: Mirror, node: str, number: int, *, path: Sequence[str], beforehand: bool = False
+    ) -> None:
+        request = cascade_pb2.MirrorRequest(
+            number=number,
+            home=mirror.source.node,
+            handle=mirror.source.handle,
+            worker=mirror.source.worker,
+            kind=_KINDS[mirror.kind],
+            path=path,
+            beforehand=beforehand,
+        )
+        self._ways.neighbour(node).say(CascadeMessage(mirror_request=request))
+
+    def _request_beforehand(self, mirror: Mirror, node: str) -> int | None:
+        """The number of the request; None while nothing can be said to the node."""
+        neighbour = self._ways.neighbour(node)
+        neighbour.invited()
+        if not neighbour.is_open:
+            return None
+        number = next(self._numbers)
+        self._by_number[number] = mirror
+        self._request(mirror, node, number, path=(self._here,), beforehand=True)
+        return number
+
+    def _take_spare(self, mirror: Mirror) -> bool:
+        """Without a word: its answer is there."""
+        spare, mirror.spare = mirror.spare, None
+        if spare is None:
+            return False
+        mirror.pending = spare.key
+        if self._take(mirror, spare.node, spare.handle, spare.worker, spare.route):
+            return True
+        self._stop_waiting(mirror)
+        return False
 
     def _take(self, mirror: Mirror, via: str, theirs: int, worker: int, route: tuple[str, ...]) -> bool:
         """False when there is no link over which it could come. What comes already is given to no silent one."""
@@ -348,7 +339,11 @@ class Mirrors:
             self._let_go(mirror)
             mirror.held = taken if taken[1] else None
         elif mirror.held is not None and mirror.held[0] != via:
+            if self._ways.passes(mirror.held[0]):
+                self._spares.keep(mirror)
             self._let_go(mirror)
+        if mirror.spare is not None and mirror.spare.node == via:
+            self._spares.drop(mirror)
         self._stop_waiting(mirror)
         mirror.link, mirror.route, mirror.handle = link.ours, route, handle
         mirror.theirs, mirror.worker, mirror.path = theirs, worker, ()
@@ -426,9 +421,12 @@ class Mirrors:
         """The node that passed it on need not any more."""
         held, mirror.held = mirror.held, None
         if held is not None:
-            self._by_number.pop(held[1], None)
-            release = cascade_pb2.MirrorRelease(number=held[1])
-            self._ways.neighbour(held[0]).say(CascadeMessage(mirror_release=release))
+            self._release(*held)
+
+    def _release(self, node: str, number: int) -> None:
+        self._by_number.pop(number, None)
+        release = cascade_pb2.MirrorRelease(number=number)
+        self._ways.neighbour(node).say(CascadeMessage(mirror_release=release))
 
     def _drop(self, mirror: Mirror) -> None:
         """Out of the core."""
@@ -453,9 +451,7 @@ class Mirrors:
         pending, mirror.pending = mirror.pending, None
         if pending is not None and pending[1]:
             # It may come to have it later: then it need not pass it on.
-            self._by_number.pop(pending[1], None)
-            release = cascade_pb2.MirrorRelease(number=pending[1])
-            self._ways.neighbour(pending[0]).say(CascadeMessage(mirror_release=release))
+            self._release(*pending)
         if mirror.timer is not None:
             mirror.timer.cancel()
             mirror.timer = None

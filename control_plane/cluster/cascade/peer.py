@@ -116,7 +116,10 @@ class Peer:
     @property
     def may_pass_media(self) -> bool:
         """Tracks may come over links to it, or over some that are soon made."""
-        return not (self.is_unreachable or self.relays.are_silent or (self.third and not self.relays.is_there))
+        if self.relays.is_there:
+            # They say it best: where they pass media a broken stream is none of its business.
+            return not self.relays.are_silent
+        return not self.is_unreachable and self.third is None
 
     @property
     def shared(self) -> frozenset[str]:

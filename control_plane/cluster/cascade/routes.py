@@ -6,7 +6,7 @@ towards the home is asked, then any other node.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from typing import Final
 
 # Nodes between which a track passes, home and last one included. More reaches farther, at a hop's delay each.
@@ -14,12 +14,19 @@ MAX_ROUTE: Final = 5
 
 
 def hops(
-    home: str, here: str, holders: Collection[str], broken: Set[str], fan_out: int, others: Collection[str] = ()
+    home: str,
+    here: str,
+    holders: Collection[str],
+    broken: Set[str],
+    fan_out: int,
+    others: Collection[str] = (),
+    mute: Set[str] = frozenset(),
 ) -> list[str]:
     """Nodes to get a track from, best first.
 
     `holders`: of its room. `broken`: nodes to which no media passes from here. `others`: nodes that hold the room not,
-    and could pass it on.
+    and could pass it on. `mute`: nodes to which no stream is open, so that they would not hear a request; the home need
+    not be asked.
     """
     order = tree(home, holders)
     # Who passes the track on alone is nobody's child.
@@ -29,7 +36,32 @@ def hops(
     outside = sorted(
         (node for node in others if node not in order and node != here), key=lambda node: _mixed(home, node)
     )
-    return [node for node in (*ancestors, *rest, *outside) if node not in broken]
+    found = [node for node in (*ancestors, *rest, *outside) if node not in broken]
+    return sorted(found, key=lambda node: node in mute and node != home)
+
+
+def by_readiness(hops: Sequence[str], home: str, via: str | None, ready: str | None) -> list[str]:
+    """Puts the node whose answer is there already before all that would have to be asked first.
+
+    `via`: from where the track comes. What comes is not given up for what is worse.
+    """
+    left = list(hops)
+    if ready is None or ready not in left or (via in left and left.index(via) < left.index(ready)):
+        return left
+    first = next(index for index, hop in enumerate(left) if hop != home)
+    left.remove(ready)
+    left.insert(first, ready)
+    return left
+
+
+def spare(hops: Sequence[str], home: str, via: str | None, unfit: Set[str]) -> str | None:
+    """The node to ask beforehand, for when nothing comes from `via` any more; None: the home, which need not be asked,
+    or nobody.
+
+    `unfit`: those that have refused lately.
+    """
+    found = next((hop for hop in hops if hop != via and hop not in unfit), None)
+    return found if found != home else None
 
 
 def tree(home: str, holders: Iterable[str]) -> list[str]:

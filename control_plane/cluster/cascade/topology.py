@@ -9,7 +9,7 @@ import grpc
 
 from control_plane.cluster.cascade import routes
 from control_plane.cluster.cascade.around import Third
-from control_plane.cluster.cascade.mirrors import Ways
+from control_plane.cluster.cascade.mirror import Ways
 from control_plane.cluster.cascade.suspicion import Signs, Verdict, verdict
 from control_plane.cluster.cascade.wire import Source
 
@@ -62,12 +62,17 @@ class Topology(Ways):
 
     def hops(self, source: Source, room: str | None) -> list[str]:
         broken = {peer.id for peer in self._peers.values() if not peer.may_pass_media}
+        mute = {peer.id for peer in self._peers.values() if peer.streams and not peer.is_open}
         holders = {*self._holders(room), self._here, source.node} if room is not None else {source.node}
         outside: list[str] = []
         if broken & holders:
             live = (node for node in self._surroundings.node_ids() if node not in holders)
             outside = list(islice(live, MAX_OUTSIDE))
-        return routes.hops(source.node, self._here, holders, broken, self._fan_out, outside)
+        return routes.hops(source.node, self._here, holders, broken, self._fan_out, outside, mute)
+
+    def passes(self, node: str) -> bool:
+        peer = self._peers.get(node)
+        return peer is not None and peer.may_pass_media
 
     def neighbour(self, node: str) -> "Peer":
         return self._peer(node)
