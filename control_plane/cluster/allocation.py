@@ -7,7 +7,7 @@ spreads. Nodes tell each other whom they send where.
 import asyncio
 import json
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,7 +19,7 @@ from control_plane.cluster.placement import FULL, NodeView, Paths, place
 from control_plane.cluster.registry import NodeInfo, Registry
 from control_plane.cluster.state import SharedState, StateUnavailableError
 from control_plane.cluster.tasks import end
-from control_plane.errors import LimitExceededError, UnavailableError
+from control_plane.errors import LimitExceededError, NotFoundError, UnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +33,9 @@ FIRST_SHARE: Final = 0.005
 MAX_SHARE: Final = 0.02
 # From so many participants on a node's own load says what one costs.
 ENOUGH: Final = 20
+# Loads of so many heartbeats are looked at, and the least says it: who joins costs more while joining than afterwards.
+# More is slower to see that participants have become dearer, fewer take a burst of joins for what everyone costs.
+LOOKED_BACK: Final = 30
 # Seconds between two messages of who was sent where. Shorter is fairer, longer costs less.
 GATHER: Final = 0.1
 RETRY_FULL: Final = 5.0
@@ -54,6 +57,8 @@ class Wanted:
     measured: Mapping[str, float] = field(default_factory=dict)
     session_node: str = ""
     """That of the session to resume."""
+    resume: bool = False
+    """There is a session to resume, of which the node is not known."""
     exclude: frozenset[str] = frozenset()
 
 
@@ -81,6 +86,30 @@ class Reservations:
             self._made.pop(node, None)
 
 
+class Costs:
+    """What a participant costs of each node, as its loads have it."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, deque[float]] = {}
+
+    def heard(self, info: NodeInfo) -> None:
+        """A load of the node has come."""
+        if info.participants < ENOUGH:
+            self._heard.pop(info.id, None)
+            return
+        shares = self._heard.setdefault(info.id, deque(maxlen=LOOKED_BACK))
+        shares.append(max(info.load.values(), default=0.0) / info.participants)
+
+    def gone(self, node: str) -> None:
+        self._heard.pop(node, None)
+
+    def share(self, info: NodeInfo) -> float:
+        """Of one more participant."""
+        usual = min(self._heard.get(info.id, (FIRST_SHARE,)))
+        least = 1 / info.capacity if info.capacity else 0.0
+        return max(least, min(usual, MAX_SHARE))
+
+
 class Allocation:
     """`start` it after registry and directory."""
 
@@ -99,6 +128,7 @@ class Allocation:
         self._home_of = home_of
         self._clock = clock
         self._reservations = Reservations(clock)
+        self._costs = Costs()
         self._untold: dict[str, list[float]] = {}
         self._holders: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         """Of rooms that were asked for: good enough while the shared state is away."""
@@ -107,7 +137,7 @@ class Allocation:
 
     async def start(self) -> None:
         """Returns at once."""
-        self._registry.heard.append(self._reservations.heard)
+        self._registry.heard.append(self._heard)
         self._tasks = [asyncio.create_task(part) for part in (self._tell(), self._listen())]
 
     async def stop(self) -> None:
@@ -117,9 +147,13 @@ class Allocation:
         """Ids of nodes to try, best first; a place on the first is kept. Raises ControlError when there is none."""
         session = self._registry.node(wanted.session_node) if wanted.session_node else None
         if session is not None and session.id not in wanted.exclude:
+            if self._registry.is_suspected(session.id):
+                raise NotFoundError("the session's node does not answer")
             # Also of a node that drains: the session is there and nowhere else.
             return [session.id]
         holders = await self._holders_of(wanted.room)
+        if wanted.resume:
+            self._check_resumable(wanted, holders)
         infos = [info for info in self._registry.nodes() if info.id not in wanted.exclude]
         views = [self._view(info) for info in infos]
         region = wanted.region or self._registry.me.region
@@ -135,14 +169,25 @@ class Allocation:
         self._remember(wanted, order[0])
         return order[: 1 + ALTERNATIVES]
 
-    def share_of(self, info: NodeInfo) -> float:
-        """What one more participant is taken to cost of a node."""
-        used = max(info.load.values(), default=0.0)
-        usual = used / info.participants if info.participants >= ENOUGH else FIRST_SHARE
-        least = 1 / info.capacity if info.capacity else 0.0
-        return max(least, min(usual, MAX_SHARE))
-
     # Inside.
+
+    def _heard(self, node: str) -> None:
+        self._reservations.heard(node)
+        info = self._registry.node(node)
+        if info is not None:
+            self._costs.heard(info)
+        else:
+            self._costs.gone(node)
+
+    def _check_resumable(self, wanted: Wanted, holders: Sequence[str]) -> None:
+        """Raises NotFoundError when no node can have the session: its client starts over at once then, and nobody waits
+        for the dead."""
+        home = self._home_of(wanted.room, wanted.identity)
+        if not any(self._answers(node) for node in ([home] if home is not None else holders)):
+            raise NotFoundError("the session's node is gone")
+
+    def _answers(self, node: str) -> bool:
+        return self._registry.node(node) is not None and not self._registry.is_suspected(node)
 
     def _view(self, info: NodeInfo) -> NodeView:
         is_open = info.open and not self._registry.is_suspected(info.id)
@@ -181,7 +226,7 @@ class Allocation:
     def _reserve(self, node: str) -> None:
         info = self._registry.node(node)
         if info is not None:
-            share = self.share_of(info)
+            share = self._costs.share(info)
             self._reservations.add(node, share)
             self._untold.setdefault(node, []).append(share)
 

@@ -88,7 +88,11 @@ class Route:
         if node_of_session(join.resume_session_id) in tried:
             raise JoinRefusedError(grpc.StatusCode.NOT_FOUND, "the session's node does not answer")
         request = allocation_pb2.AssignRequest(
-            room=join.room, region=region, session_id=join.resume_session_id, exclude=tried
+            room=join.room,
+            region=region,
+            session_id=join.resume_session_id,
+            resume=bool(join.resume_participant_id),
+            exclude=tried,
         )
         try:
             answer = await self._assign.Assign(

@@ -60,6 +60,7 @@ class AllocationService(allocation_pb2_grpc.AllocationServiceServicer):
             region=request.region[:64],
             measured=dict(request.rtt_ms),
             session_node=node_of_session(request.session_id),
+            resume=request.resume,
             exclude=frozenset(request.exclude),
         )
         order = await self._cluster.allocation.assign(wanted)

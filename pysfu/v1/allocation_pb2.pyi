@@ -50,12 +50,15 @@ class AssignRequest(_message.Message):
     RTT_MS_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     EXCLUDE_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
     room: _builtins.str
     """empty: the one in the token"""
     region: _builtins.str
     """the participant's; empty: that of the node that is asked"""
     session_id: _builtins.str
     """to resume: the node that has it comes first"""
+    resume: _builtins.bool
+    """a session of the token's identity, wherever it is; NOT_FOUND when it can be nowhere"""
     @_builtins.property
     def rtt_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """measured by the participant, by node id"""
@@ -72,10 +75,11 @@ class AssignRequest(_message.Message):
         rtt_ms: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         session_id: _builtins.str = ...,
         exclude: _abc.Iterable[_builtins.str] | None = ...,
+        resume: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exclude", b"exclude", "region", b"region", "room", b"room", "rtt_ms", b"rtt_ms", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exclude", b"exclude", "region", b"region", "resume", b"resume", "room", b"room", "rtt_ms", b"rtt_ms", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

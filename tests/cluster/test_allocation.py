@@ -10,11 +10,21 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from control_plane.cluster.allocation import EXPIRES, SETTLES, Allocation, Reservations, Wanted
+from control_plane.cluster.allocation import (
+    ENOUGH,
+    EXPIRES,
+    FIRST_SHARE,
+    MAX_SHARE,
+    SETTLES,
+    Allocation,
+    Costs,
+    Reservations,
+    Wanted,
+)
 from control_plane.cluster.directory import Directory
 from control_plane.cluster.memory import MemoryState
 from control_plane.cluster.registry import NodeInfo, Registry, Timing
-from control_plane.errors import LimitExceededError, UnavailableError
+from control_plane.errors import LimitExceededError, NotFoundError, UnavailableError
 from control_plane.rooms import new_room
 
 
@@ -140,6 +150,30 @@ async def test_who_comes_back_goes_where_it_was(nodes: Nodes) -> None:
     assert "b" not in await a.assign(Wanted("room", "x", session_node="gone"))
 
 
+async def test_what_can_be_nowhere_is_not_resumed(nodes: Nodes) -> None:
+    a = await nodes.start("a", region="eu")
+    for other in ("b", "c"):
+        await nodes.start(other, region="eu")
+    await nodes.met()
+    for holder in ("b", "c"):
+        await nodes.directories[holder].hold(new_room("room").info)
+    nodes.homes["room", "x"] = "b"
+    assert (await a.assign(Wanted("room", "x", resume=True)))[0] == "b"
+    assert await a.assign(Wanted("room", "unknown", resume=True)), "one of its holders may have it"
+    with pytest.raises(NotFoundError):
+        await a.assign(Wanted("nobody's", "x", resume=True))
+    nodes.registries["a"].suspect("b")
+    with pytest.raises(NotFoundError):
+        await a.assign(Wanted("room", "x", resume=True))
+    with pytest.raises(NotFoundError):
+        await a.assign(Wanted("room", "x", session_node="b"))
+    assert (await a.assign(Wanted("room", "x")))[0] != "b", "but a new one is made elsewhere"
+    assert await a.assign(Wanted("room", "unknown", resume=True)), "the other holder may have it"
+    nodes.registries["a"].suspect("c")
+    with pytest.raises(NotFoundError):
+        await a.assign(Wanted("room", "unknown", resume=True))
+
+
 async def test_known_rooms_are_found_while_the_shared_state_is_away(nodes: Nodes) -> None:
     a = await nodes.start("a", region="eu")
     await nodes.start("b", region="eu")
@@ -154,6 +188,26 @@ async def test_known_rooms_are_found_while_the_shared_state_is_away(nodes: Nodes
     with pytest.raises(UnavailableError) as refused:
         await a.assign(Wanted("never asked for", "y"))
     assert refused.value.retry_after
+
+
+def test_a_participant_costs_what_it_costs_once_it_is_in() -> None:
+    costs = Costs()
+
+    def of(participants: int, cpu: float, capacity: int = 10_000) -> float:
+        info = NodeInfo("a", 1, "a:1", capacity=capacity, participants=participants, load={"cpu": cpu})
+        costs.heard(info)
+        return costs.share(info)
+
+    assert of(ENOUGH - 1, 0.9) == FIRST_SHARE, "too few to say"
+    assert of(ENOUGH, 0.9) == MAX_SHARE, "while they join"
+    assert of(100, 0.4) == pytest.approx(0.004)
+    assert of(100, 0.1) == pytest.approx(0.001)
+    assert of(200, 0.9) == pytest.approx(0.001), "another hundred join"
+    assert of(200, 0.9, capacity=200) == pytest.approx(0.005), "never less than the settings say"
+    for _ in range(40):
+        after = of(200, 0.6)
+    assert after == pytest.approx(0.003), "they have become dearer"
+    assert of(0, 0.0) == FIRST_SHARE
 
 
 def test_a_promise_counts_until_it_shows_or_expires() -> None:

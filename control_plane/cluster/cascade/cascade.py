@@ -200,7 +200,7 @@ class Cascade(Neighbours):
                 peer.say_if_it_keeps_up(content)
 
     def link_alive(self, link: int, alive: bool) -> None:
-        for peer in self.peers.values():
+        for peer in list(self.peers.values()):
             if peer.relays.set_alive(link, alive):
                 log.info("a link speaks again" if alive else "a link is silent", node=peer.id, link=link)
                 self._links_changed(peer, link)
