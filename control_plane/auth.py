@@ -19,8 +19,8 @@ from control_plane.errors import PermissionDeniedError, UnauthenticatedError
 LEEWAY_SECONDS: Final = 60
 MAX_TOKEN_LENGTH: Final = 16_384
 MAX_IDENTITY_LENGTH: Final = 256
-# Tokens that are not verified again while they are valid. One join shows its token three times, at least: to the gateway,
-# for a node, at the node. More spare reconnecting crowds the work, at some 2 kB each.
+# Tokens that are not verified again while they are valid: a join shows its token to the gateway, to be assigned a node,
+# and to the node. More spare more crowds the work, at some 2 kB each.
 REMEMBERED: Final = 1_024
 SOURCES: Final = ("camera", "microphone", "screen_share", "screen_share_audio")
 

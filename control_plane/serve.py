@@ -141,13 +141,8 @@ def _cluster(settings: Settings) -> ClusterOptions | None:
 
 
 def _gateway(settings: Settings, control_plane: ControlPlane, sfu: Sfu) -> web.Application:
-    host = settings.grpc_host if settings.grpc_host not in ("", "0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
-    credentials = None
-    if settings.tls_cert is not None:
-        credentials = grpc.ssl_channel_credentials(settings.tls_cert.read_bytes())
     options = GatewayOptions(
-        grpc_address=f"[{host}]:{control_plane.port}" if ":" in host else f"{host}:{control_plane.port}",
-        grpc_credentials=credentials,
+        channel=control_plane.local.channel,
         keys=settings.api_keys(),
         version=__version__,
         ready=lambda: not control_plane.node.draining,

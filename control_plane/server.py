@@ -19,6 +19,7 @@ from control_plane.media import Media
 from control_plane.monitor import Monitor
 from control_plane.node import Node, NodeLimits
 from control_plane.services.allocation import AllocationService
+from control_plane.services.local import LocalServices
 from control_plane.services.rooms import RoomService
 from control_plane.services.signaling import SignalingService
 from control_plane.services.stats import StatsService
@@ -69,6 +70,8 @@ class ControlPlane:
         self.description: Description
         self.port = 0
         self.cluster: Cluster | None = None
+        self.local = LocalServices(MAX_REQUEST_BYTES)
+        """The services, for whoever calls them from this process."""
         self._media = media
         self._options = options
         self._store = store or InProcessStore()
@@ -88,6 +91,7 @@ class ControlPlane:
             self.cluster = Cluster(options.cluster, self.node, description)
         verifier = Verifier(options.keys)
         services = Services(self.node, verifier, description, self.cluster)
+        services.add(self.local)
         self._server = build_server(services, media, self._health)
         try:
             if options.credentials is None:
@@ -126,7 +130,7 @@ class ControlPlane:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if hasattr(self, "node"):
             self.node.stop()
-            await self._server.stop(STOP_GRACE)
+            await asyncio.gather(self._server.stop(STOP_GRACE), self.local.stop(STOP_GRACE))
         if self.cluster is not None:
             await self.cluster.stop()
         self._media.shutdown()
@@ -146,7 +150,7 @@ class Services:
     description: Description
     cluster: Cluster | None = None
 
-    def add(self, server: grpc.aio.Server) -> None:
+    def add(self, server: Any) -> None:
         node, verifier, cluster = self.node, self.verifier, self.cluster
         allocation = AllocationService(node, verifier, self.description.now, cluster)
         rooms_pb2_grpc.add_RoomServiceServicer_to_server(RoomService(node, verifier, cluster), server)

@@ -1,6 +1,5 @@
 """The gateway's HTTP application."""
 
-import grpc
 import structlog
 from aiohttp import web
 
@@ -16,28 +15,15 @@ from control_plane.gateway.whip import WhipGateway
 log = structlog.get_logger(__name__)
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-CHANNEL_OPTIONS = (
-    # The node's answers for a big room.
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    ("grpc.keepalive_time_ms", 20_000),
-)
 
 
 def build_app(options: GatewayOptions) -> web.Application:
-    """Opens its gRPC channel when it starts and closes it, and every client's connection, when it shuts down."""
+    """Closes every client's connection when it shuts down."""
     noise.hush()
     app = web.Application(client_max_size=512 * 1024, middlewares=[_last_resort])
     verifier = Verifier(options.keys)
 
-    async def lifetime(app: web.Application):  # type: ignore[no-untyped-def]
-        yield
-        await channel.close()
-
-    if options.grpc_credentials is None:
-        channel = grpc.aio.insecure_channel(options.grpc_address, CHANNEL_OPTIONS)
-    else:
-        channel = grpc.aio.secure_channel(options.grpc_address, options.grpc_credentials, CHANNEL_OPTIONS)
-    route = Route(channel, options.nodes)
+    route = Route(options.channel, options.nodes)
     livekit, whip = LiveKitGateway(route, verifier), WhipGateway(route, verifier)
 
     async def disconnect(_: web.Application) -> None:
@@ -54,14 +40,13 @@ def build_app(options: GatewayOptions) -> web.Application:
         return web.Response(body=options.metrics(), headers={"Content-Type": METRICS_TYPE})
 
     app.on_shutdown.append(disconnect)
-    app.cleanup_ctx.append(lifetime)
     router = app.router
     router.add_get("/healthz", healthz)
     router.add_get("/readyz", readyz)
     router.add_get("/metrics", metrics)
     livekit.add_routes(router)
     whip.add_routes(router)
-    ClusterPage(options, channel).add_routes(router)
+    ClusterPage(options).add_routes(router)
     Pages(options).add_routes(router)
     return app
 

@@ -40,9 +40,9 @@ _STATUS: Final = {
 class ClusterPage:
     """Handlers of `/cluster`, its files, `/cluster.json` and, with `--dev`, `/cluster/token`."""
 
-    def __init__(self, options: GatewayOptions, channel: grpc.aio.Channel) -> None:
+    def __init__(self, options: GatewayOptions) -> None:
         self._options = options
-        self._service: Any = allocation_pb2_grpc.AllocationServiceStub(channel)
+        self._service: Any = allocation_pb2_grpc.AllocationServiceStub(options.channel)
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/cluster", self._page)

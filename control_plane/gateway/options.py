@@ -26,15 +26,14 @@ class ClusterNodes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """`grpc_address`: where the node's gRPC is, "host:port"."""
+    """`channel`: to the services of the gateway's own node."""
 
-    grpc_address: str
+    channel: grpc.aio.Channel
     keys: Mapping[str, str]
     version: str
     ready: Callable[[], bool]
     metrics: Callable[[], bytes]
     """The body of /metrics, in Prometheus' text format."""
-    grpc_credentials: grpc.ChannelCredentials | None = None
     dev: bool = False
     nodes: ClusterNodes | None = None
     """Other nodes; None: a node by itself."""

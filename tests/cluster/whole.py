@@ -91,7 +91,7 @@ class Whole:
 async def gateway(plane: ControlPlane) -> AsyncIterator[str]:
     """The URL of a gateway of this node."""
     options = GatewayOptions(
-        grpc_address=f"127.0.0.1:{plane.port}",
+        channel=plane.local.channel,
         keys={KEY: SECRET},
         version="test",
         ready=lambda: True,

@@ -132,8 +132,9 @@ async def test_development_gives_a_token_that_does(http: aiohttp.ClientSession) 
 
 
 async def test_without_development_nobody_is_given_a_token() -> None:
-    options = GatewayOptions("127.0.0.1:1", {"key": "s" * 32}, "1", ready=lambda: True, metrics=lambda: b"")
-    async with TestClient(TestServer(build_app(options))) as client:
+    channel = grpc.aio.insecure_channel("127.0.0.1:1")
+    options = GatewayOptions(channel, {"key": "s" * 32}, "1", ready=lambda: True, metrics=lambda: b"")
+    async with channel, TestClient(TestServer(build_app(options))) as client:
         async with client.post("/cluster/token") as response:
             assert response.status == 404
             assert list(await response.json()) == ["error"]
