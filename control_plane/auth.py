@@ -31,6 +31,10 @@ class _AnyLength(HMACAlgorithm):
     def check_key_length(self, key: bytes) -> str | None:
         return None
 
+    def prepare_key(self, key: str | bytes) -> bytes:
+        """Nothing is looked for in it: no other algorithm is accepted, whose public key it could be."""
+        return key.encode() if isinstance(key, str) else key
+
 
 _JWT: Final = jwt.PyJWT()
 _JWT._jws.unregister_algorithm("HS256")

@@ -36,6 +36,8 @@ MAX_FINGERPRINTS: Final = 16
 # Sections are mostly the same from one offer to the next, and between clients once the transport is left out.
 CACHED_SECTIONS: Final = 1_024
 MAX_CACHED_CHARACTERS: Final = 16_384
+# Whole ones: an offer that comes with a join is read before anything is done for it, and when it is answered.
+CACHED_DESCRIPTIONS: Final = 256
 
 _MEDIA_LINE: Final = re.compile(
     r"m=([a-z]{1,16}) (\d{1,5})(?:/\d{1,3})? ([A-Z/]{1,24}) ([!-~]{1,32}(?: [!-~]{1,32}){0,127})"
@@ -84,6 +86,11 @@ def parse(sdp: str) -> Description:
         raise NegotiationError(f"longer than {MAX_SDP_BYTES} bytes")
     if not sdp.isascii():
         raise NegotiationError("holds characters outside of ASCII")
+    return _parse(sdp) if len(sdp) <= MAX_CACHED_CHARACTERS else _parse.__wrapped__(sdp)
+
+
+@lru_cache(CACHED_DESCRIPTIONS)
+def _parse(sdp: str) -> Description:
     blocks = _blocks(sdp)
     if len(blocks) - 1 > MAX_SECTIONS:
         raise NegotiationError(f"more than {MAX_SECTIONS} sections")
