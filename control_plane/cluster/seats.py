@@ -67,7 +67,9 @@ class _Room:
     written: frozenset[str] | None = frozenset()
     """What the shared state has of this node; None when that is not known."""
     entry: Entry | None = None
-    """As it was last seen, where this node was the last to write it as far as it knows."""
+    """As this node wrote it last."""
+    is_alone: bool = False
+    """Nobody else had written between its last two writes: what it wrote is likely to be there still."""
     delay: float = GATHER
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = None
@@ -185,10 +187,11 @@ class Seats:
     async def _write(self, room: _Room) -> None:
         """Gives seats to those who wait, as far as there are any, and writes who is here."""
         key, node = key_of(room.name), self._registry.id
-        entry, fresh, attempt = room.entry, room.entry is None, 0
+        entry, fresh, attempt = room.entry, not room.is_alone, 0
         while True:
             if fresh:
                 entry = await self._bucket.get(key)
+                room.is_alone = entry is not None and room.entry is not None and entry.revision == room.entry.revision
             found = decode(entry.value) if entry is not None else None
             waiting = room.waiting
             before = found or SeatRecord(room.name)
@@ -203,9 +206,11 @@ class Seats:
             try:
                 room.entry = await self._store(key, entry, record, found)
             except ConflictError:
-                room.entry, fresh = None, True
-                attempt += 1
                 _give_up(room)
+                if not fresh:
+                    fresh = True
+                    continue
+                attempt += 1
                 await asyncio.sleep(random.uniform(0, min(BACKOFF * attempt, MAX_BACKOFF)))  # noqa: S311
                 continue
             room.written = record.taken.get(node, frozenset())
@@ -229,7 +234,7 @@ class Seats:
         return Entry(key, value, await self._bucket.update(key, value, entry.revision))
 
     def _go_by_what_is_known(self, room: _Room, reason: str) -> None:
-        room.written, room.entry = None, None
+        room.written, room.entry, room.is_alone = None, None, False
         room.delay = self._spread()
         for claim in room.waiting:
             log.info("a join goes by what this node knows of its room", room=room.name, reason=reason)
@@ -267,7 +272,7 @@ class Seats:
         return True
 
     def _write_anew(self, room: _Room) -> None:
-        room.written, room.entry = None, None
+        room.written, room.entry, room.is_alone = None, None, False
         room.delay = self._spread()
         self._serve_soon(room)
 
