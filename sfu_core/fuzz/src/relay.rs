@@ -26,7 +26,7 @@ fn keys(from: u8) -> Keys {
     }
 }
 
-fn link(id: u32, ours: u8, theirs: u8) -> Link {
+fn link(id: u32, ours: u8, theirs: u8) -> Link<Vec<u8>> {
     let config = Config {
         link: id,
         send: keys(ours),
@@ -52,9 +52,8 @@ pub(crate) fn ends(data: &[u8]) {
             0 | 1 => {
                 let filler = [7; 255];
                 let payload = &filler[..usize::from(input.u8())];
-                let len = ends[0]
-                    .send(now, [&sent.to_be_bytes(), payload, &[]], &mut out)
-                    .unwrap();
+                let packet = [sent.to_be_bytes().as_slice(), payload].concat();
+                let len = ends[0].send(now, packet, &mut out).unwrap();
                 sent += 1;
                 path.push((1, out[..len].to_vec()));
             }
@@ -139,7 +138,7 @@ pub(crate) fn liar(data: &[u8]) {
     while !input.is_empty() {
         let op = input.u8();
         now += u64::from(op >> 4) * MS;
-        honest.send(now, [b"some", b"media", &[]], &mut out).unwrap();
+        honest.send(now, b"some media".to_vec(), &mut out).unwrap();
         let kind = op % 3;
         let number = &mut numbers[usize::from(kind)];
         *number = match op & 0b1100 {
@@ -248,7 +247,7 @@ pub(crate) fn engine(data: &[u8]) {
             name.copy_from_slice(&track.0.to_be_bytes());
         }
         let len = match op & 1 {
-            0 => other.send(at, [&octets, &[], &[]], &mut out),
+            0 => other.send(at, octets, &mut out),
             _ => {
                 assert!(other.tell(&octets) || octets.len() > 256 || at == 0);
                 other.poll_transmit(at, &mut out)

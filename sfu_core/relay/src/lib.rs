@@ -9,13 +9,14 @@
 //! the user, which are repeated until they are acknowledged.
 #![forbid(unsafe_code)]
 
+mod history;
+mod kept;
 mod link;
 mod missing;
 mod parity;
 mod report;
 mod seal;
-mod sent;
 mod window;
 
-pub use link::{Arrival, Config, Link, Stats};
+pub use link::{Arrival, Config, Link, Stats, Text};
 pub use seal::{HEADER, Keys, MAX_DATAGRAM, OVERHEAD, Refused, link_id};

@@ -2,16 +2,15 @@
 
 use std::collections::VecDeque;
 
+use crate::history::History;
+use crate::kept::Kept;
 use crate::missing::Missing;
 use crate::parity::{Encoder, MIN_RTT, Received, plan};
 use crate::report::{MAX_MESSAGE, Report};
 use crate::seal::{Keys, Kind, MAX_DATAGRAM, Opener, Refused, Sealer, numbered};
-use crate::sent::Sent;
 use crate::window::Window;
 
-/// What was sent is kept for repair within these limits: for some round trips. More mends more losses of what was sent again, and
-/// of wider links; less stays in the processor's cache.
-const HISTORY_BYTES: usize = 8 * 1024 * 1024;
+/// What was sent is kept for repair for some round trips. Longer mends more losses of what was sent again, and holds more packets.
 const HISTORY_AGE: u64 = 1_000_000;
 const HISTORY_RTTS: u64 = 5;
 const HISTORY_LEAST: u64 = 150_000;
@@ -91,10 +90,22 @@ pub enum Arrival<'a> {
     Message(&'a [u8]),
 }
 
-pub struct Link {
+/// What a packet is made of. It must not change while the link has it: it is sealed from again.
+pub trait Text {
+    /// In the order of the datagram. Long parts go last: what stands before is copied once more.
+    fn parts(&self) -> [&[u8]; 3];
+}
+
+impl Text for Vec<u8> {
+    fn parts(&self) -> [&[u8]; 3] {
+        [&[], &[], self]
+    }
+}
+
+pub struct Link<T> {
     sealer: Sealer,
     opener: Opener,
-    sent: Sent,
+    history: History<T>,
     encoder: Encoder,
     parity_due: bool,
     repeats: VecDeque<u64>,
@@ -110,7 +121,9 @@ pub struct Link {
     parity: Window,
     control: Window,
     missing: Missing,
-    kept: Sent,
+    kept: Kept,
+    /// A datagram as it came, while it is opened.
+    copy: Vec<u8>,
     parity_heard: Option<u64>,
     report_at: u64,
     tail_at: u64,
@@ -136,13 +149,13 @@ struct Judged {
     once: bool,
 }
 
-impl Link {
+impl<T: Text> Link<T> {
     /// `None` when the cipher refuses a key.
     pub fn new(now: u64, config: &Config) -> Option<Self> {
         Some(Self {
             sealer: Sealer::new(config.link, &config.send)?,
             opener: Opener::new(&config.receive)?,
-            sent: Sent::new(HISTORY_BYTES, HISTORY_AGE),
+            history: History::new(HISTORY_AGE),
             encoder: Encoder::default(),
             parity_due: false,
             repeats: VecDeque::new(),
@@ -155,7 +168,8 @@ impl Link {
             parity: Window::default(),
             control: Window::default(),
             missing: Missing::default(),
-            kept: Sent::new(KEPT_BYTES, KEPT_AGE),
+            kept: Kept::new(KEPT_BYTES, KEPT_AGE),
+            copy: Vec::new(),
             parity_heard: None,
             report_at: now,
             tail_at: u64::MAX,
@@ -173,13 +187,14 @@ impl Link {
         })
     }
 
-    /// Seals a packet in three parts into `out`, which is then to be sent. Returns its length; `None` when it does not fit.
-    pub fn send(&mut self, now: u64, packet: [&[u8]; 3], out: &mut [u8]) -> Option<usize> {
+    /// Seals a packet into `out`, which is then to be sent, and keeps it for who asks for it again. Returns the length; `None`
+    /// when it does not fit.
+    pub fn send(&mut self, now: u64, packet: T, out: &mut [u8]) -> Option<usize> {
         let room = out.len().min(MAX_DATAGRAM);
-        let (number, len) = self.sealer.seal(Kind::Media, packet, &mut out[..room])?;
+        let (stamp, len) = self.sealer.seal(Kind::Media, packet.parts(), &mut out[..room])?;
         let datagram = out.get(..len)?;
-        self.sent.keep(now, number, datagram);
-        self.parity_due |= self.encoder.add(number, datagram);
+        self.parity_due |= self.encoder.add(stamp.number, datagram);
+        self.history.keep(now, stamp, datagram, packet);
         self.tail_at = now + TAIL;
         self.stats.media_sent += 1;
         self.stats.bytes_sent += len as u64;
@@ -213,11 +228,7 @@ impl Link {
             } else {
                 self.rtt() * 3 / 4
             };
-            if let Some(datagram) = self.sent.get_again(now, number, interval)
-                && let Some(place) = out.get_mut(..datagram.len())
-            {
-                place.copy_from_slice(datagram);
-                let len = datagram.len();
+            if let Some(len) = self.history.write_again(now, number, interval, &self.sealer, out) {
                 self.stats.repeats_sent += 1;
                 if twice {
                     self.second = Some(number);
@@ -232,6 +243,11 @@ impl Link {
         self.write_control(now);
         let (_, len) = self.sealer.seal(Kind::Control, [&self.payload, &[], &[]], out)?;
         Some(self.count_redundant(len))
+    }
+
+    /// Lets go of packets that nobody will ask for any more, also of a link over which nothing goes.
+    pub fn expire(&mut self, now: u64) {
+        self.history.expire(now);
     }
 
     /// When to call `poll_transmit`, if nothing else happens.
@@ -341,9 +357,9 @@ impl Link {
         }
         // Sums need the sealed octets; whether they are authentic is known only afterwards.
         let copies = kind == Kind::Media && self.expects_parity(now) && datagram.len() <= MAX_DATAGRAM;
-        let mut copy = [0; MAX_DATAGRAM];
         if copies {
-            copy[..datagram.len()].copy_from_slice(datagram);
+            self.copy.clear();
+            self.copy.extend_from_slice(datagram);
         }
         let len = datagram.len();
         let (_, _, body) = self.opener.open(datagram)?;
@@ -352,7 +368,7 @@ impl Link {
         match kind {
             Kind::Media => {
                 if copies {
-                    self.kept.keep(now, number, &copy[..len]);
+                    self.kept.keep(now, number, &self.copy);
                 }
                 self.note_media(now, number);
                 deliver(Arrival::Media(body));
@@ -474,7 +490,7 @@ impl Link {
                     smoothed => (smoothed * 7 + rtt) / 8,
                 };
                 let age = HISTORY_LEAST + HISTORY_RTTS * self.stats.rtt;
-                self.sent.set_max_age(age.min(HISTORY_AGE));
+                self.history.set_max_age(age.min(HISTORY_AGE));
             }
         }
         while !self.messages.is_empty() && self.first_message.wrapping_sub(report.messages) as i32 <= -1 {
@@ -536,14 +552,8 @@ mod tests {
         };
         let mut link = Link::new(0, &config).unwrap();
         let mut out = [0; 2_000];
-        assert!(
-            link.send(0, [&[0; MAX_DATAGRAM - OVERHEAD], &[], &[]], &mut out)
-                .is_some()
-        );
-        assert!(
-            link.send(0, [&[0; MAX_DATAGRAM - OVERHEAD], &[], &[0]], &mut out)
-                .is_none()
-        );
+        assert!(link.send(0, vec![0; MAX_DATAGRAM - OVERHEAD], &mut out).is_some());
+        assert!(link.send(0, vec![0; MAX_DATAGRAM - OVERHEAD + 1], &mut out).is_none());
         assert_eq!(link.stats().media_sent, 1);
     }
 }

@@ -5,8 +5,8 @@
 //! first member's number (6) | stride (1) | members (1) | sum of lengths (2) | sum of octets, as long as the longest
 //! ```
 
+use crate::kept::Kept;
 use crate::seal::{MAX_DATAGRAM, OVERHEAD};
-use crate::sent::Sent;
 
 const HEAD: usize = 10;
 /// Longer datagrams are left out: their parity would not fit.
@@ -180,7 +180,7 @@ impl<'a> Received<'a> {
     }
 
     /// Makes `missing` anew in `out` from all others, and returns its length; `None` when one of them is not kept.
-    pub(crate) fn mend(&self, missing: u64, kept: &Sent, out: &mut [u8; MAX_DATAGRAM]) -> Option<usize> {
+    pub(crate) fn mend(&self, missing: u64, kept: &Kept, out: &mut [u8; MAX_DATAGRAM]) -> Option<usize> {
         out[..self.octets.len()].copy_from_slice(self.octets);
         out[self.octets.len()..].fill(0);
         let mut lengths = self.lengths;
@@ -221,7 +221,7 @@ mod tests {
         for lost in 0..15 {
             let mut encoder = Encoder::default();
             encoder.set(plan);
-            let mut kept = Sent::new(100_000, 1_000_000);
+            let mut kept = Kept::new(100_000, 1_000_000);
             let mut mended = Vec::new();
             for number in 0..15_u64 {
                 let datagram: Vec<u8> = (0..100 + number * 37).map(|index| (index * number + 7) as u8).collect();
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let kept = Sent::new(100_000, 1_000_000);
+        let kept = Kept::new(100_000, 1_000_000);
         for payload in [&[0; 9][..], &[0; 40], &[255; 40], &[1; MAX_MEMBER + HEAD + 1]] {
             assert!(Received::parse(payload).is_none());
         }

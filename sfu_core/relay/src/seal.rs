@@ -18,7 +18,11 @@ use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 
 const MARK: u8 = 0b1100_0000;
 const VERSION: u8 = 0;
-const TAG: usize = 16;
+pub(crate) const TAG: usize = 16;
+/// Of the cipher.
+const BLOCK: usize = 16;
+/// What stands in front of a packet's payload and is shorter is gathered on the stack; the payload is sealed from where it lies.
+const LEAD: usize = 8 * BLOCK;
 /// First octet, link id, number.
 pub const HEADER: usize = 11;
 /// Octets that a datagram is longer than what it carries.
@@ -90,21 +94,70 @@ impl Sealed {
         }
         Nonce::assume_unique_for_key(nonce)
     }
+
+    /// Returns the length of the datagram; `None` when it does not fit.
+    fn seal(&self, link: u32, kind: Kind, stamp: Stamp, parts: [&[u8]; 3], out: &mut [u8]) -> Option<usize> {
+        let [head, middle, payload] = parts;
+        let front = head.len() + middle.len();
+        let len = OVERHEAD + front + payload.len();
+        let (header, rest) = out.get_mut(..len)?.split_at_mut_checked(HEADER)?;
+        header[0] = MARK | VERSION << 4 | stamp.phase << 2 | kind as u8;
+        header[1..5].copy_from_slice(&link.to_be_bytes());
+        header[5..].copy_from_slice(&stamp.number.to_be_bytes()[2..]);
+        let (nonce, aad) = (self.nonce(kind, stamp.number), Aad::from(&*header));
+        // Whole blocks: the cipher is slow where it begins in the middle of one.
+        let cut = front.next_multiple_of(BLOCK) - front;
+        if cut <= payload.len() && front + cut <= LEAD {
+            let mut lead = [0; LEAD];
+            let (first, second) = payload.split_at(cut);
+            gather([head, middle, first], &mut lead)?;
+            let (lead_out, rest) = rest.split_at_mut_checked(front + cut)?;
+            self.key
+                .seal_out_of_place_scatter(nonce, aad, &lead[..front + cut], lead_out, second, rest)
+                .ok()?;
+        } else {
+            let (text, tag) = rest.split_at_mut_checked(front + payload.len())?;
+            gather(parts, text)?;
+            let sealed = self.key.seal_in_place_separate_tag(nonce, aad, text).ok()?;
+            tag.copy_from_slice(sealed.as_ref());
+        }
+        Some(len)
+    }
 }
 
-/// Seals what is sent.
+/// One behind the other.
+fn gather(parts: [&[u8]; 3], out: &mut [u8]) -> Option<()> {
+    let mut rest = out;
+    for part in parts {
+        let (here, behind) = rest.split_at_mut_checked(part.len())?;
+        here.copy_from_slice(part);
+        rest = behind;
+    }
+    Some(())
+}
+
+/// Seals what is sent. The key before the current one is kept, for what is sent again.
 pub(crate) struct Sealer {
-    sealed: Sealed,
+    current: Sealed,
+    former: Option<Sealed>,
     phase: u8,
     link: u32,
     next: [u64; 3],
+}
+
+/// What a datagram was sealed as: the same text under the same stamp is the same datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) number: u64,
+    pub(crate) phase: u8,
 }
 
 impl Sealer {
     /// `None` when the key is refused by the cipher. `link`: the id that the receiver gave.
     pub(crate) fn new(link: u32, keys: &Keys) -> Option<Self> {
         Some(Self {
-            sealed: Sealed::new(keys)?,
+            current: Sealed::new(keys)?,
+            former: None,
             phase: 0,
             link,
             next: [0; 3],
@@ -116,8 +169,8 @@ impl Sealer {
         let Some(sealed) = Sealed::new(keys) else {
             return false;
         };
-        self.sealed = sealed;
-        self.phase = (self.phase + 1) % PHASES as u8;
+        self.former = Some(std::mem::replace(&mut self.current, sealed));
+        self.phase = next_phase(self.phase);
         true
     }
 
@@ -126,32 +179,40 @@ impl Sealer {
         self.next[kind as usize]
     }
 
-    /// Writes the datagram into `out` and returns its number and length; `None` when it does not fit or numbers have run out.
-    pub(crate) fn seal(&mut self, kind: Kind, parts: [&[u8]; 3], out: &mut [u8]) -> Option<(u64, usize)> {
-        let number = self.next(kind);
-        if number > MAX_NUMBER {
+    /// Writes the datagram into `out` and returns its stamp and length; `None` when it does not fit or numbers have run out.
+    pub(crate) fn seal(&mut self, kind: Kind, parts: [&[u8]; 3], out: &mut [u8]) -> Option<(Stamp, usize)> {
+        let stamp = Stamp {
+            number: self.next(kind),
+            phase: self.phase,
+        };
+        if stamp.number > MAX_NUMBER {
             return None;
         }
-        let body = parts.iter().map(|part| part.len()).sum::<usize>();
-        let (header, rest) = out.get_mut(..OVERHEAD + body)?.split_at_mut_checked(HEADER)?;
-        header[0] = MARK | VERSION << 4 | self.phase << 2 | kind as u8;
-        header[1..5].copy_from_slice(&self.link.to_be_bytes());
-        header[5..].copy_from_slice(&number.to_be_bytes()[2..]);
-        let (payload, tag) = rest.split_at_mut_checked(body)?;
-        let mut at = 0;
-        for part in parts {
-            payload.get_mut(at..at + part.len())?.copy_from_slice(part);
-            at += part.len();
-        }
-        let sealed = self
-            .sealed
-            .key
-            .seal_in_place_separate_tag(self.sealed.nonce(kind, number), Aad::from(&*header), payload)
-            .ok()?;
-        tag.copy_from_slice(sealed.as_ref());
-        self.next[kind as usize] = number + 1;
-        Some((number, OVERHEAD + body))
+        let len = self.current.seal(self.link, kind, stamp, parts, out)?;
+        self.next[kind as usize] = stamp.number + 1;
+        Some((stamp, len))
     }
+
+    /// A datagram of media once more, from the same text, into `out`. `tag`: how the first one ended. Another text under the
+    /// same number would give away both (NIST SP 800-38D section 8.3): it ends otherwise, and nothing of it is left in `out`.
+    pub(crate) fn seal_again(&self, stamp: Stamp, tag: &[u8; TAG], parts: [&[u8]; 3], out: &mut [u8]) -> Option<usize> {
+        let sealed = if stamp.phase == self.phase {
+            &self.current
+        } else {
+            self.former.as_ref().filter(|_| next_phase(stamp.phase) == self.phase)?
+        };
+        let len = sealed.seal(self.link, Kind::Media, stamp, parts, out)?;
+        let datagram = out.get_mut(..len)?;
+        if !datagram.ends_with(tag) {
+            datagram.fill(0);
+            return None;
+        }
+        Some(len)
+    }
+}
+
+fn next_phase(phase: u8) -> u8 {
+    (phase + 1) % PHASES as u8
 }
 
 /// Opens what arrives. The key before the current one is kept, for what was under way.
@@ -172,7 +233,7 @@ impl Opener {
         let Some(sealed) = Sealed::new(keys) else {
             return false;
         };
-        self.newest = (self.newest + 1) % PHASES as u8;
+        self.newest = next_phase(self.newest);
         self.phases[usize::from(self.newest)] = Some(sealed);
         self.phases[usize::from(self.newest + 2) % PHASES] = None;
         true
@@ -220,8 +281,64 @@ mod tests {
     fn sealed(sealer: &mut Sealer, kind: Kind, text: &[u8]) -> Vec<u8> {
         let mut out = [0; MAX_DATAGRAM];
         let (front, back) = text.split_at(text.len() / 2);
-        let (_, len) = sealer.seal(kind, [front, back, &[]], &mut out).unwrap();
+        let (_, len) = sealer.seal(kind, [front, &[], back], &mut out).unwrap();
         out[..len].to_vec()
+    }
+
+    fn again(sealer: &Sealer, stamp: Stamp, first: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+        let mut out = [9; MAX_DATAGRAM];
+        let tag = first.last_chunk().unwrap();
+        match sealer.seal_again(stamp, tag, [text, &[], &[]], &mut out) {
+            Some(len) => Some(out[..len].to_vec()),
+            None => {
+                assert!(out.iter().all(|octet| [0, 9].contains(octet)), "something is left");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn how_a_text_is_cut_makes_no_difference() {
+        let text: Vec<u8> = (0..1_200).map(|index| index as u8).collect();
+        for len in [0, 1, 15, 16, 17, 100, 1_200] {
+            let whole = sealed(&mut Sealer::new(7, &keys(1)).unwrap(), Kind::Media, &text[..len]);
+            for (first, second) in [
+                (0, 0),
+                (5, 5),
+                (27, 27),
+                (27, 40),
+                (100, 160),
+                (200, 1_200),
+                (1_200, 1_200),
+            ] {
+                let (first, second) = (first.min(len), second.min(len));
+                let mut out = [0; MAX_DATAGRAM];
+                let parts = [&text[..first], &text[first..second], &text[second..len]];
+                let mut sealer = Sealer::new(7, &keys(1)).unwrap();
+                let (_, sealed) = sealer.seal(Kind::Media, parts, &mut out).unwrap();
+                assert_eq!(out[..sealed], whole, "{len} {first} {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_text_again_is_the_same_datagram_and_another_is_none() {
+        let mut sealer = Sealer::new(7, &keys(1)).unwrap();
+        let stamp = |number, phase| Stamp { number, phase };
+        let first = sealed(&mut sealer, Kind::Media, b"some octets");
+        assert_eq!(again(&sealer, stamp(0, 0), &first, b"some octets"), Some(first.clone()));
+        for (stamp, text) in [
+            (stamp(0, 0), b"other octet".as_slice()),
+            (stamp(0, 0), b"some"),
+            (stamp(1, 0), b"some octets"),
+            (stamp(0, 1), b"some octets"),
+        ] {
+            assert_eq!(again(&sealer, stamp, &first, text), None);
+        }
+        assert!(sealer.rotate(&keys(2)));
+        assert_eq!(again(&sealer, stamp(0, 0), &first, b"some octets"), Some(first.clone()));
+        assert!(sealer.rotate(&keys(3)));
+        assert_eq!(again(&sealer, stamp(0, 0), &first, b"some octets"), None);
     }
 
     #[test]

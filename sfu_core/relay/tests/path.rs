@@ -17,7 +17,7 @@ fn keys(seed: u8) -> Keys {
 }
 
 struct End {
-    link: Link,
+    link: Link<Vec<u8>>,
     /// The way to the other end.
     way: netem::Link<Vec<u8>>,
     messages: Vec<Vec<u8>>,
@@ -80,11 +80,9 @@ impl Pair {
             _ => 1_100 + (self.random.bits() % 100) as usize,
         };
         let sender = &mut self.ends[0];
-        let body = vec![number as u8; len];
-        let len = sender
-            .link
-            .send(self.now, [&number.to_be_bytes(), body.as_slice(), &[]], &mut out)
-            .unwrap();
+        let mut packet = vec![number as u8; 8 + len];
+        packet[..8].copy_from_slice(&number.to_be_bytes());
+        let len = sender.link.send(self.now, packet, &mut out).unwrap();
         sender.way.push(at(self.now), len, out[..len].to_vec());
         self.sent_at.push(self.now);
     }
@@ -298,14 +296,8 @@ fn forged_and_replayed_datagrams_are_dropped_and_counted() {
         let mut out = [0; MAX_DATAGRAM];
         let number = pair.sent_at.len() as u64;
         pair.sent_at.push(pair.now);
-        let len = pair.ends[0]
-            .link
-            .send(
-                pair.now,
-                [&number.to_be_bytes(), [number as u8; 100].as_slice(), &[]],
-                &mut out,
-            )
-            .unwrap();
+        let packet = [number.to_be_bytes().as_slice(), &[number as u8; 100]].concat();
+        let len = pair.ends[0].link.send(pair.now, packet, &mut out).unwrap();
         seen.push(out[..len].to_vec());
         pair.ends[0].way.push(at(pair.now), len, out[..len].to_vec());
         pair.step();

@@ -60,9 +60,9 @@ impl<'a> Arrived<'a> {
         packet: &Packet,
         fades: bool,
         age: u64,
-        out: &mut [u8; MAX_HEAD],
-    ) -> Option<usize> {
-        let mut writer = Writer { out, len: 0 };
+        out: &mut ArrayVec<u8, MAX_HEAD>,
+    ) -> Option<()> {
+        let mut writer = Writer(out);
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let dependency = packet.dependency();
         let aged = age >= OLD;
@@ -91,7 +91,7 @@ impl<'a> Arrived<'a> {
         if !dependency.is_empty() {
             writer.put(&[u8::try_from(dependency.len()).ok()?])?;
         }
-        Some(writer.len)
+        Some(())
     }
 
     /// `None` when it is cut short.
@@ -388,18 +388,11 @@ fn put(out: &mut ArrayVec<u8, MAX_MESSAGE>, octets: &[u8]) -> Option<()> {
     out.try_extend_from_slice(octets).ok()
 }
 
-struct Writer<'a> {
-    out: &'a mut [u8; MAX_HEAD],
-    len: usize,
-}
+struct Writer<'a>(&'a mut ArrayVec<u8, MAX_HEAD>);
 
 impl Writer<'_> {
     fn put(&mut self, octets: &[u8]) -> Option<()> {
-        self.out
-            .get_mut(self.len..self.len + octets.len())?
-            .copy_from_slice(octets);
-        self.len += octets.len();
-        Some(())
+        self.0.try_extend_from_slice(octets).ok()
     }
 }
 
@@ -462,9 +455,9 @@ mod tests {
                 playout_delay,
             };
             assert!(packet.set_content(b"a payload", dependency));
-            let mut head = [0; MAX_HEAD];
-            let len = Arrived::write_head(TRACK, &packet, true, age, &mut head).unwrap();
-            let datagram = [&head[..len], dependency, b"a payload"].concat();
+            let mut head = ArrayVec::new();
+            Arrived::write_head(TRACK, &packet, true, age, &mut head).unwrap();
+            let datagram = [&head, dependency, b"a payload"].concat();
             let expected = Arrived {
                 track: TRACK,
                 layer: 2,
@@ -481,7 +474,7 @@ mod tests {
                 payload: b"a payload",
             };
             assert_eq!(Arrived::read(&datagram), Some(expected));
-            for cut in 0..len + dependency.len() {
+            for cut in 0..head.len() + dependency.len() {
                 assert_eq!(Arrived::read(&datagram[..cut]), None, "{cut}");
             }
         }

@@ -21,7 +21,7 @@ use crate::ids::{LinkId, SocketId, TrackId};
 use crate::publish::track::Origin;
 use crate::stats::LinkRow;
 use crate::transmit::TransmitArena;
-use leaving::Outgoing;
+use leaving::{Leaving, Outgoing};
 
 /// Other nodes times their workers is less.
 const MAX_LINKS: usize = 1_024;
@@ -36,7 +36,7 @@ pub(super) struct Links {
 struct Relay {
     id: LinkId,
     /// `None` only while a datagram of it is looked at.
-    state: Option<Box<Link>>,
+    state: Option<Box<Link<Leaving>>>,
     socket: SocketId,
     /// Where the other end was heard last.
     remote: Option<SocketAddr>,
@@ -190,9 +190,10 @@ impl Engine {
     pub(super) fn tend_links(&mut self, at: u64) {
         let mut speaks = Vec::new();
         for (_, relay) in &mut self.links.relays {
-            let Some(state) = &relay.state else {
+            let Some(state) = &mut relay.state else {
                 continue;
             };
+            state.expire(at);
             let alive = state.is_alive(at);
             if alive && relay.outgoing.take_overflow() {
                 speaks.push(relay.id);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use relay::{Link, MAX_DATAGRAM};
+use relay::{Link, MAX_DATAGRAM, Text};
 
 use super::{Links, Relay};
 use crate::command::MediaKind;
@@ -43,6 +43,19 @@ enum Waiting {
         fades: bool,
     },
     Message(Box<ArrayVec<u8, MAX_MESSAGE>>),
+}
+
+/// A packet on its way. The link keeps it for a while: nobody can write into what is shared, and what stands in front of it is
+/// written once.
+pub(super) struct Leaving {
+    head: ArrayVec<u8, MAX_HEAD>,
+    packet: Arc<Packet>,
+}
+
+impl Text for Leaving {
+    fn parts(&self) -> [&[u8]; 3] {
+        [&self.head, self.packet.dependency(), self.packet.payload()]
+    }
 }
 
 impl Outgoing {
@@ -97,10 +110,10 @@ impl Outgoing {
         self.waiting.clear();
     }
 
-    fn pop(&mut self) {
-        if let Some(Waiting::Packet { .. }) = self.waiting.pop_front() {
-            self.packets -= 1;
-        }
+    fn pop(&mut self) -> Option<Waiting> {
+        let next = self.waiting.pop_front();
+        self.packets -= usize::from(matches!(next, Some(Waiting::Packet { .. })));
+        next
     }
 }
 
@@ -171,31 +184,26 @@ impl Relay {
         let to = (self.socket, remote);
         let mut told = false;
         while let Some(next) = self.outgoing.waiting.front() {
-            match next {
-                Waiting::Message(message) => {
-                    if !state.tell(message) {
-                        // Until some of them are acknowledged.
-                        break;
-                    }
-                    told = true;
+            if let Waiting::Message(message) = next {
+                if !state.tell(message) {
+                    // Until some of them are acknowledged.
+                    break;
                 }
-                Waiting::Packet { track, packet, fades } => {
-                    if std::mem::take(&mut told) {
-                        drain(state, at, to, arena)?;
-                    }
-                    let room = arena.reserve(MAX_DATAGRAM).ok_or(Full)?;
-                    let mut head = [0; MAX_HEAD];
-                    let age = at.saturating_sub(packet.arrival);
-                    let len = Arrived::write_head(*track, packet, *fades, age, &mut head);
-                    // What is too long for a link was too long for its path to the subscribers, too.
-                    let parts = len.map(|len| [&head[..len], packet.dependency(), packet.payload()]);
-                    match parts.and_then(|parts| state.send(at, parts, room)) {
-                        Some(len) => arena.commit(to.0, to.1, len),
-                        None => self.outgoing.dropped += 1,
-                    }
+                told = true;
+                self.outgoing.pop();
+                continue;
+            }
+            if std::mem::take(&mut told) {
+                drain(state, at, to, arena)?;
+            }
+            let room = arena.reserve(MAX_DATAGRAM).ok_or(Full)?;
+            if let Some(Waiting::Packet { track, packet, fades }) = self.outgoing.pop() {
+                // What is too long for a link was too long for its path to the subscribers, too.
+                match leaving(at, track, packet, fades).and_then(|leaving| state.send(at, leaving, room)) {
+                    Some(len) => arena.commit(to.0, to.1, len),
+                    None => self.outgoing.dropped += 1,
                 }
             }
-            self.outgoing.pop();
         }
         drain(state, at, to, arena)?;
         self.due = state.next_timeout();
@@ -203,9 +211,16 @@ impl Relay {
     }
 }
 
+fn leaving(at: u64, track: TrackId, packet: Arc<Packet>, fades: bool) -> Option<Leaving> {
+    let mut head = ArrayVec::new();
+    let age = at.saturating_sub(packet.arrival);
+    Arrived::write_head(track, &packet, fades, age, &mut head)?;
+    Some(Leaving { head, packet })
+}
+
 /// What the link itself has to send.
 fn drain(
-    state: &mut Link,
+    state: &mut Link<Leaving>,
     at: u64,
     (socket, remote): (SocketId, SocketAddr),
     arena: &mut TransmitArena,

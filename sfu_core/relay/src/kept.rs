@@ -1,4 +1,4 @@
-//! Datagrams that are kept by number: of the sender those it may be asked for, of the receiver those that parity needs.
+//! What arrived, by number, for the sums of parity.
 
 use std::collections::VecDeque;
 
@@ -9,22 +9,20 @@ const FIRST: usize = 128 * 1024;
 struct Entry {
     number: u64,
     at: u64,
-    /// When it was sent again.
-    again: u64,
     start: usize,
     len: usize,
 }
 
 /// The newest datagrams, within limits of octets and age. Numbers rise, but may have gaps.
 #[derive(Debug)]
-pub(crate) struct Sent {
+pub(crate) struct Kept {
     bytes: Vec<u8>,
     entries: VecDeque<Entry>,
     max_bytes: usize,
     max_age: u64,
 }
 
-impl Sent {
+impl Kept {
     pub(crate) fn new(max_bytes: usize, max_age: u64) -> Self {
         Self {
             bytes: Vec::new(),
@@ -32,10 +30,6 @@ impl Sent {
             max_bytes,
             max_age,
         }
-    }
-
-    pub(crate) fn set_max_age(&mut self, age: u64) {
-        self.max_age = age;
     }
 
     /// Keeps a copy. What is too old or has no place any more is forgotten, and so is what comes out of order.
@@ -61,7 +55,6 @@ impl Sent {
         self.entries.push_back(Entry {
             number,
             at: now,
-            again: 0,
             start,
             len: datagram.len(),
         });
@@ -69,17 +62,6 @@ impl Sent {
 
     pub(crate) fn get(&self, number: u64) -> Option<&[u8]> {
         let entry = self.entries.get(self.index(number)?)?;
-        self.bytes.get(entry.start..entry.start + entry.len)
-    }
-
-    /// The same once per `interval`: what was sent again that recently is under way.
-    pub(crate) fn get_again(&mut self, now: u64, number: u64, interval: u64) -> Option<&[u8]> {
-        let index = self.index(number)?;
-        let entry = self.entries.get_mut(index)?;
-        if entry.again != 0 && now < entry.again + interval {
-            return None;
-        }
-        entry.again = now.max(1);
         self.bytes.get(entry.start..entry.start + entry.len)
     }
 
@@ -122,19 +104,19 @@ mod tests {
         for seed in 0..30 {
             let mut random = Random::new(seed, 0);
             let max_bytes = 1 + (random.bits() % 300_000) as usize;
-            let mut sent = Sent::new(max_bytes, 1_000_000);
+            let mut kept = Kept::new(max_bytes, 1_000_000);
             let mut model: VecDeque<(u64, u64, Vec<u8>)> = VecDeque::new();
             let (mut now, mut number) = (0, 0);
             for _ in 0..3_000 {
                 now += random.bits() % 2_000;
                 number += 1 + random.bits() % 3;
                 let datagram = vec![number as u8; 1 + (random.bits() % 1_400) as usize];
-                sent.keep(now, number, &datagram);
+                kept.keep(now, number, &datagram);
                 model.push_back((number, now, datagram));
-                let held = sent.entries.iter().map(|entry| entry.len).sum::<usize>();
-                assert!(held <= max_bytes && sent.bytes.len() <= max_bytes);
+                let held = kept.entries.iter().map(|entry| entry.len).sum::<usize>();
+                assert!(held <= max_bytes && kept.bytes.len() <= max_bytes);
                 let (wanted, at, expected) = &model[(random.bits() as usize) % model.len()];
-                match sent.get(*wanted) {
+                match kept.get(*wanted) {
                     Some(found) => assert_eq!(found, expected),
                     // Then it was too much or too old.
                     None => {
@@ -148,15 +130,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_same_is_sent_again_once_per_interval() {
-        let mut sent = Sent::new(10_000, 1_000_000);
-        sent.keep(0, 5, b"five");
-        assert_eq!(sent.get_again(10, 5, 100), Some(b"five".as_slice()));
-        assert_eq!(sent.get_again(109, 5, 100), None);
-        assert_eq!(sent.get_again(110, 5, 100), Some(b"five".as_slice()));
-        assert_eq!(sent.get_again(110, 4, 100), None);
     }
 }
