@@ -13,8 +13,8 @@ import pytest_asyncio
 from tests.e2e.conftest import OpenPage
 from tests.e2e.harness.nodes import Nodes
 from tests.e2e.harness.pages import Participant, until
+from tests.e2e.harness.sdk import SdkParticipant
 from tests.e2e.harness.server import token
-from tests.e2e.test_livekit_sdk import SdkParticipant
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
