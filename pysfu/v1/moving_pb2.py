@@ -26,7 +26,7 @@ from pysfu.v1 import models_pb2 as pysfu_dot_v1_dot_models__pb2
 from pysfu.v1 import signaling_pb2 as pysfu_dot_v1_dot_signaling__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15pysfu/v1/moving.proto\x12\x08pysfu.v1\x1a\x15pysfu/v1/models.proto\x1a\x18pysfu/v1/signaling.proto\"4\n\x0bPrepareMove\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x17\n\x0fparticipant_ids\x18\x02 \x03(\t\"\x1a\n\x08Prepared\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\"i\n\x0bTakeSession\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x16\n\x0eparticipant_id\x18\x04 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\r\"\xa4\x0e\n\x0cSessionState\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x1c\n\x04room\x18\x03 \x01(\x0b\x32\x0e.pysfu.v1.Room\x12*\n\x0bparticipant\x18\x04 \x01(\x0b\x32\x15.pysfu.v1.Participant\x12\x1c\n\x04join\x18\x05 \x01(\x0b\x32\x0e.pysfu.v1.Join\x12\x41\n\x17subscription_permission\x18\x06 \x01(\x0b\x32 .pysfu.v1.SubscriptionPermission\x12\x38\n\x0cpublications\x18\x07 \x03(\x0b\x32\".pysfu.v1.SessionState.Publication\x12.\n\x07\x63hoices\x18\x08 \x03(\x0b\x32\x1d.pysfu.v1.SessionState.Choice\x12\x31\n\x08settings\x18\t \x03(\x0b\x32\x1f.pysfu.v1.SessionState.Settings\x12\x16\n\x0esdp_session_id\x18\n \x01(\x04\x12<\n\x0e\x63lient_offered\x18\x0b \x01(\x0b\x32$.pysfu.v1.SessionState.ClientOffered\x12<\n\x0eserver_offered\x18\x0c \x01(\x0b\x32$.pysfu.v1.SessionState.ServerOffered\x12\x39\n\rdata_channels\x18\r \x03(\x0b\x32\".pysfu.v1.SessionState.DataChannel\x1a\x85\x01\n\x0bPublication\x12\x1e\n\x05track\x18\x01 \x01(\x0b\x32\x0f.pysfu.v1.Track\x12\x17\n\x0fmuted_by_server\x18\x02 \x01(\x08\x12\x11\n\tautomatic\x18\x03 \x01(\x08\x12*\n\x05\x66orms\x18\x04 \x03(\x0b\x32\x1b.pysfu.v1.SessionState.Form\x1a\x9e\x01\n\x04\x46orm\x12\"\n\x04told\x18\x01 \x01(\x0b\x32\x14.pysfu.v1.TrackCodec\x12\x11\n\tpreferred\x18\x02 \x01(\t\x12\r\n\x05\x63odec\x18\x03 \x01(\t\x12\x0f\n\x07section\x18\x04 \x01(\t\x12\x0f\n\x07pending\x18\x05 \x01(\x08\x12.\n\x07sources\x18\x06 \x03(\x0b\x32\x1d.pysfu.v1.SessionState.Source\x1aG\n\x06Source\x12\x0b\n\x03rid\x18\x01 \x01(\t\x12\x0c\n\x04ssrc\x18\x02 \x01(\r\x12\x15\n\x08rtx_ssrc\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_rtx_ssrc\x1a-\n\x06\x43hoice\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\x11\n\tsubscribe\x18\x02 \x01(\x08\x1aM\n\x08Settings\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.pysfu.v1.UpdateTrackSettings\x1a&\n\x05\x42ound\x12\x0b\n\x03mid\x18\x01 \x01(\t\x12\x10\n\x08track_id\x18\x02 \x01(\t\x1aM\n\rClientOffered\x12\x0f\n\x07version\x18\x01 \x01(\r\x12+\n\x05\x62ound\x18\x02 \x03(\x0b\x32\x1c.pysfu.v1.SessionState.Bound\x1a\x61\n\rServerOffered\x12\x0f\n\x07last_id\x18\x01 \x01(\r\x12*\n\x05slots\x18\x02 \x03(\x0b\x32\x1b.pysfu.v1.SessionState.Slot\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x1a\xa1\x01\n\x04Slot\x12\x0b\n\x03mid\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.pysfu.v1.MediaKind\x12\x16\n\x0eparticipant_id\x18\x03 \x01(\t\x12\x10\n\x08track_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63ooling\x18\x05 \x01(\x08\x12.\n\x07\x66ormats\x18\x06 \x03(\x0b\x32\x1d.pysfu.v1.SessionState.Format\x1a\x9e\x01\n\x06\x46ormat\x12\x14\n\x0cpayload_type\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nclock_rate\x18\x03 \x01(\r\x12\x15\n\x08\x63hannels\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x66mtp\x18\x05 \x01(\t\x12\x10\n\x03rtx\x18\x06 \x01(\rH\x01\x88\x01\x01\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x07 \x03(\tB\x0b\n\t_channelsB\x06\n\x04_rtx\x1a\xc9\x01\n\x0b\x44\x61taChannel\x12&\n\ttransport\x18\x01 \x01(\x0e\x32\x13.pysfu.v1.Transport\x12\x0e\n\x06stream\x18\x02 \x01(\r\x12\r\n\x05label\x18\x03 \x01(\t\x12\x0f\n\x07ordered\x18\x04 \x01(\x08\x12\x1c\n\x0fmax_retransmits\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x0fmax_lifetime_ms\x18\x06 \x01(\rH\x01\x88\x01\x01\x42\x12\n\x10_max_retransmitsB\x12\n\x10_max_lifetime_ms2|\n\rMovingService\x12\x34\n\x07Prepare\x12\x15.pysfu.v1.PrepareMove\x1a\x12.pysfu.v1.Prepared\x12\x35\n\x04Take\x12\x15.pysfu.v1.TakeSession\x1a\x16.pysfu.v1.SessionStateb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15pysfu/v1/moving.proto\x12\x08pysfu.v1\x1a\x15pysfu/v1/models.proto\x1a\x18pysfu/v1/signaling.proto\"D\n\x0bPrepareMove\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x17\n\x0fparticipant_ids\x18\x02 \x03(\t\x12\x0e\n\x06others\x18\x03 \x03(\t\"\x1a\n\x08Prepared\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\"i\n\x0bTakeSession\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x16\n\x0eparticipant_id\x18\x04 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\r\"\xa4\x0e\n\x0cSessionState\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x1c\n\x04room\x18\x03 \x01(\x0b\x32\x0e.pysfu.v1.Room\x12*\n\x0bparticipant\x18\x04 \x01(\x0b\x32\x15.pysfu.v1.Participant\x12\x1c\n\x04join\x18\x05 \x01(\x0b\x32\x0e.pysfu.v1.Join\x12\x41\n\x17subscription_permission\x18\x06 \x01(\x0b\x32 .pysfu.v1.SubscriptionPermission\x12\x38\n\x0cpublications\x18\x07 \x03(\x0b\x32\".pysfu.v1.SessionState.Publication\x12.\n\x07\x63hoices\x18\x08 \x03(\x0b\x32\x1d.pysfu.v1.SessionState.Choice\x12\x31\n\x08settings\x18\t \x03(\x0b\x32\x1f.pysfu.v1.SessionState.Settings\x12\x16\n\x0esdp_session_id\x18\n \x01(\x04\x12<\n\x0e\x63lient_offered\x18\x0b \x01(\x0b\x32$.pysfu.v1.SessionState.ClientOffered\x12<\n\x0eserver_offered\x18\x0c \x01(\x0b\x32$.pysfu.v1.SessionState.ServerOffered\x12\x39\n\rdata_channels\x18\r \x03(\x0b\x32\".pysfu.v1.SessionState.DataChannel\x1a\x85\x01\n\x0bPublication\x12\x1e\n\x05track\x18\x01 \x01(\x0b\x32\x0f.pysfu.v1.Track\x12\x17\n\x0fmuted_by_server\x18\x02 \x01(\x08\x12\x11\n\tautomatic\x18\x03 \x01(\x08\x12*\n\x05\x66orms\x18\x04 \x03(\x0b\x32\x1b.pysfu.v1.SessionState.Form\x1a\x9e\x01\n\x04\x46orm\x12\"\n\x04told\x18\x01 \x01(\x0b\x32\x14.pysfu.v1.TrackCodec\x12\x11\n\tpreferred\x18\x02 \x01(\t\x12\r\n\x05\x63odec\x18\x03 \x01(\t\x12\x0f\n\x07section\x18\x04 \x01(\t\x12\x0f\n\x07pending\x18\x05 \x01(\x08\x12.\n\x07sources\x18\x06 \x03(\x0b\x32\x1d.pysfu.v1.SessionState.Source\x1aG\n\x06Source\x12\x0b\n\x03rid\x18\x01 \x01(\t\x12\x0c\n\x04ssrc\x18\x02 \x01(\r\x12\x15\n\x08rtx_ssrc\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_rtx_ssrc\x1a-\n\x06\x43hoice\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\x11\n\tsubscribe\x18\x02 \x01(\x08\x1aM\n\x08Settings\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.pysfu.v1.UpdateTrackSettings\x1a&\n\x05\x42ound\x12\x0b\n\x03mid\x18\x01 \x01(\t\x12\x10\n\x08track_id\x18\x02 \x01(\t\x1aM\n\rClientOffered\x12\x0f\n\x07version\x18\x01 \x01(\r\x12+\n\x05\x62ound\x18\x02 \x03(\x0b\x32\x1c.pysfu.v1.SessionState.Bound\x1a\x61\n\rServerOffered\x12\x0f\n\x07last_id\x18\x01 \x01(\r\x12*\n\x05slots\x18\x02 \x03(\x0b\x32\x1b.pysfu.v1.SessionState.Slot\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x1a\xa1\x01\n\x04Slot\x12\x0b\n\x03mid\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.pysfu.v1.MediaKind\x12\x16\n\x0eparticipant_id\x18\x03 \x01(\t\x12\x10\n\x08track_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63ooling\x18\x05 \x01(\x08\x12.\n\x07\x66ormats\x18\x06 \x03(\x0b\x32\x1d.pysfu.v1.SessionState.Format\x1a\x9e\x01\n\x06\x46ormat\x12\x14\n\x0cpayload_type\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nclock_rate\x18\x03 \x01(\r\x12\x15\n\x08\x63hannels\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x66mtp\x18\x05 \x01(\t\x12\x10\n\x03rtx\x18\x06 \x01(\rH\x01\x88\x01\x01\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x07 \x03(\tB\x0b\n\t_channelsB\x06\n\x04_rtx\x1a\xc9\x01\n\x0b\x44\x61taChannel\x12&\n\ttransport\x18\x01 \x01(\x0e\x32\x13.pysfu.v1.Transport\x12\x0e\n\x06stream\x18\x02 \x01(\r\x12\r\n\x05label\x18\x03 \x01(\t\x12\x0f\n\x07ordered\x18\x04 \x01(\x08\x12\x1c\n\x0fmax_retransmits\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x0fmax_lifetime_ms\x18\x06 \x01(\rH\x01\x88\x01\x01\x42\x12\n\x10_max_retransmitsB\x12\n\x10_max_lifetime_ms2|\n\rMovingService\x12\x34\n\x07Prepare\x12\x15.pysfu.v1.PrepareMove\x1a\x12.pysfu.v1.Prepared\x12\x35\n\x04Take\x12\x15.pysfu.v1.TakeSession\x1a\x16.pysfu.v1.SessionStateb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,35 +34,35 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pysfu.v1.moving_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PREPAREMOVE']._serialized_start=84
-  _globals['_PREPAREMOVE']._serialized_end=136
-  _globals['_PREPARED']._serialized_start=138
-  _globals['_PREPARED']._serialized_end=164
-  _globals['_TAKESESSION']._serialized_start=166
-  _globals['_TAKESESSION']._serialized_end=271
-  _globals['_SESSIONSTATE']._serialized_start=274
-  _globals['_SESSIONSTATE']._serialized_end=2102
-  _globals['_SESSIONSTATE_PUBLICATION']._serialized_start=862
-  _globals['_SESSIONSTATE_PUBLICATION']._serialized_end=995
-  _globals['_SESSIONSTATE_FORM']._serialized_start=998
-  _globals['_SESSIONSTATE_FORM']._serialized_end=1156
-  _globals['_SESSIONSTATE_SOURCE']._serialized_start=1158
-  _globals['_SESSIONSTATE_SOURCE']._serialized_end=1229
-  _globals['_SESSIONSTATE_CHOICE']._serialized_start=1231
-  _globals['_SESSIONSTATE_CHOICE']._serialized_end=1276
-  _globals['_SESSIONSTATE_SETTINGS']._serialized_start=1278
-  _globals['_SESSIONSTATE_SETTINGS']._serialized_end=1355
-  _globals['_SESSIONSTATE_BOUND']._serialized_start=1357
-  _globals['_SESSIONSTATE_BOUND']._serialized_end=1395
-  _globals['_SESSIONSTATE_CLIENTOFFERED']._serialized_start=1397
-  _globals['_SESSIONSTATE_CLIENTOFFERED']._serialized_end=1474
-  _globals['_SESSIONSTATE_SERVEROFFERED']._serialized_start=1476
-  _globals['_SESSIONSTATE_SERVEROFFERED']._serialized_end=1573
-  _globals['_SESSIONSTATE_SLOT']._serialized_start=1576
-  _globals['_SESSIONSTATE_SLOT']._serialized_end=1737
-  _globals['_SESSIONSTATE_FORMAT']._serialized_start=1740
-  _globals['_SESSIONSTATE_FORMAT']._serialized_end=1898
-  _globals['_SESSIONSTATE_DATACHANNEL']._serialized_start=1901
-  _globals['_SESSIONSTATE_DATACHANNEL']._serialized_end=2102
-  _globals['_MOVINGSERVICE']._serialized_start=2104
-  _globals['_MOVINGSERVICE']._serialized_end=2228
+  _globals['_PREPAREMOVE']._serialized_end=152
+  _globals['_PREPARED']._serialized_start=154
+  _globals['_PREPARED']._serialized_end=180
+  _globals['_TAKESESSION']._serialized_start=182
+  _globals['_TAKESESSION']._serialized_end=287
+  _globals['_SESSIONSTATE']._serialized_start=290
+  _globals['_SESSIONSTATE']._serialized_end=2118
+  _globals['_SESSIONSTATE_PUBLICATION']._serialized_start=878
+  _globals['_SESSIONSTATE_PUBLICATION']._serialized_end=1011
+  _globals['_SESSIONSTATE_FORM']._serialized_start=1014
+  _globals['_SESSIONSTATE_FORM']._serialized_end=1172
+  _globals['_SESSIONSTATE_SOURCE']._serialized_start=1174
+  _globals['_SESSIONSTATE_SOURCE']._serialized_end=1245
+  _globals['_SESSIONSTATE_CHOICE']._serialized_start=1247
+  _globals['_SESSIONSTATE_CHOICE']._serialized_end=1292
+  _globals['_SESSIONSTATE_SETTINGS']._serialized_start=1294
+  _globals['_SESSIONSTATE_SETTINGS']._serialized_end=1371
+  _globals['_SESSIONSTATE_BOUND']._serialized_start=1373
+  _globals['_SESSIONSTATE_BOUND']._serialized_end=1411
+  _globals['_SESSIONSTATE_CLIENTOFFERED']._serialized_start=1413
+  _globals['_SESSIONSTATE_CLIENTOFFERED']._serialized_end=1490
+  _globals['_SESSIONSTATE_SERVEROFFERED']._serialized_start=1492
+  _globals['_SESSIONSTATE_SERVEROFFERED']._serialized_end=1589
+  _globals['_SESSIONSTATE_SLOT']._serialized_start=1592
+  _globals['_SESSIONSTATE_SLOT']._serialized_end=1753
+  _globals['_SESSIONSTATE_FORMAT']._serialized_start=1756
+  _globals['_SESSIONSTATE_FORMAT']._serialized_end=1914
+  _globals['_SESSIONSTATE_DATACHANNEL']._serialized_start=1917
+  _globals['_SESSIONSTATE_DATACHANNEL']._serialized_end=2118
+  _globals['_MOVINGSERVICE']._serialized_start=2120
+  _globals['_MOVINGSERVICE']._serialized_end=2244
 # @@protoc_insertion_point(module_scope)

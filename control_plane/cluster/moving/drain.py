@@ -139,9 +139,11 @@ class Drain:
     async def _ask(self, room: str, node: str) -> bool:
         if not self._node.is_live(room):
             return False
-        people = [session.participant.id for session in self._node.room(room).room.sessions()]
+        participants = self._node.room(room).room.participants.values()
+        here = [one.id for one in participants if one.session is not None]
+        others = [one.id for one in participants if one.session is None]
         try:
-            await self._prepare(node, moving_pb2.PrepareMove(room=room, participant_ids=people))
+            await self._prepare(node, moving_pb2.PrepareMove(room=room, participant_ids=here, others=others))
         except UnavailableError as error:
             log.warning("a node is not ready for a room", node=node, room=room, reason=str(error))
             return False

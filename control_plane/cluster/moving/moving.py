@@ -73,9 +73,11 @@ class Moving:
         """The room is held here, and everybody named is known with what they publish, as far as that comes in time."""
         live = await self._held(request.room)
         wanted = set(request.participant_ids)
+        everybody = wanted | set(request.others)
         deadline = asyncio.get_running_loop().time() + KNOWN_TIMEOUT
-        while wanted - _known(live) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+        while everybody - _known(live) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(LOOK)
+        # One of a third node may have left, or not be reached from here.
         missing = wanted - _known(live)
         if missing:
             raise UnavailableError(f"{len(missing)} participants are not known here yet")
