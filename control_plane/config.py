@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     cluster_key: Path | None = Field(None, description="its private key, PEM")
     relay_ip: str = Field("", description="address at which media of other nodes arrives")
     fan_out: int = Field(8, ge=1, le=256, description="nodes that a track is sent to from one node")
-    public_url: str = Field("", description="URL of this node's gateway, for who is sent here")
+    public_url: str = Field("", description="URL of this node's gateway, for clients whose own is gone")
     tls_cert: Path | None = Field(None, description="certificate chain for HTTPS and gRPC, PEM")
     tls_key: Path | None = Field(None, description="its private key, PEM")
     max_participants_per_room: int = Field(0, ge=0, description="0: no limit")

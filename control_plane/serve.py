@@ -14,7 +14,7 @@ from control_plane import logs, metrics
 from control_plane.cluster import certs
 from control_plane.cluster.cluster import ClusterBindError, ClusterOptions
 from control_plane.config import Settings
-from control_plane.gateway.app import build_app
+from control_plane.gateway.app import HAND_OVER, build_app
 from control_plane.gateway.options import GatewayOptions
 from control_plane.negotiation.model import FecPolicy
 from control_plane.node import NodeLimits
@@ -54,7 +54,8 @@ async def _serve(settings: Settings) -> None:
             raise ServeError(f"{error}: choose another port with --grpc-port") from error
         except ClusterBindError as error:
             raise ServeError(f"{error}: choose another port with --cluster-port") from error
-        runner = web.AppRunner(_gateway(settings, control_plane, sfu), shutdown_timeout=SHUTDOWN_SECONDS)
+        gateway = _gateway(settings, control_plane, sfu)
+        runner = web.AppRunner(gateway, shutdown_timeout=SHUTDOWN_SECONDS)
         try:
             await _listen(settings, runner)
             log.info("media", workers=sfu.worker_count, srtp=sfu.srtp_backend, udp_port=settings.udp_port)
@@ -64,6 +65,9 @@ async def _serve(settings: Settings) -> None:
             log.info("draining", seconds=settings.drain_seconds())
             drained = asyncio.create_task(control_plane.drain(settings.drain_seconds()))
             await asyncio.wait([drained, asyncio.create_task(hurry.wait())], return_when=asyncio.FIRST_COMPLETED)
+            # Who comes back comes to another gateway.
+            await asyncio.gather(*(site.stop() for site in list(runner.sites)))
+            await gateway[HAND_OVER]()
         finally:
             await control_plane.stop()
             await runner.cleanup()
@@ -134,6 +138,7 @@ def _cluster(settings: Settings) -> ClusterOptions | None:
         announced=settings.announced_cluster_address(),
         region=settings.region,
         url=settings.announced_url(),
+        gateway=settings.public_url,
         grpc=f"[{ip}]:{settings.grpc_port}" if ":" in ip else f"{ip}:{settings.grpc_port}",
         relay_ip=ip,
         fan_out=settings.fan_out,

@@ -23,6 +23,7 @@ export default defineConfig({
   server: {
     proxy: {
       '/api': DEV_SERVER,
+      '/settings': DEV_SERVER,
       '/rtc': { target: DEV_SERVER, ws: true },
     },
   },

@@ -18,6 +18,7 @@ from control_plane.cluster.certs import Identity
 from control_plane.cluster.channels import Channels, caller, server_credentials
 from control_plane.cluster.describe import Description
 from control_plane.cluster.directory import Directory
+from control_plane.cluster.gateways import gateways
 from control_plane.cluster.moving.drain import PREPARE_TIMEOUT, Drain, Progress
 from control_plane.cluster.moving.moving import Moving
 from control_plane.cluster.nats import NatsState
@@ -66,6 +67,8 @@ class ClusterOptions:
     announced: str = ""
     region: str = ""
     url: str = ""
+    gateway: str = ""
+    """Where clients of other nodes' gateways may come; empty: they are not told."""
     grpc: str = ""
     relay_ip: str = ""
     fan_out: int = 8
@@ -148,7 +151,7 @@ class Cluster:
     def describe(self) -> NodeInfo:
         """This node as the others are to see it now."""
         options = self.options
-        return self.description.now(self._announced(), options.region, options.url, options.grpc)
+        return self.description.now(self._announced(), options.region, options.url, options.grpc, options.gateway)
 
     @property
     def incarnation(self) -> int:
@@ -211,6 +214,11 @@ class Cluster:
     def suspect(self, node: str) -> None:
         """It broke off, or did not answer: nobody is sent there until it is heard again."""
         self.registry.suspect(node)
+
+    def gateways(self) -> list[tuple[str, str]]:
+        """Region and URL of each that clients may go on at, the best first."""
+        known = gateways(self.registry.me, self.registry.nodes(), self.registry.is_suspected)
+        return [(node.region, node.gateway) for node in known]
 
     def on_lost(self, told: Callable[[str], None]) -> None:
         """`told` is called with the id of each node that is gone."""

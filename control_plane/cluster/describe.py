@@ -36,7 +36,7 @@ class Description:
         """How links to other nodes do, by node id."""
         return self._links.measure(self.link_nodes(), self.round_trips())
 
-    def now(self, address: str = "", region: str = "", url: str = "", grpc: str = "") -> NodeInfo:
+    def now(self, address: str = "", region: str = "", url: str = "", grpc: str = "", gateway: str = "") -> NodeInfo:
         node, load = self._node, self._meter.measure()
         participants = node.num_sessions
         links = self.links()
@@ -47,6 +47,7 @@ class Description:
             region=region,
             version=self._version,
             url=url,
+            gateway=gateway,
             grpc=grpc,
             draining=node.draining,
             load=self._capacity.shares(load, participants),

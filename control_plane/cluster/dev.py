@@ -67,6 +67,7 @@ class Plan:
         found += ["--http-port", str(self.port(HTTP, index)), "--grpc-port", str(self.port(GRPC, index))]
         found += ["--cluster-port", str(self.port(CLUSTER, index)), "--udp-port", str(self.port(UDP, index))]
         found += ["--workers", str(self.workers), "--log-format", "console"]
+        found += ["--public-url", self.url(index)]
         return [*found, "--region", self.region(index)]
 
     def url(self, index: int) -> str:

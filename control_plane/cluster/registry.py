@@ -63,6 +63,8 @@ class NodeInfo:
     version: str = ""
     protocol: int = PROTOCOL
     url: str = ""
+    gateway: str = ""
+    """Where clients of other gateways may come; empty unless an operator said so."""
     grpc: str = ""
     """host:port of the gRPC that clients and signaling tiers use."""
     draining: bool = False
@@ -376,6 +378,7 @@ _TYPES: Final[dict[str, Callable[[Any], Any]]] = {
     "version": _text,
     "protocol": _count,
     "url": _text,
+    "gateway": _text,
     "grpc": _text,
     "draining": bool,
     "leaving": bool,

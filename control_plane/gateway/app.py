@@ -1,5 +1,7 @@
 """The gateway's HTTP application."""
 
+from collections.abc import Awaitable, Callable
+
 import structlog
 from aiohttp import web
 
@@ -9,11 +11,14 @@ from control_plane.gateway.cluster_page import ClusterPage
 from control_plane.gateway.livekit.session import LiveKitGateway
 from control_plane.gateway.options import GatewayOptions
 from control_plane.gateway.pages import Pages
+from control_plane.gateway.regions import Regions
 from control_plane.gateway.route import Route
 from control_plane.gateway.whip import WhipGateway
 
 log = structlog.get_logger(__name__)
 
+HAND_OVER: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("hand_over")
+"""Call it before the node stops: clients whose sessions are on other nodes go to other gateways."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -39,6 +44,10 @@ def build_app(options: GatewayOptions) -> web.Application:
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=options.metrics(), headers={"Content-Type": METRICS_TYPE})
 
+    async def hand_over() -> None:
+        await livekit.hand_over(options.nodes.id if options.nodes is not None else "")
+
+    app[HAND_OVER] = hand_over
     app.on_shutdown.append(disconnect)
     router = app.router
     router.add_get("/healthz", healthz)
@@ -46,6 +55,7 @@ def build_app(options: GatewayOptions) -> web.Application:
     router.add_get("/metrics", metrics)
     livekit.add_routes(router)
     whip.add_routes(router)
+    Regions(options.nodes, verifier).add_routes(router)
     ClusterPage(options).add_routes(router)
     Pages(options).add_routes(router)
     return app

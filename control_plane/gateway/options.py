@@ -20,6 +20,9 @@ class ClusterNodes(Protocol):
     def suspect(self, node: str) -> None:
         """It broke off, or did not answer."""
 
+    def gateways(self) -> list[tuple[str, str]]:
+        """Region and URL of each that clients may go on at, the best first."""
+
     def on_lost(self, told: Callable[[str], None]) -> None:
         """`told` is called with the id of each node that is gone."""
 

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
+import grpc
 import structlog
 
 from control_plane.auth import Verifier
@@ -16,12 +17,14 @@ from control_plane.node import Node
 from control_plane.rooms import check_room_name
 from control_plane.services.calls import Context, authenticate, refuse, unary
 from control_plane.services.places import MAX_PLACES, USUAL_PLACES, RoomPlaces, place_of
-from control_plane.services.relay import Relay
+from control_plane.services.relay import Relay, passed_on
 from pysfu.v1 import allocation_pb2, allocation_pb2_grpc
 
 log = structlog.get_logger(__name__)
 
 MAX_MEASURED: Final = 1_024
+# Who resumes waits so long for a node of its room: longer finds sessions behind slow paths, shorter starts over sooner.
+HOLDER_TIMEOUT: Final = 1.0
 # Between two messages of a watcher: longer costs less, shorter shows changes sooner.
 WATCH_INTERVAL: Final = 0.5
 # Who has not gone elsewhere by then is told to join anew.
@@ -54,6 +57,10 @@ class AllocationService(allocation_pb2_grpc.AllocationServiceServicer):
             raise InvalidArgumentError("rtt_ms must be from 0 to 60000")
         if self._cluster is None:
             return _assigned([self._describe()])
+        if request.resume and not self._node.is_live(room):
+            answer = await self._ask_holder(self._cluster, room, request, context)
+            if answer is not None:
+                return answer
         wanted = Wanted(
             room=room,
             identity=token.identity,
@@ -66,6 +73,31 @@ class AllocationService(allocation_pb2_grpc.AllocationServiceServicer):
         order = await self._cluster.allocation.assign(wanted)
         infos = [info for node in order if (info := self._cluster.registry.node(node)) is not None]
         return _assigned(infos)
+
+    async def _ask_holder(
+        self, cluster: Cluster, room: str, request: allocation_pb2.AssignRequest, context: Context
+    ) -> allocation_pb2.AssignResponse | None:
+        """The answer of a node that has the room, and so knows where its participants are. None when none answers.
+
+        Raises NotFoundError when the session can be nowhere.
+        """
+        asked = allocation_pb2.AssignRequest()
+        asked.CopyFrom(request)
+        asked.room, asked.region = room, request.region or cluster.registry.me.region
+        try:
+            channel = await self._relay.target(context, room)
+            if channel is None:
+                return None
+            stub: Any = allocation_pb2_grpc.AllocationServiceStub(channel)
+            answer: allocation_pb2.AssignResponse = await stub.Assign(
+                asked, metadata=passed_on(context), timeout=HOLDER_TIMEOUT
+            )
+        except (ControlError, grpc.aio.AioRpcError) as error:
+            if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.NOT_FOUND:
+                raise NotFoundError(error.details() or "the session is gone") from error
+            log.info("no node of a room says where a session is", room=room, reason=str(error))
+            return None
+        return answer
 
     @unary
     async def ListNodes(

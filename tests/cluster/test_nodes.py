@@ -17,6 +17,7 @@ from control_plane.auth import Grants, Token, create_token
 from control_plane.cluster.records import RoomRecord
 from control_plane.cluster.registry import Timing
 from control_plane.errors import UnavailableError
+from control_plane.gateway.app import HAND_OVER
 from pysfu.v1 import allocation_pb2, models_pb2, rooms_pb2
 from tests.cluster.whole import Whole, WholeNode
 from tests.control_plane.client import SignalingClient, recorded
@@ -105,6 +106,60 @@ async def test_a_session_is_resumed_where_it_is(whole: Whole, client: Callable[[
     again = await far.connect(a, token(identity="far"), resume=far.sid)
     assert again.WhichOneof("message") == "reconnect"
     assert (a.identities, b.identities) == (set(), {"far"})
+
+
+async def test_a_session_stays_where_it_is_when_its_client_comes_to_a_gateway_without_the_room(
+    whole: Whole, client: Callable[[], LiveKit]
+) -> None:
+    a, b = await two(whole)
+    c = await whole.start("c", "ap")
+    await until(lambda: all(len(one.cluster.registry.nodes()) == 3 for one in (a, b, c)))
+    far = client()
+    await far.connect(a, token(identity="far"), region="us")
+    await far.drop()
+    again = await far.connect(c, token(identity="far"), resume=far.sid)
+    assert again.WhichOneof("message") == "reconnect"
+    assert (a.identities, b.identities, c.identities) == (set(), {"far"}, set())
+    assert not c.plane.node.is_live("room")
+
+
+async def test_a_gateway_that_stops_hands_over_those_whose_sessions_are_elsewhere(
+    whole: Whole, client: Callable[[], LiveKit]
+) -> None:
+    a, b = await two(whole)
+    near, far = client(), client()
+    await near.connect(a, token(identity="near"))
+    await far.connect(a, token(identity="far"), region="us")
+    assert a.app is not None
+    await a.app[HAND_OVER]()
+    leave = (await far.until("leave")).leave
+    assert (leave.action, leave.can_reconnect) == (lr.LeaveRequest.RESUME, True)
+    assert (await far.socket.receive()).data == aiohttp.WSCloseCode.GOING_AWAY
+    assert (await far.connect(b, token(identity="far"), resume=far.sid)).WhichOneof("message") == "reconnect"
+    assert b.identities == {"far"}
+    await near.socket.send_bytes(lr.SignalRequest(ping=1).SerializeToString())
+    assert (await near.until("pong", "leave")).WhichOneof("message") == "pong"
+
+
+async def test_clients_are_told_of_gateways_that_operators_have_named(whole: Whole) -> None:
+    a = await whole.start("a", "eu", public_url="https://a.example")
+    await whole.start("b", "us", public_url="http://b.example:1")
+    await whole.start("hidden", "us")
+    await until(lambda: len(a.cluster.registry.nodes()) == 3)
+    async with aiohttp.ClientSession(a.url) as http:
+        async with http.get("/settings/regions", headers={"Authorization": f"Bearer {token()}"}) as response:
+            assert response.status == 200
+            assert response.headers["Access-Control-Allow-Origin"] == "*"
+            assert await response.json() == {
+                "regions": [
+                    {"region": "eu", "url": "wss://a.example"},
+                    {"region": "us", "url": "ws://b.example:1"},
+                ]
+            }
+        async with http.get("/settings/regions") as response:
+            assert response.status == 401
+        async with http.options("/settings/regions") as response:
+            assert response.headers["Access-Control-Allow-Headers"] == "authorization"
 
 
 async def test_a_node_that_refuses_is_passed_over(whole: Whole, client: Callable[[], LiveKit]) -> None:

@@ -36,6 +36,8 @@ class WholeNode:
         self.rooms: Any = rooms_pb2_grpc.RoomServiceStub(channel)
         self.allocation: Any = allocation_pb2_grpc.AllocationServiceStub(channel)
         self.url = ""
+        self.app: web.Application | None = None
+        """Of its gateway."""
 
     @property
     def identities(self) -> set[str]:
@@ -64,12 +66,15 @@ class Whole:
             certs.make([node], self.folder)
         return certs.load(self.folder / "ca.pem", self.folder / f"{node}.pem", self.folder / f"{node}.key")
 
-    async def start(self, node: str, region: str = "", timing: Timing | None = None, **limits: Any) -> WholeNode:
+    async def start(
+        self, node: str, region: str = "", timing: Timing | None = None, public_url: str = "", **limits: Any
+    ) -> WholeNode:
         media, state = RecordingMedia(), CutState(self.state)
         options = ClusterOptions(
             self.identity(node),
             address="127.0.0.1:0",
             region=region,
+            gateway=public_url,
             relay_ip="127.0.0.1",
             state=state,
             timing=timing or Timing().scaled(0.2),
@@ -83,13 +88,13 @@ class Whole:
         self._stack.callback(state.mend)
         channel = await self._stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{plane.port}"))
         found = self.nodes[node] = WholeNode(plane, media, state, channel)
-        found.url = await self._stack.enter_async_context(gateway(plane))
+        found.url, found.app = await self._stack.enter_async_context(gateway(plane))
         return found
 
 
 @asynccontextmanager
-async def gateway(plane: ControlPlane) -> AsyncIterator[str]:
-    """The URL of a gateway of this node."""
+async def gateway(plane: ControlPlane) -> AsyncIterator[tuple[str, web.Application]]:
+    """The URL of a gateway of this node, and what it is."""
     options = GatewayOptions(
         channel=plane.local.channel,
         keys={KEY: SECRET},
@@ -98,11 +103,12 @@ async def gateway(plane: ControlPlane) -> AsyncIterator[str]:
         metrics=lambda: b"",
         nodes=plane.cluster,
     )
-    runner = web.AppRunner(build_app(options), shutdown_timeout=0.5)
+    app = build_app(options)
+    runner = web.AppRunner(app, shutdown_timeout=0.5)
     await runner.setup()
     port = free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", app
     finally:
         await runner.cleanup()

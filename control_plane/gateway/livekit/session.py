@@ -56,12 +56,18 @@ class LiveKitGateway:
         self._verifier = verifier
         self._seats: dict[str, Seat] = {}
         self._sockets: set[web.WebSocketResponse] = set()
+        self._connections: set[Connection] = set()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/rtc/v1", self._v1)
         router.add_get("/rtc/v1/validate", self._validate)
         router.add_get("/rtc", self._v0)
         router.add_get("/rtc/validate", self._validate)
+
+    async def hand_over(self, here: str) -> None:
+        """Sends those to other gateways whose session is on another node than `here`: their calls go on."""
+        elsewhere = [one for one in self._connections if one.node not in ("", here)]
+        await asyncio.gather(*(one.hand_over() for one in elsewhere), return_exceptions=True)
 
     async def close(self) -> None:
         """Closes every WebSocket."""
@@ -142,7 +148,11 @@ class LiveKitGateway:
         else:
             primary = split and asked.client_info.protocol >= SUBSCRIBER_PRIMARY_PROTOCOL
             await connection.send(to_livekit.join(joined, subscriber_primary=primary))
-        left = await connection.run()
+        self._connections.add(connection)
+        try:
+            left = await connection.run()
+        finally:
+            self._connections.discard(connection)
         if left:
             self._seats.pop(sid, None)
         elif self._seats.get(sid) is seat:
@@ -179,6 +189,17 @@ class Connection:
         self._left = False
         self._bad_messages = 0
         self._rate = TokenBucket(rate=200, burst=1_000)
+
+    @property
+    def node(self) -> str:
+        """Where the session is; empty without a cluster."""
+        return self._upstream.node
+
+    async def hand_over(self) -> None:
+        """The client resumes at another gateway, at once."""
+        with contextlib.suppress(ConnectionError):
+            await self.send(to_livekit.resume())
+        await self._socket.close(code=WSCloseCode.GOING_AWAY, message=b"the gateway stops")
 
     async def run(self) -> bool:
         """True when the session has ended, not the connection alone."""

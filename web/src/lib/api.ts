@@ -1,4 +1,4 @@
-/** The two HTTP calls of the client. */
+/** The HTTP calls of the client. */
 
 export interface ServerConfig {
   /** Development mode: the server hands out tokens to whoever asks. */
@@ -45,6 +45,17 @@ export async function requestToken(room: string, identity: string, name: string)
   if (typeof found.token !== 'string')
     throw new RefusedError(502, 'The answer of the server had no token in it.');
   return { token: found.token, url: typeof found.url === 'string' ? found.url : socketOrigin(location) };
+}
+
+/** URLs of gateways at which a call may go on when its own is gone, the best first. */
+export async function fetchGateways(token: string): Promise<string[]> {
+  const { regions } = await call('/settings/regions', {
+    method: 'GET',
+    headers: { authorization: `Bearer ${token}` },
+  });
+  return Array.isArray(regions)
+    ? regions.map((one: { url?: unknown } | null) => one?.url).filter((url) => typeof url === 'string')
+    : [];
 }
 
 /** Where the gateway listens when the token came with the link: the origin of this page. */

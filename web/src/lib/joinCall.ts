@@ -1,13 +1,28 @@
 /** From a name and a room to a connected call. */
 
-import { Room, Track, type LocalAudioTrack, type LocalTrack, type LocalVideoTrack } from 'livekit-client';
+import {
+  Room,
+  RoomEvent,
+  Track,
+  type LocalAudioTrack,
+  type LocalTrack,
+  type LocalVideoTrack,
+} from 'livekit-client';
 import { exposeRoom } from '../debug';
-import { requestToken, socketOrigin } from './api';
+import { fetchGateways, requestToken, socketOrigin } from './api';
+import { Gateways } from './gateways';
+import { followGateways } from './gatewaySockets';
 import { tabIdentity } from './identity';
 import { tokenFor } from './invitation';
 import { roomOptions, tuningOf } from './publishOptions';
 import { loadPrefs } from './prefs';
 import { readToken } from './token';
+
+/** Longer misses nodes that came and went, shorter asks more. */
+const LEARN_MS = 30_000;
+
+const gateways = new Gateways();
+followGateways(gateways);
 
 export interface JoinWish {
   room: string;
@@ -30,11 +45,26 @@ export async function joinCall({ room: roomName, name }: JoinWish): Promise<Room
     const identity = new URLSearchParams(location.search).get('identity') ?? tabIdentity();
     const { token, url } = await requestToken(roomName, identity, name);
     await room.connect(url, token);
+    keepLearning(room, url, token);
   } else {
-    await room.connect(socketOrigin(location), invitation);
+    const url = socketOrigin(location);
+    await room.connect(url, invitation);
+    keepLearning(room, url, invitation);
     if (readToken(invitation)?.name === null) rename(room, name);
   }
   return room;
+}
+
+/** While the call lasts: where it may go on when its gateway is gone. */
+function keepLearning(room: Room, url: string, token: string): void {
+  const learn = (): void =>
+    void fetchGateways(token).then(
+      (others) => gateways.learn(url, others),
+      () => undefined,
+    );
+  learn();
+  const timer = setInterval(learn, LEARN_MS);
+  room.once(RoomEvent.Disconnected, () => clearInterval(timer));
 }
 
 /** What to send first: a track of the preview, one yet to be started because the browser was slower than the person, or none. */
