@@ -9,9 +9,17 @@ from urllib.parse import urlsplit
 
 from bench.cluster.lab.namespaces import Namespace
 from bench.cluster.lab.processes import Child, pysfu
+from control_plane.auth import Grants, Token, create_token
 
 KEY, SECRET = "labkey", "the-secret-of-every-lab-is-no-secret"
 HTTP_PORT, GRPC_PORT, MEDIA_PORT, CLUSTER_PORT = 7880, 7890, 7882, 7891
+DAY = 24 * 3_600.0
+
+
+def admission(room: str, identity: str) -> str:
+    """A token for a participant."""
+    grants = Grants(room=room, room_join=True, can_update_own_metadata=True)
+    return create_token(KEY, SECRET, Token(identity=identity, name=identity, grants=grants), ttl=DAY)
 
 
 class Node:
