@@ -92,7 +92,7 @@ class Cluster:
         )
         self.registry = Registry(self._state, self.describe, timing=options.timing)
         self.directory = Directory(self._state, self.registry, node.is_live)
-        self.seats = Seats(self._state, self.registry, node.seated)
+        self.seats = Seats(self._state, self.registry, node.seated, self._elsewhere)
         self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of)
         self.channels = Channels(options.identity, self._address_of)
         self.cascade = Cascade(node, self, relay_ip=options.relay_ip, fan_out=options.fan_out)
@@ -253,6 +253,11 @@ class Cluster:
 
     async def _drain(self, patience: float) -> None:
         await self.drain(patience)
+
+    def _elsewhere(self, room: str) -> list[tuple[str, str]]:
+        """(node, identity) of those in a room who are on other nodes."""
+        people = self.node.room(room).room.participants.values() if self.node.is_live(room) else ()
+        return [(getattr(one.home, "node", ""), one.identity) for one in people if one.session is None]
 
     async def _prepare(self, node: str, request: moving_pb2.PrepareMove) -> None:
         """Raises UnavailableError."""

@@ -59,5 +59,6 @@ class Description:
             links={peer: round(link.rtt_ms, 2) for peer, link in links.items()},
             link_loss={peer: round(link.loss, 5) for peer, link in links.items()},
             link_bps={peer: round(link.bps) for peer, link in links.items()},
+            seats=True,
             drain=self.drain(),
         )

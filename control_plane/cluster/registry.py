@@ -83,6 +83,9 @@ class NodeInfo:
     """Shares of what is sent that are lost on the way, and bits per second that are sent, by node id."""
     link_bps: Mapping[str, float] = field(default_factory=dict)
 
+    seats: bool = False
+    """It writes who is there in rooms with a limit. False of the release before."""
+
     drain: Mapping[str, float] = field(default_factory=dict)
     """How far it is emptied: participants `total`, `moved`, `failed`, `left`; empty unless it drains."""
 
@@ -382,6 +385,7 @@ _TYPES: Final[dict[str, Callable[[Any], Any]]] = {
     "grpc": _text,
     "draining": bool,
     "leaving": bool,
+    "seats": bool,
     "load": _shares,
     "participants": _count,
     "capacity": _count,

@@ -43,14 +43,16 @@ def seated(
     here: Collection[str],
     wanted: Sequence[tuple[str, int]],
     is_dead: Callable[[str], bool],
+    unwritten: Collection[str] = (),
 ) -> tuple[SeatRecord, list[bool]]:
     """The record as `node` writes it: with those who are `here`, and of `wanted` (mark, limit) as many as there is room
     for, first come first served. The list says who has got a seat.
 
-    Who has one already, here or at another node, gets it again. Those of dead nodes are free.
+    Who has one already, here or at another node, gets it again. Those of dead nodes are free. `unwritten`: others who
+    are known to be in the room, at nodes that write nothing.
     """
     taken = {other: marks for other, marks in record.taken.items() if other != node and not is_dead(other)}
-    mine, everyone = set(here), set(here).union(*taken.values())
+    mine, everyone = set(here), set(here).union(unwritten, *taken.values())
     granted = []
     for one, limit in wanted:
         fits = one in everyone or len(everyone) < limit

@@ -87,12 +87,15 @@ class Seats:
         state: SharedState,
         registry: Registry,
         present: Callable[[str], Collection[str]],
+        elsewhere: Callable[[str], Collection[tuple[str, str]]],
         orphan_check: float = ORPHAN_CHECK,
     ) -> None:
-        """`present`: identities of those who are on this node in the room of that name, if it has a limit."""
+        """`present`: identities of those who are on this node in the room of that name, if it has a limit. `elsewhere`:
+        (node, identity) of the others, as far as this node knows."""
         self._state = state
         self._registry = registry
         self._present = present
+        self._elsewhere = elsewhere
         self._orphan_check = orphan_check
         self._bucket: Bucket
         self._rooms: dict[str, _Room] = {}
@@ -153,6 +156,11 @@ class Seats:
         """Who is here, and who has been told that they may come."""
         return frozenset([*map(mark, self._present(room.name)), *(claim.mark for claim in room.claims if claim.counts)])
 
+    def _unwritten(self, room: _Room) -> list[str]:
+        """Who is on nodes of the release before, which knows no seats."""
+        silent = {info.id for info in self._registry.nodes() if not info.seats}
+        return [mark(identity) for node, identity in self._elsewhere(room.name) if node in silent] if silent else []
+
     def _is_due(self, room: _Room) -> bool:
         return self._here(room) != room.written
 
@@ -196,7 +204,8 @@ class Seats:
             waiting = room.waiting
             before = found or SeatRecord(room.name)
             wanted = [(claim.mark, claim.limit) for claim in waiting]
-            record, granted = seated(before, node, self._here(room), wanted, self._registry.is_dead)
+            here, unwritten = self._here(room), self._unwritten(room) if wanted else []
+            record, granted = seated(before, node, here, wanted, self._registry.is_dead, unwritten)
             if not fresh and not all(granted):
                 # Somebody may have left since.
                 fresh = True

@@ -13,7 +13,8 @@ import pytest_asyncio
 from control_plane.cluster.records import key_of
 from control_plane.cluster.registry import Timing
 from control_plane.cluster.seat_record import decode, mark
-from pysfu.v1 import models_pb2, rooms_pb2, signaling_pb2
+from pysfu.v1 import models_pb2, rooms_pb2, rooms_pb2_grpc, signaling_pb2
+from tests.cluster.real import RealCluster
 from tests.cluster.whole import Whole, WholeNode
 from tests.control_plane.client import SignalingClient
 from tests.control_plane.conftest import admin_metadata, token
@@ -176,6 +177,23 @@ async def test_who_goes_before_they_are_in_leaves_no_seat_taken(house: House) ->
     for session in a.plane.node.sessions():
         session.leave(models_pb2.DISCONNECT_REASON_CLIENT_INITIATED)
     assert not await house.is_full(b, "next")
+
+
+async def test_with_media_and_a_node_that_dies(tmp_path: Path) -> None:
+    async with RealCluster(tmp_path, "a", "b") as cluster:
+        a, b = cluster.nodes
+        rooms: Any = rooms_pb2_grpc.RoomServiceStub(a.channel)
+        await rooms.CreateRoom(rooms_pb2.CreateRoomRequest(name="room", max_participants=2), metadata=admin_metadata())
+        await cluster.publisher(a, "alice")
+        bob = await cluster.peer(b, "bob")
+        await bob.signaling.until_participant("alice", lambda one: len(one.tracks) == 2)
+        for node in (a, b):
+            with pytest.raises(grpc.aio.AioRpcError, match="is full"):
+                await cluster.peer(node, "carol")
+        await a.die()
+        await cluster.publisher(b, "alice")
+        with pytest.raises(grpc.aio.AioRpcError, match="is full"):
+            await cluster.peer(b, "carol")
 
 
 async def test_rooms_without_a_limit_have_no_seats(house: House) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from control_plane.cluster import seat_record
+from control_plane.cluster import registry, seat_record
 from control_plane.cluster.memory import MemoryState
 from control_plane.cluster.nats import NatsState
 from control_plane.cluster.records import key_of
@@ -145,9 +146,13 @@ class Member:
         self.id = node
         self.present: dict[str, set[str]] = {}
         self.joined: Callable[[], None] = lambda: None
-        info = NodeInfo(node, random.getrandbits(40), f"{node}:1")
+        self.told: list[tuple[str, str]] = []
+        """Who is on other nodes, as those tell this one."""
+        info = NodeInfo(node, random.getrandbits(40), f"{node}:1", seats=True)
         self.registry = Registry(state, lambda: info, timing=timing)
-        self.seats = Seats(state, self.registry, lambda name: self.present.get(name, ()), orphan_check=0.1)
+        self.seats = Seats(
+            state, self.registry, lambda name: self.present.get(name, ()), lambda _: self.told, orphan_check=0.1
+        )
 
     async def start(self) -> None:
         await self.registry.start()
@@ -471,6 +476,23 @@ async def test_records_of_the_dead_are_buried(cluster: Cluster) -> None:
     async with asyncio.timeout(10):
         while await cluster.record() is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+
+
+async def test_people_on_nodes_of_the_release_before_count_as_far_as_they_are_known(cluster: Cluster) -> None:
+    (a,) = await cluster.members("a")
+    # Such a node writes no seats, and says nothing of them in its heartbeat.
+    old = NodeInfo("old", 1, "old:1")
+    said = json.loads(registry.encode(old))
+    del said["seats"]
+    bucket = await cluster.state.bucket("nodes", FAST.expiry)
+    await bucket.put("old", json.dumps(said).encode())
+    await until(lambda: a.registry.node("old") == old)
+    a.told = [("old", "x"), ("a restarted one", "y")]
+    await a.join("z", 3)
+    await a.join("x", 3)
+    assert await refused(a.join("w", 2))
+    assert not await refused(a.join("w", 3)), "who is there twice has one seat"
+    await cluster.until_right()
 
 
 async def test_garbage_in_the_shared_state_is_replaced(cluster: Cluster) -> None:
