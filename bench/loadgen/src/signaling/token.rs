@@ -10,6 +10,8 @@ use super::SignalingError;
 
 /// Seconds that a token is good for: also where a server believes that it is an hour later.
 const TOKEN_LIFE: u64 = 86_400;
+/// Seconds for which a participant shows the same token, as clients do that come back with the one they have.
+const TOKEN_KEPT: u64 = 3_600;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
@@ -65,7 +67,7 @@ impl Credentials {
         let claims = Claims {
             iss: &self.key,
             sub: identity,
-            exp: now + TOKEN_LIFE,
+            exp: now - now % TOKEN_KEPT + TOKEN_LIFE,
             video: Grants {
                 room,
                 room_join: true,

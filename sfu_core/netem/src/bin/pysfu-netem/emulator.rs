@@ -113,19 +113,18 @@ impl<T: Clone> Emulator<T> {
         }
     }
 
-    /// Something that has arrived.
-    pub(crate) fn pop(&mut self) -> Option<(Direction, T)> {
+    /// All that has arrived: each link is looked at once, however much it was.
+    pub(crate) fn deliver(&mut self, mut take: impl FnMut(Direction, T)) {
         for pair in self.pairs.values_mut() {
             for direction in [Direction::Down, Direction::Up] {
                 let since = self.began.elapsed().saturating_sub(pair.began);
-                if let Some((arrival, item)) = pair.link(direction).pop(since) {
+                while let Some((arrival, item)) = pair.link(direction).pop(since) {
                     pair.late.record(since - arrival);
                     pair.late_ever.record(since - arrival);
-                    return Some((direction, item));
+                    take(direction, item);
                 }
             }
         }
-        None
     }
 
     /// Waits for the next event, and does what is not the caller's: reports and commands. False when the program shall end.

@@ -113,10 +113,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
                 emulator.push(link, direction, length, (to, packet.to_vec()));
             }
         }
-        while let Some((_, (to, packet))) = emulator.pop() {
+        emulator.deliver(|_, (to, packet)| {
             // What the kernel does not take is lost, as elsewhere.
             let _ = (&devices[to]).write(&packet);
-        }
+        });
     }
 }
 

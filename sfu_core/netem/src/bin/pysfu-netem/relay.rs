@@ -213,16 +213,16 @@ impl Relay {
 
     /// Sends what has arrived. What the kernel does not take is lost, as elsewhere.
     fn deliver(&mut self) {
-        while let Some((direction, packet)) = self.emulator.pop() {
+        self.emulator.deliver(|direction, packet| {
             let Some(&place) = self.by_number.get(&packet.client) else {
-                continue;
+                return;
             };
             let client = &self.clients[place];
             let _ = match direction {
                 Direction::Up => client.upstream.send(&packet.payload),
                 Direction::Down => self.ports[client.port].socket.send_to(&packet.payload, client.address),
             };
-        }
+        });
     }
 
     /// The place of the client, who may be new.

@@ -76,14 +76,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
                 };
                 emulator.push(0, direction, length, buffer[..length].to_vec());
             }
-            while let Some((direction, packet)) = emulator.pop() {
+            emulator.deliver(|direction, packet| {
                 let mut to = match direction {
                     Direction::Up => &devices[1],
                     Direction::Down => &devices[0],
                 };
                 // What the kernel does not take is lost, as elsewhere.
                 let _ = to.write(&packet);
-            }
+            });
         }
     }
 }
