@@ -195,7 +195,7 @@ class Allocation:
 
     async def _holders_of(self, room: str) -> tuple[str, ...]:
         try:
-            record = await self._directory.find(room)
+            record = await self._directory.find(room, recent=True)
         except UnavailableError:
             known = self._holders.get(room)
             if known is None:

@@ -7,6 +7,7 @@ to be written is written when it is back.
 import asyncio
 import random
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,9 +17,9 @@ import structlog
 
 from control_plane.cluster.records import RoomRecord, cleaned, decode, encode, held_by, key_of, left_by, restored
 from control_plane.cluster.registry import Kind, Registry
-from control_plane.cluster.state import Bucket, ConflictError, SharedState, StateUnavailableError
+from control_plane.cluster.state import Bucket, ConflictError, Entry, SharedState, StateUnavailableError
 from control_plane.cluster.tasks import end
-from control_plane.errors import LimitExceededError, NotFoundError, UnavailableError
+from control_plane.errors import ControlError, LimitExceededError, NotFoundError, UnavailableError
 from pysfu.v1 import models_pb2
 
 log = structlog.get_logger(__name__)
@@ -35,8 +36,39 @@ AT_ONCE: Final = 32
 # Whose holders are all dead is kept for them to come back, and for their clients to come elsewhere. Seconds.
 ORPHAN_CHECK: Final = 60.0
 
+# Seconds for which what was read of a room elsewhere will do: to place one more there, and to try a write with. Whoever
+# joins a room asks for it three times within a moment; longer spares more round trips to the shared state, and finds
+# out later that a room has gone elsewhere.
+RECENT: Final = 1.0
+MAX_RECENT: Final = 8_192
+
 HoldersChanged = Callable[[str, tuple[str, ...]], None]
 RecordChanged = Callable[[RoomRecord], None]
+
+
+class Recent:
+    """What was read of the shared state a moment ago."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._read: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
+
+    def keep(self, key: str, entry: Entry | None) -> None:
+        self._read[key] = self._clock(), entry
+        self._read.move_to_end(key)
+        if len(self._read) > MAX_RECENT:
+            self._read.popitem(last=False)
+
+    def has(self, key: str) -> bool:
+        found = self._read.get(key)
+        return found is not None and self._clock() - found[0] < RECENT
+
+    def entry(self, key: str) -> Entry | None:
+        """To be asked for what it `has`."""
+        return self._read[key][1]
+
+    def forget(self, key: str) -> None:
+        self._read.pop(key, None)
 
 
 class Directory:
@@ -54,6 +86,7 @@ class Directory:
         self._is_live = is_live
         self._orphan_check = orphan_check
         self._bucket: Bucket
+        self._recent = Recent()
         self._held: dict[str, RoomRecord] = {}
         self._names: dict[str, str] = {}
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -94,10 +127,16 @@ class Directory:
         record = self._held.get(name)
         return record.holders if record is not None else ()
 
-    async def find(self, name: str) -> RoomRecord | None:
-        """Of any room, as it is now; of those that are here, as it was last known. Raises UnavailableError."""
+    async def find(self, name: str, *, recent: bool = False) -> RoomRecord | None:
+        """Of any room, as it is now; of those that are here, as it was last known. Raises UnavailableError.
+
+        `recent`: as it was a second ago will do.
+        """
         if name in self._held:
             return self._held[name]
+        key = key_of(name)
+        if recent and self._recent.has(key):
+            return _decoded(self._recent.entry(key))
         try:
             return await self._read(name)
         except StateUnavailableError as error:
@@ -174,17 +213,28 @@ class Directory:
     # Writing.
 
     async def _read(self, name: str) -> RoomRecord | None:
-        entry = await self._bucket.get(key_of(name))
-        return decode(entry.value) if entry is not None else None
+        key = key_of(name)
+        entry = await self._bucket.get(key)
+        self._recent.keep(key, entry)
+        return _decoded(entry)
 
     async def _swap(self, name: str, change: Callable[[RoomRecord | None], RoomRecord | None]) -> RoomRecord | None:
         """Applies `change` to the newest record, again when somebody was faster. Returns what is stored then."""
         key = key_of(name)
         for attempt in range(MAX_ATTEMPTS):
-            entry = await self._bucket.get(key)
-            found = decode(entry.value) if entry is not None else None
-            wanted = change(found)
+            is_recent = self._recent.has(key)
+            entry = self._recent.entry(key) if is_recent else await self._bucket.get(key)
+            self._recent.forget(key)
+            found = _decoded(entry)
+            try:
+                wanted = change(found)
+            except ControlError:
+                if is_recent:
+                    continue
+                raise
             if wanted == found and (found is not None or entry is None):
+                if is_recent:
+                    continue
                 return found
             try:
                 if wanted is None:
@@ -353,6 +403,10 @@ class Directory:
                 del self._locks[name]
             else:
                 self._locks[name] = lock, users - 1
+
+
+def _decoded(entry: Entry | None) -> RoomRecord | None:
+    return decode(entry.value) if entry is not None else None
 
 
 def _of(info: models_pb2.Room, node: str, epoch: int) -> RoomRecord:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -16,7 +17,7 @@ from control_plane.cluster.memory import MemoryState
 from control_plane.cluster.nats import NatsState
 from control_plane.cluster.records import RoomRecord
 from control_plane.cluster.registry import NodeInfo, Registry, Timing
-from control_plane.cluster.state import SharedState
+from control_plane.cluster.state import Entry, SharedState
 from control_plane.errors import NotFoundError, UnavailableError
 from control_plane.rooms import new_room
 from tests.cluster.cut import CutState
@@ -185,6 +186,43 @@ async def test_a_room_is_held_by_who_hosts_it(cluster: Cluster) -> None:
     assert await cluster.record("room") is None
     with pytest.raises(NotFoundError):
         await c.directory.hold(new_room("room").info, may_create=False)
+
+
+async def test_who_has_just_looked_does_not_look_again(cluster: Cluster) -> None:
+    a, b = await cluster.members("ab")
+    looks: Counter[str] = Counter()
+    get = b.directory._bucket.get
+
+    async def counted(key: str) -> Entry | None:
+        looks[key] += 1
+        return await get(key)
+
+    b.directory._bucket.get = counted  # type: ignore[method-assign]
+    assert await b.directory.find("new", recent=True) is None
+    assert await b.directory.find("new", recent=True) is None
+    assert (await b.join("new")).owner == "b"
+    assert looks[records.key_of("new")] == 1
+    await a.join("old")
+    assert await b.directory.find("old") is not None
+    assert (await b.join("old")).holders == ("a", "b")
+    assert looks[records.key_of("old")] == 1
+    assert await b.directory.find("other") is None
+    assert await b.directory.find("other") is None
+    assert looks[records.key_of("other")] == 2, "who wants to know what is now looks"
+
+
+async def test_what_was_seen_a_moment_ago_misleads_nobody(cluster: Cluster) -> None:
+    a, b = await cluster.members("ab")
+    assert await b.directory.find("made", recent=True) is None
+    made = await a.join("made")
+    found = await b.directory.hold(new_room("made").info, may_create=False)
+    assert (found.id, found.holders) == (made.id, ("a", "b")), "it had been made meanwhile"
+    await a.join("left")
+    assert await b.directory.find("left", recent=True) is not None
+    await a.leave("left")
+    assert (await b.join("left")).owner == "b", "it had been left meanwhile"
+    with pytest.raises(NotFoundError):
+        await b.directory.hold(new_room("nowhere").info, may_create=False)
 
 
 @pytest.mark.parametrize("count", [2, 12])

@@ -415,8 +415,7 @@ async def test_a_call_is_not_passed_on_for_ever(whole: Whole) -> None:
     a, b = await two(whole)
     for one, other in ((a, "b"), (b, "a")):
 
-        async def find(name: str, other: str = other) -> Any:
-
+        async def find(name: str, *, recent: bool = False, other: str = other) -> Any:
             return RoomRecord(name, "RM_x", 1, other, (other,), 0.0)
 
         one.cluster.directory.find = find  # type: ignore[method-assign]

@@ -50,7 +50,7 @@ class Signaling(signaling_pb2_grpc.SignalingServiceServicer):
         self.ended = asyncio.Event()
         self.told = 0
 
-    async def Session(self, _: Any, context: Any) -> None:
+    async def Session(self, _: Any, context: Any) -> None:  # type: ignore[override]
         try:
             while (request := await context.read()) is not grpc.aio.EOF:
                 if request.request_id == 7:
@@ -75,7 +75,7 @@ class Ends:
 
 @asynccontextmanager
 async def ends(way: str) -> AsyncIterator[Ends]:
-    allocation, signaling = Allocation(), Signaling()
+    allocation, signaling = Allocation(), Signaling()  # type: ignore[abstract]
     server: Any = LocalServices(LONGEST) if way == "local" else grpc.aio.server(options=_LIMIT)
     allocation_pb2_grpc.add_AllocationServiceServicer_to_server(allocation, server)
     signaling_pb2_grpc.add_SignalingServiceServicer_to_server(signaling, server)
@@ -205,7 +205,7 @@ async def test_who_writes_waits_for_who_does_not_read() -> None:
 
 
 async def test_the_end_of_the_services_ends_calls() -> None:
-    services = LocalServices(LONGEST)
+    services: Any = LocalServices(LONGEST)
     signaling_pb2_grpc.add_SignalingServiceServicer_to_server(Signaling(), services)
     stub: Any = signaling_pb2_grpc.SignalingServiceStub(services.channel)
     call = stub.Session(metadata=())
