@@ -67,6 +67,13 @@ class Channels:
         self._open[node] = (address, channel)
         return channel
 
+    def is_failing(self, node: str) -> bool:
+        """The last attempt to connect to it failed, and the next one has not succeeded yet."""
+        found = self._open.get(node)
+        return (
+            found is not None and found[1].get_state(try_to_connect=True) is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        )
+
     async def forget(self, node: str) -> None:
         """Closes the channel to a node that is gone."""
         found = self._open.pop(node, None)

@@ -5,13 +5,13 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 import structlog
 
 from control_plane.cluster.allocation import Allocation
-from control_plane.cluster.cascade.around import Third
+from control_plane.cluster.cascade.around import Third, choose
 from control_plane.cluster.cascade.cascade import Cascade
 from control_plane.cluster.cascade.topology import Heartbeat
 from control_plane.cluster.certs import Identity
@@ -27,6 +27,7 @@ from control_plane.cluster.registry import USUAL, NodeInfo, Registry, Timing
 from control_plane.cluster.seats import Seats
 from control_plane.cluster.state import SharedState
 from control_plane.cluster.tasks import end
+from control_plane.cluster.through import Through
 from control_plane.errors import ControlError, UnavailableError
 from control_plane.node import Node
 from control_plane.services.cascade import CascadeService
@@ -96,7 +97,7 @@ class Cluster:
         self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of)
         self.channels = Channels(options.identity, self._address_of)
         self.cascade = Cascade(node, self, relay_ip=options.relay_ip, fan_out=options.fan_out)
-        self.moving = Moving(node, self.channels, self.home_of, self.directory.holders)
+        self.moving = Moving(node, self.channel, self.home_of, self.directory.holders)
         self.through = ThroughService(options.identity.node, caller, self._onward, self.node_ids)
         self.draining: Drain | None = None
         self._drained: asyncio.Future[Progress] | None = None
@@ -195,8 +196,15 @@ class Cluster:
         return [info.id for info in self.registry.nodes()]
 
     def channel(self, node: str) -> grpc.aio.Channel:
-        """To another node. Raises UnavailableError when it is not known."""
-        return self.channels.to(node)
+        """To another node, through a third one while it cannot be reached straight. Raises UnavailableError when it is
+        not known."""
+        third = self.cascade.way_round(node)
+        if third is None and self.channels.is_failing(node):
+            third = next((one.node for one in choose(self.cascade.thirds(node))), None)
+        if third is None:
+            return self.channels.to(node)
+        # It is as one to whoever calls.
+        return cast("grpc.aio.Channel", Through(self.channels.to(third), node))
 
     def straight(self, node: str) -> grpc.aio.Channel:
         """The same, through no other. Raises UnavailableError."""
@@ -261,7 +269,7 @@ class Cluster:
 
     async def _prepare(self, node: str, request: moving_pb2.PrepareMove) -> None:
         """Raises UnavailableError."""
-        stub: Any = moving_pb2_grpc.MovingServiceStub(self.channels.to(node))
+        stub: Any = moving_pb2_grpc.MovingServiceStub(self.channel(node))
         try:
             await stub.Prepare(request, timeout=PREPARE_TIMEOUT)
         except grpc.aio.AioRpcError as error:

@@ -136,7 +136,7 @@ async def _follow(
     request: rooms_pb2.WatchEventsRequest,
     put: Callable[[rooms_pb2.RoomEvent | None], None],
 ) -> None:
-    stub: Any = rooms_pb2_grpc.RoomServiceStub(cluster.channels.to(node))
+    stub: Any = rooms_pb2_grpc.RoomServiceStub(cluster.channel(node))
     try:
         async for event in stub.WatchEvents(request, metadata=metadata):
             put(event)
@@ -148,7 +148,7 @@ async def _rooms_of(
     cluster: Cluster, node: str, context: Context, request: rooms_pb2.ListRoomsRequest
 ) -> list[models_pb2.Room]:
     with contextlib.suppress(Exception):
-        stub: Any = rooms_pb2_grpc.RoomServiceStub(cluster.channels.to(node))
+        stub: Any = rooms_pb2_grpc.RoomServiceStub(cluster.channel(node))
         answer = await stub.ListRooms(request, metadata=passed_on(context), timeout=TIMEOUT)
         return list(answer.rooms)
     log.warning("rooms of a node are not listed: it does not answer", node=node)

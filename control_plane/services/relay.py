@@ -41,7 +41,7 @@ class Relay:
         """To another node. Raises UnavailableError for a call that was passed on too often."""
         if self._cluster is None or hops(context) >= MAX_HOPS:
             raise UnavailableError("what was asked for moves between nodes, try again", retry_after=1.0)
-        return self._cluster.channels.to(node)
+        return self._cluster.channel(node)
 
     async def pass_on(self, context: Context, call: Callable[..., Awaitable[Any]], request: Any) -> Any:
         """The other node's answer, or its refusal."""

@@ -200,6 +200,7 @@ class CascadeHello(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
+    DATA_RECEIVED_FIELD_NUMBER: _builtins.int
     oldest_protocol: _builtins.int
     """versions that are understood"""
     newest_protocol: _builtins.int
@@ -207,6 +208,8 @@ class CascadeHello(_message.Message):
     """of the node"""
     incarnation: _builtins.int
     """another one: the node has started anew"""
+    data_received: _builtins.int
+    """number of the last `data` from the receiver; none: the sender does not count"""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelayAddresses]:
         """of each worker in order, where links reach it"""
@@ -224,12 +227,15 @@ class CascadeHello(_message.Message):
         incarnation: _builtins.int = ...,
         workers: _abc.Iterable[Global___RelayAddresses] | None = ...,
         links: _abc.Iterable[Global___LinkKept] | None = ...,
+        data_received: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_data_received", b"_data_received", "data_received", b"data_received"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "links", b"links", "newest_protocol", b"newest_protocol", "oldest_protocol", b"oldest_protocol", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data_received", b"_data_received", "data_received", b"data_received", "incarnation", b"incarnation", "links", b"links", "newest_protocol", b"newest_protocol", "oldest_protocol", b"oldest_protocol", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__data_received: _TypeAlias = _typing.Literal["data_received"]  # noqa: Y015
+    _WhichOneofArgType__data_received: _TypeAlias = _typing.Literal["_data_received", b"_data_received"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__data_received) -> _WhichOneofReturnType__data_received | None: ...
 
 Global___CascadeHello: _TypeAlias = CascadeHello  # noqa: Y015
 
@@ -299,15 +305,19 @@ class CascadePong(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NUMBER_FIELD_NUMBER: _builtins.int
+    DATA_RECEIVED_FIELD_NUMBER: _builtins.int
     number: _builtins.int
+    data_received: _builtins.int
+    """as in `hello`"""
     def __init__(
         self,
         *,
         number: _builtins.int = ...,
+        data_received: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_received", b"data_received", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -765,8 +775,11 @@ class RemoteData(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     DESTINATION_IDS_FIELD_NUMBER: _builtins.int
     DESTINATION_IDENTITIES_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     room: _builtins.str
     """its name"""
+    number: _builtins.int
+    """of reliable ones: grows; what has come before is passed over"""
     @_builtins.property
     def message(self) -> _models_pb2.DataMessage:
         """`sender_id` is empty when a server sends"""
@@ -782,10 +795,11 @@ class RemoteData(_message.Message):
         message: _models_pb2.DataMessage | None = ...,
         destination_ids: _abc.Iterable[_builtins.str] | None = ...,
         destination_identities: _abc.Iterable[_builtins.str] | None = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination_identities", b"destination_identities", "destination_ids", b"destination_ids", "message", b"message", "room", b"room"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination_identities", b"destination_identities", "destination_ids", b"destination_ids", "message", b"message", "number", b"number", "room", b"room"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -227,6 +227,30 @@ def test_what_one_end_does_not_hear_is_silent_for_both() -> None:
     assert one.relays.is_well(first.ours)
 
 
+def test_keys_are_told_straight_alone() -> None:
+    one, other = End(2, lesser=True), End(1, lesser=False)
+    hellos = one.hello(), other.hello()
+    one.relays.opened(hellos[1], straight=False)
+    other.relays.opened(hellos[0], straight=False)
+    assert not one.said
+    assert not other.said
+    offer = cascade_pb2.LinkOffer(index=0, link=1, key=bytes(28))
+    with pytest.raises(InvalidArgumentError):
+        one.relays.received_offer(offer)
+    connect(one, other)
+    assert len(one.relays.links) == 2
+    one.relays.rotate()
+    one.said.clear()
+    # The stream breaks before the new key is taken, and goes round: links stay, and the key waits.
+    hellos = one.hello(), other.hello()
+    one.relays.opened(hellos[1], straight=False)
+    other.relays.opened(hellos[0], straight=False)
+    assert len(one.relays.links) == len(other.relays.links) == 2
+    assert not {message.WhichOneof("message") for message in one.said} & {"link_key", "link_offer"}
+    connect(one, other)
+    assert one.media.named("rotate_link")
+
+
 # Streams.
 
 
@@ -256,6 +280,10 @@ class User:
 
     def opened(self, hello: cascade_pb2.CascadeHello) -> None: ...
     def received(self, message: CascadeMessage) -> None: ...
+    def data_received(self) -> int:
+        return 0
+
+    def data_confirmed(self, number: int) -> None: ...
     def next_message(self) -> bytes | None:
         return None
 
@@ -270,6 +298,20 @@ async def test_silence_breaks_a_stream_sooner_when_media_is_silent_too(
     assert reason == "silent"
     # The hello was heard within the first one.
     assert sum(message.HasField("ping") for message in pipe.written) == pings + 1
+
+
+class NoHello(Silence):
+    async def read(self) -> Any:
+        return await asyncio.get_running_loop().create_future()
+
+
+async def test_a_stream_without_a_hello_is_given_up_in_time_or_when_another_begins() -> None:
+    assert await asyncio.wait_for(Stream(NoHello(), User(heard=False), 0.02).run(), 1) == "no hello"
+    late = Stream(NoHello(), User(heard=False))
+    running = asyncio.create_task(late.run())
+    await asyncio.sleep(0)
+    late.close("the other end has begun anew")
+    assert await asyncio.wait_for(running, 1) == "the other end has begun anew"
 
 
 async def test_who_cancels_a_stream_is_not_held_up() -> None:

@@ -61,13 +61,14 @@ class Wires:
 
     async def _join(self, caller: str, target: str, address: str, accepted: socket.socket) -> None:
         host, _, port = address.rpartition(":")
-        up = down = None
-        with contextlib.suppress(OSError):
+        loop = asyncio.get_running_loop()
+        with accepted, socket.socket() as onward, contextlib.suppress(OSError):
+            onward.setblocking(False)
             await self._let_through(caller, target)
-            up, down = await asyncio.open_connection(sock=accepted), await asyncio.open_connection(host, int(port))
+            await loop.sock_connect(onward, (host, int(port)))
             ways = [
-                asyncio.ensure_future(self._pass_on(up[0], down[1], caller, target)),
-                asyncio.ensure_future(self._pass_on(down[0], up[1], target, caller)),
+                asyncio.ensure_future(self._pass_on(accepted, onward, caller, target)),
+                asyncio.ensure_future(self._pass_on(onward, accepted, target, caller)),
             ]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -75,16 +76,12 @@ class Wires:
                 for way in ways:
                     way.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)
-        for end in (up, down):
-            if end is not None:
-                end[1].close()
-        accepted.close()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, start: str, end: str) -> None:
-        while content := await reader.read(65_536):
+    async def _pass_on(self, source: socket.socket, sink: socket.socket, start: str, end: str) -> None:
+        loop = asyncio.get_running_loop()
+        while content := await loop.sock_recv(source, 65_536):
             await self._let_through(start, end)
-            writer.write(content)
-            await writer.drain()
+            await loop.sock_sendall(sink, content)
 
     async def _let_through(self, start: str, end: str) -> None:
         async with self._changed:

@@ -9,8 +9,10 @@ from typing import Final
 import grpc
 import structlog
 
+from control_plane import data
 from control_plane.cluster.cascade import wire
 from control_plane.cluster.cascade.around import Third
+from control_plane.cluster.cascade.deliveries import Deliveries
 from control_plane.cluster.cascade.hearing import Hearing, set_wishes
 from control_plane.cluster.cascade.mirrors import Mirrors
 from control_plane.cluster.cascade.peer import LINGER, Peer
@@ -58,6 +60,7 @@ class Cascade(Neighbours):
         self._rooms: dict[str, RemoteRoom] = {}
         self._holders: dict[str, frozenset[str]] = {}
         self._encoded: dict[str, bytes] = {}
+        self._deliveries: dict[str, Deliveries] = {}
         self._topology = Topology(node.id, self.peers, self.peer, self._holders_of, surroundings, fan_out)
         self.mirrors: Final = Mirrors(node.id, node.core, self._topology)
         self._hearing = Hearing(node, self._rooms, self.mirrors, self._links_changed, self._forget)
@@ -193,11 +196,12 @@ class Cascade(Neighbours):
         told = cascade_pb2.RemoteData(
             room=live.name, message=message, destination_ids=to_ids, destination_identities=to_identities
         )
+        is_reliable = data.channel_options(message.label)[1] is None
         content: bytes | None = None
         for peer in self._sharing(live.name):
             if room.has_receivers(peer.id, to_ids, to_identities):
                 content = content or CascadeMessage(data=told).SerializeToString()
-                peer.say_if_it_keeps_up(content)
+                (peer.deliver if is_reliable else peer.say_if_it_keeps_up)(content)
 
     def link_alive(self, link: int, alive: bool) -> None:
         for peer in list(self.peers.values()):
@@ -213,9 +217,18 @@ class Cascade(Neighbours):
     def channel(self, node: str) -> grpc.aio.Channel:
         return self._surroundings.straight(node)
 
+    def deliveries(self, node: str) -> Deliveries:
+        """Of the node, since this one started: numbers go on when it is forgotten and known again."""
+        return self._deliveries.setdefault(node, Deliveries())
+
     def thirds(self, node: str) -> list[Third]:
         """Nodes through which that one may be reached, as far as is known here."""
         return [third for third in self._surroundings.thirds(node) if self.reaches(third.node)]
+
+    def way_round(self, node: str) -> str | None:
+        """The third node through which that one is spoken to now, if so."""
+        peer = self.peers.get(node)
+        return peer.third if peer is not None and peer.is_open else None
 
     def reaches(self, node: str) -> bool:
         """Nothing is known of that the straight way there is broken."""

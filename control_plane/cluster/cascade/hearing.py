@@ -84,6 +84,8 @@ class Hearing:
         self._room(peer, message.room).qualities(peer.id, message.updates)
 
     def _on_data(self, peer: Peer, message: cascade_pb2.RemoteData) -> None:
+        if not peer.is_new(message):
+            return
         room, told = self._room(peer, message.room), message.message
         data.check_message(told.label, told.payload)
         if told.sender_id and not room.knows(peer.id, told.sender_id):

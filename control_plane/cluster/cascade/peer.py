@@ -59,6 +59,10 @@ MAX_DECLINED: Final = 4_096
 MAX_CONTROL: Final = 8_192
 
 
+# What an attempt ends with that did not succeed. A call that has ended by itself meets who writes to it with the last.
+_FAILURES: Final = (ControlError, grpc.RpcError, OSError, asyncio.InvalidStateError)
+
+
 class Peer:
     """Rooms are shared by `share`; the rest follows."""
 
@@ -84,6 +88,9 @@ class Peer:
         self._shared: dict[str, LiveRoom] = {}
         self._feeds: dict[str, Feed] = {}
         self._control: deque[bytes] = deque()
+        self._deliveries = cascade.deliveries(node_id)
+        self._delivers = False
+        """What is sent next is rather a delivery than an event: both take turns."""
         self._events: deque[bytes] = deque()
         self._event_bytes = 0
         self._stream: Stream | None = None
@@ -185,6 +192,12 @@ class Peer:
         self._event_bytes += len(message)
         self._wake()
 
+    def deliver(self, message: bytes) -> None:
+        """A data message that shall not be missed: it waits while there is no stream."""
+        if not self._deliveries.put(message):
+            self.dropped_events += 1
+        self._wake()
+
     # Its stream.
 
     def invited(self) -> None:
@@ -199,6 +212,7 @@ class Peer:
     def disconnect(self, reason: str) -> None:
         """It is dead: nothing more is tried. Should it come back it is known anew."""
         self._closed = True
+        self._deliveries.forget()
         if self._attempts is not None:
             self._attempts.cancel()
             self._attempts = None
@@ -211,6 +225,7 @@ class Peer:
 
     async def close(self) -> None:
         self._closed = True
+        self._deliveries.forget()
         if self._stream is not None:
             self._stream.close("this node stops")
         attempts, self._attempts = self._attempts, None
@@ -225,6 +240,7 @@ class Peer:
         self._control.clear()
         hello = self._cascade.hello()
         self.relays.describe(hello)
+        hello.data_received = self._deliveries.received
         return hello
 
     def opened(self, hello: cascade_pb2.CascadeHello) -> None:
@@ -234,6 +250,7 @@ class Peer:
             self._cascade.restarted(self)
         self._incarnation = hello.incarnation
         self.relays.opened(hello, straight=self.third is None)
+        self._deliveries.opened(hello)
         self._open = True
         self.refused = False
         if self.third is None:
@@ -266,11 +283,23 @@ class Peer:
         for feed in self._feeds.values():
             if feed.is_due:
                 return feed.next_message()
-        if self._events:
-            message = self._events.popleft()
-            self._event_bytes -= len(message)
-            return message
-        return None
+        self._delivers = not self._delivers
+        delivery = self._deliveries.next_message() if self._delivers or not self._events else None
+        if delivery is not None or not self._events:
+            return delivery
+        message = self._events.popleft()
+        self._event_bytes -= len(message)
+        return message
+
+    def data_received(self) -> int:
+        return self._deliveries.received
+
+    def data_confirmed(self, number: int) -> None:
+        self._deliveries.confirmed(number)
+
+    def is_new(self, data: cascade_pb2.RemoteData) -> bool:
+        """It has not come before a stream broke."""
+        return self._deliveries.is_new(data.number)
 
     # Inside.
 
@@ -314,7 +343,7 @@ class Peer:
         try:
             channel = self._cascade.channel(self.id)
             await (self._call(channel, patience) if self.calls else _invite(channel, patience))
-        except (ControlError, grpc.RpcError, OSError) as error:
+        except _FAILURES as error:
             reason = _reason(error)
             self.refused = "Connection refused" in reason
             log.debug("a node cannot be reached", node=self.id, reason=reason)
@@ -345,7 +374,7 @@ class Peer:
             before = self.streams
             try:
                 await self._around(third.node)
-            except (ControlError, grpc.RpcError, OSError) as error:
+            except _FAILURES as error:
                 log.debug("a node does not pass a stream on", node=self.id, third=third.node, reason=_reason(error))
             if self.streams != before:
                 return
@@ -409,7 +438,7 @@ class Peer:
             except ControlError as error:
                 reason = str(error)
                 log.warning("a node is refused", node=self.id, reason=reason)
-            except (grpc.RpcError, grpc.aio.UsageError) as error:
+            except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError) as error:
                 reason = getattr(error, "details", lambda: None)() or type(error).__name__
                 if not self._open:
                     raise

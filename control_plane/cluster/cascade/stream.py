@@ -43,6 +43,12 @@ class StreamUser(Protocol):
     def is_heard_otherwise(self) -> bool:
         """The other end is known to live."""
 
+    def data_received(self) -> int:
+        """What a pong is to confirm."""
+
+    def data_confirmed(self, number: int) -> None:
+        """What a pong confirms."""
+
     def next_message(self) -> bytes | None:
         """What is to be said next, serialised; None while there is nothing, until `Stream.wake`."""
 
@@ -75,12 +81,14 @@ class Stream:
     async def run(self) -> str:
         """Speaks until it breaks; returns why it did."""
         greeting = asyncio.ensure_future(self._greet())
-        await asyncio.wait({greeting, self._closing}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
-        if not greeting.done():
+        try:
+            await asyncio.wait({greeting, self._closing}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
+            if not greeting.done():
+                return self._closing.result() if self._closing.done() else "no hello"
+            first = greeting.result()
+        finally:
             greeting.cancel()
             await asyncio.gather(greeting, return_exceptions=True)
-            return self._closing.result() if self._closing.done() else "no hello"
-        first = greeting.result()
         if not isinstance(first, CascadeMessage) or not first.HasField("hello"):
             return "the other end does not begin with hello"
         if not spoken_by_both(first.hello):
@@ -108,9 +116,11 @@ class Stream:
             self._heard = True
             kind = message.WhichOneof("message")
             if kind == "ping":
-                self._say_first(CascadeMessage(pong=cascade_pb2.CascadePong(number=message.ping.number)))
+                pong = cascade_pb2.CascadePong(number=message.ping.number, data_received=self._user.data_received())
+                self._say_first(CascadeMessage(pong=pong))
             elif kind == "pong":
                 self._on_pong(message.pong.number)
+                self._user.data_confirmed(message.pong.data_received)
             elif kind is not None:
                 self._user.received(message)
 

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -30,24 +30,20 @@ LOOK: Final = 0.02
 MAX_ASKED: Final = 4
 
 
-class Channels(Protocol):
-    def to(self, node: str) -> grpc.aio.Channel:
-        """To another node; both ends are sure of each other. Raises UnavailableError."""
-
-
 class Moving:
     """Of one node."""
 
     def __init__(
         self,
         node: Node,
-        channels: Channels,
+        channel: Callable[[str], grpc.aio.Channel],
         home_of: Callable[[str, str], str | None],
         holders_of: Callable[[str], Iterable[str]],
     ) -> None:
-        """`home_of`: the node of an identity in a room; `holders_of`: the nodes of a room. Of rooms that are here."""
+        """`channel`: to another node; raises UnavailableError. `home_of`: the node of an identity in a room;
+        `holders_of`: the nodes of a room. Of rooms that are here."""
         self._node = node
-        self._channels = channels
+        self._channel = channel
         self._home_of = home_of
         self._holders_of = holders_of
         self._taking: dict[tuple[str, str], asyncio.Lock] = {}
@@ -130,7 +126,7 @@ class Moving:
 
     async def _ask(self, node: str, request: moving_pb2.TakeSession) -> moving_pb2.SessionState | None:
         try:
-            stub: Any = moving_pb2_grpc.MovingServiceStub(self._channels.to(node))
+            stub: Any = moving_pb2_grpc.MovingServiceStub(self._channel(node))
             state: moving_pb2.SessionState = await stub.Take(request, timeout=TAKE_TIMEOUT)
         except ControlError:
             return None
