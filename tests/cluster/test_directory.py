@@ -189,19 +189,24 @@ async def test_a_room_is_held_by_who_hosts_it(cluster: Cluster) -> None:
 
 async def test_who_has_just_looked_does_not_look_again(cluster: Cluster) -> None:
     a, b = await cluster.members("ab")
+    await a.join("old")
     asked: list[str] = []
     bucket = b.directory._bucket
-    for name in ("get", "create", "update"):
 
-        async def counted(*given: Any, name: str = name, call: Any = getattr(bucket, name)) -> Any:
+    def counted(name: str) -> Callable[..., Any]:
+        call = getattr(bucket, name)
+
+        async def ask(*given: Any) -> Any:
             asked.append(f"{name} {given[0]}")
             return await call(*given)
 
-        setattr(bucket, name, counted)
+        return ask
+
+    for name in ("get", "create", "update"):
+        setattr(bucket, name, counted(name))
     assert await b.directory.find("new", recent=True) is None
     assert await b.directory.find("new", recent=True) is None
     assert (await b.join("new")).owner == "b"
-    await a.join("old")
     assert await b.directory.find("old") is not None
     assert (await b.join("old")).holders == ("a", "b")
     assert await b.directory.find("other") is None
