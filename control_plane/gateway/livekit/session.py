@@ -197,8 +197,6 @@ class Connection:
 
     async def hand_over(self) -> None:
         """The client resumes at another gateway, at once."""
-        with contextlib.suppress(ConnectionError):
-            await self.send(to_livekit.resume())
         await self._socket.close(code=WSCloseCode.GOING_AWAY, message=b"the gateway stops")
 
     async def run(self) -> bool:
@@ -232,6 +230,10 @@ class Connection:
                 await self.send(self._renewal.message())
             if kind == "move_to":
                 self._seat.session_id = response.move_to.session_id
+                # Not by a leave request with action RESUME: LiveKit's Rust core takes the end of the WebSocket after
+                # it for a second failure, and joins anew the next time.
+                await self._socket.close(code=WSCloseCode.SERVICE_RESTART, message=b"the session moves")
+                return
             if kind == "left":
                 self._left = True
                 return

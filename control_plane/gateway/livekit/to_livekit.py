@@ -94,11 +94,6 @@ def leave(left: signaling_pb2.Left) -> lr.SignalResponse:
     return lr.SignalResponse(leave=lr.LeaveRequest(reason=reason, action=action, can_reconnect=left.can_rejoin))
 
 
-def resume() -> lr.SignalResponse:
-    """The client opens its WebSocket anew, and its transports go on."""
-    return lr.SignalResponse(leave=lr.LeaveRequest(action=lr.LeaveRequest.RESUME, can_reconnect=True))
-
-
 def unknown_session() -> lr.SignalResponse:
     """A client that tries to resume what is gone must join anew."""
     return lr.SignalResponse(
@@ -339,5 +334,4 @@ _TRANSLATIONS: Final[dict[str, Any]] = {
     "request_failed": _request_failed,
     "first_subscriber": lambda first: lr.SignalResponse(track_subscribed=lr.TrackSubscribed(track_sid=first.track_id)),
     "left": leave,
-    "move_to": lambda _: resume(),
 }

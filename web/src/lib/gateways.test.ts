@@ -58,6 +58,7 @@ test.each([
   ['it was killed', LOST, true],
   ['it stops', { ...LOST, code: 1001 }, true],
   ['it said goodbye', { ...LOST, code: 1000 }, false],
+  ['the session moves', { ...LOST, code: 1012 }, false],
   ['we left', { ...LOST, byUs: true, code: 1005 }, false],
   ['we gave up, for it was silent', { ...LOST, byUs: true, silentMs: 15_000 }, true],
   ['it never answered', { ...LOST, wasOpen: false, byUs: true }, true],

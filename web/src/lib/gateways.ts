@@ -63,10 +63,13 @@ export interface End {
   silentMs: number;
 }
 
-/** Whether the gateway is to blame. It closes with 1000 when it has said goodbye, and with 1001 when it stops. */
+/** How a gateway closes a connection that is to be opened again: with 1001 it stops, with these it does not. */
+const GOES_ON = [1000, 1012];
+
+/** Whether the gateway is to blame. */
 export function hasFailed({ wasOpen, byUs, code, silentMs }: End): boolean {
   if (!wasOpen) return true;
-  return silentMs > SILENT_MS || (!byUs && code !== 1000);
+  return silentMs > SILENT_MS || (!byUs && !GOES_ON.includes(code));
 }
 
 function socketBase(url: string): string {
