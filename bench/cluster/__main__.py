@@ -15,7 +15,7 @@ from bench.cluster import goals, report
 from bench.cluster.lab import namespaces, programs
 from bench.cluster.lab.processes import ROOT, Child, LabError
 from bench.cluster.lab.programs import Programs
-from bench.cluster.scenarios import audience, bus, drain, failover, partition, paths, restart, spanning
+from bench.cluster.scenarios import audience, beyond, bus, drain, failover, partition, paths, restart, spanning
 from bench.common import machine
 from bench.common.progress import Progress, clock
 
@@ -75,6 +75,7 @@ def scenarios(options: argparse.Namespace) -> dict[str, tuple[float, Run]]:
         "links": (20 if quick else 100, lambda _, __: relay_figures(quick=quick)),
         "spanning": (15, lambda built, _: spanning.run(built, nodes=3 if quick else 5, seconds=3 if quick else 10)),
         "paths": (90, lambda built, tell: paths.run(built, tell=tell, rounds=1 if quick else 3)),
+        "beyond": (30, lambda built, tell: beyond.run(built, tell=tell)),
         "failover": (25, lambda built, tell: failover.run(built, tell=tell, victims=40 if quick else 200)),
         "drain": (25, lambda built, tell: drain.run(built, tell=tell, rooms=10 if quick else 40)),
         "drain_far": (25, lambda built, tell: drain.run(built, tell=tell, rooms=10 if quick else 40, far=True)),

@@ -8,7 +8,7 @@ end.
 import pytest
 
 from bench.cluster.lab.programs import Programs
-from bench.cluster.scenarios import audience, bus, drain, failover, partition, paths, restart, spanning
+from bench.cluster.scenarios import audience, beyond, bus, drain, failover, partition, paths, restart, spanning
 
 pytestmark = [pytest.mark.usefixtures("paths"), pytest.mark.timeout(180)]
 
@@ -29,6 +29,13 @@ async def test_media_goes_around_a_path_that_is_cut_and_nobody_leaves(built: Pro
     assert found["left"] == []
     assert found["rejoins"] == 0
     assert found["reroute_ms"]["max"] < 3_500, found
+
+
+async def test_who_joins_beyond_a_cut_path_is_seen_and_heard_and_nobody_leaves_when_it_is_well(built: Programs) -> None:
+    found = await beyond.run(built, tell=tell)
+    assert found["first_ms"] < 6_000, found
+    assert found["joined_ms"] < 3_000, found
+    assert (found["gone"], found["silent"], found["rejoins"]) == ([], [], 0)
 
 
 async def test_who_was_on_a_node_that_is_killed_comes_back(built: Programs) -> None:
