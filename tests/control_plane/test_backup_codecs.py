@@ -1,6 +1,7 @@
 """A track in several codecs: who receives which, and what its publisher is asked for."""
 
 import asyncio
+import contextlib
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ from livekit.protocol import rtc as lr
 from control_plane.gateway.livekit import from_livekit, to_livekit
 from control_plane.selection import Choice, Viewer, choose
 from pysfu.v1 import models_pb2, signaling_pb2, stats_pb2
+from tests.cluster.nodes import PATIENCE, until
 from tests.control_plane.client import recorded
 from tests.control_plane.conftest import admin_metadata
 from tests.control_plane.recording import RecordingMedia, rows
@@ -20,6 +22,8 @@ from tests.control_plane.test_sessions import CAMERA, LAYERS, msid
 SIMULCAST = models_pb2.BACKUP_CODEC_POLICY_SIMULCAST
 REGRESSION = models_pb2.BACKUP_CODEC_POLICY_REGRESSION
 BOTH, FIRST, BACKUP = (0, 1), (0,), (1,)
+Told = tuple[str, tuple[bool, ...]]
+"""Codec, and whether each layer is wanted."""
 
 
 @pytest.mark.parametrize("regress", [False, True])
@@ -143,7 +147,13 @@ class Room:
 
     async def receives(self, *expected: str) -> None:
         """MIDs whose encodings are forwarded, by subscriber in order of arrival."""
-        await asyncio.sleep(0.02)
+        await settled(self.alice)
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: self._forwarded() == [self.handle(mid) for mid in expected])
+        assert self._forwarded() == [self.handle(mid) for mid in expected]
+
+    def _forwarded(self) -> list[int]:
+        """Tracks, by subscriber in order of arrival."""
         now: dict[int, int] = {}
         peers: dict[int, int] = {}
         for command, item in self.media.calls:
@@ -155,13 +165,32 @@ class Room:
                 now.pop(item["subscription"])
             elif command == "remove_peer":
                 now = {key: track for key, track in now.items() if peers[key] != item["peer"]}
-        assert list(now.values()) == [self.handle(mid) for mid in expected]
+        return list(now.values())
 
-    async def told(self) -> list[tuple[str, list[bool]]]:
-        """Alice's newest message of the layers that are wanted."""
+    async def tells(self, *expected: Told) -> None:
+        """Each is in Alice's newest message of the layers that are wanted, which may be on its way."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while not set(expected) <= set(await self._told()):  # noqa: ASYNC110 - nothing else tells
+                    await asyncio.sleep(0.01)
+        told = await self._told()
+        assert set(expected) <= set(told), told
+
+    async def _told(self) -> list[Told]:
         await settled(self.alice)
-        newest = [item.layers_wanted for item in self.alice.seen if item.HasField("layers_wanted")][-1]
-        return [(one.mime_type, [layer.wanted for layer in one.layers]) for one in (newest, *newest.backups)]
+        messages = [item.layers_wanted for item in self.alice.seen if item.HasField("layers_wanted")]
+        return [
+            (one.mime_type, tuple(layer.wanted for layer in one.layers))
+            for newest in messages[-1:]
+            for one in (newest, *newest.backups)
+        ]
+
+
+async def codecs_told(client: Any) -> list[list[str]]:
+    """Those of Alice's track, in each update that a client has had so far."""
+    await settled(client)
+    updates = [one for item in client.seen for one in item.participants_changed.participants if one.identity == "alice"]
+    return [[codec.mime_type for codec in one.tracks[0].codecs] for one in updates if one.tracks]
 
 
 ALL = recorded("chromium_receive")
@@ -180,7 +209,7 @@ async def test_backup_is_asked_for_while_somebody_needs_it(room: Room) -> None:
     await room.receives("1")
     assert not any(item.HasField("layers_wanted") for item in room.alice.seen)
     old = await room.join("old", VP8_ALONE)
-    assert await room.told() == [(VP9, [True] * 3), (VP8, [True])]
+    await room.tells((VP9, (True,) * 3), (VP8, (True,)))
     # Its section is there already, nothing is said of a failure.
     assert not any(item.HasField("subscription_failed") or item.HasField("track_subscribed") for item in old.seen)
     await room.add_backup()
@@ -190,24 +219,24 @@ async def test_backup_is_asked_for_while_somebody_needs_it(room: Room) -> None:
     await old.until("left")
     await room.receives("1")
     room.media.emit("layers_wanted", room.handle("9"), None)
-    assert await room.told() == [(VP9, [True] * 3), (VP8, [False, False])]
+    await room.tells((VP9, (True,) * 3), (VP8, (False, False)))
     # It is still published, and there at once for the next one.
     await room.join("older", VP8_ALONE)
     await room.receives("1", "9")
-    assert await room.told() == [(VP9, [True] * 3), (VP8, [True, True])]
+    await room.tells((VP9, (True,) * 3), (VP8, (True, True)))
 
 
 async def test_request_that_is_not_needed_any_more_is_taken_back(room: Room) -> None:
     await room.publish(SIMULCAST)
     old = await room.join("old", VP8_ALONE)
-    assert (await room.told())[1] == (VP8, [True])
+    await room.tells((VP8, (True,)))
     pause: dict[str, Any] = {"track_ids": [room.track_id], "disabled": True}
     await old.send(update_track_settings=signaling_pb2.UpdateTrackSettings(**pause))
     await settled(old)
-    assert (await room.told())[1] == (VP8, [False])
+    await room.tells((VP8, (False,)))
     await old.send(update_track_settings=signaling_pb2.UpdateTrackSettings(track_ids=[room.track_id]))
     await settled(old)
-    assert (await room.told())[1] == (VP8, [True])
+    await room.tells((VP8, (True,)))
 
 
 async def test_regression_moves_all_who_can_and_returns(room: Room) -> None:
@@ -228,10 +257,10 @@ async def test_regression_moves_all_who_can_and_returns(room: Room) -> None:
     await old.until("left")
     # Bob keeps what he has until the first flows again.
     await room.receives("9", "1")
-    assert (await room.told())[0] == (VP9, [True] * 3)
+    await room.tells((VP9, (True,) * 3))
     room.flows(room.handle("1"), True)
     await room.receives("1", "1")
-    assert (await room.told())[0] == (VP9, [True] * 3)
+    await room.tells((VP9, (True,) * 3))
 
 
 async def test_backup_that_vanishes(room: Room) -> None:
@@ -252,11 +281,10 @@ async def test_backup_that_vanishes(room: Room) -> None:
     # The other waits in another section.
     await old.until("media_sections_required")
     await old.offer(VP8_ALONE)
-    assert (await room.told())[1] == (VP8, [True])
-    await asyncio.sleep(0.1)
-    await settled(old)
-    updates = [one for item in old.seen for one in item.participants_changed.participants if one.identity == "alice"]
-    assert [codec.mime_type for codec in updates[-1].tracks[0].codecs] == [VP9]
+    await room.tells((VP8, (True,)))
+    async with asyncio.timeout(PATIENCE):
+        while (await codecs_told(old))[-1:] != [[VP9]]:  # noqa: ASYNC110 - updates are gathered
+            await asyncio.sleep(0.01)
     # The client may publish it again.
     await room.alice.send(
         add_track=signaling_pb2.AddTrack(
