@@ -22,11 +22,13 @@ from bench.cluster.lab.processes import LabError
 from bench.cluster.lab.programs import Programs
 from bench.cluster.lab.wait import until
 from control_plane.cluster import certs
+from tests.e2e.harness.ports import Numbers
 
 OPERATOR = "operator"
 """This process: it reaches everyone without delay."""
 BUS = "bus"
 PREFIX = 24
+_subnets = Numbers("lab-subnets")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ class Lab:
         plan = self.plan
         names = [OPERATOR, *([BUS] if plan.bus else []), *plan.regions, *map(clients_of, plan.clients)]
         # RFC 2544 keeps 198.18.0.0/15 for measurements; several labs may run at a time.
-        base = f"198.18.{os.getpid() % 256}" if not self.why else "127.18.0"
+        subnet = _subnet()
+        self._stack.callback(_subnets.give_back, subnet)
+        base = f"198.18.{subnet}" if not self.why else f"127.18.{subnet}"
         for place, name in enumerate(names, start=1):
             space = None if self.why or name == OPERATOR else Namespace(name)
             if space:
@@ -172,6 +176,15 @@ class Lab:
         if name == BUS:
             return self.plan.bus_region or next(iter(self.plan.regions.values()))
         return self.plan.regions.get(name, name.removeprefix("clients-"))
+
+
+def _subnet() -> int:
+    """One that no other lab of this machine has. Raises LabError."""
+    for number in range(256):
+        subnet = (os.getpid() + number) % 256
+        if _subnets.take(subnet):
+            return subnet
+    raise LabError("too many labs run at a time")
 
 
 def make_certificates(folder: Path, nodes: Sequence[str]) -> dict[str, dict[str, str]]:

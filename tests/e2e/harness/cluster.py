@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from control_plane.cluster.dev import CLUSTER, GRPC, HTTP, NATS, STEP
+from control_plane.cluster.dev import CLUSTER, GRPC, HTTP, NATS, STEP, UDP
+from tests.e2e.harness.ports import free_ports
 
 
 class DevCluster:
@@ -109,16 +109,8 @@ def _environment() -> dict[str, str]:
 
 
 def free_base(nodes: int) -> int:
-    """An HTTP port from which on all ports of so many nodes were free just now."""
+    """An HTTP port from which on all ports of so many nodes are free."""
     offsets = [NATS - HTTP]
     for index in range(nodes):
-        offsets += [port - HTTP + STEP * index for port in (HTTP, GRPC, CLUSTER)]
-    for base in range(20_000, 32_000, STEP * (nodes + 1)):
-        with contextlib.ExitStack() as stack:
-            try:
-                for offset in offsets:
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", base + offset))
-            except OSError:
-                continue
-            return base
-    raise OSError("no free ports for a cluster")
+        offsets += [port - HTTP + STEP * index for port in (HTTP, GRPC, CLUSTER, UDP)]
+    return free_ports(offsets)
