@@ -941,7 +941,7 @@ class MirrorRequest(_message.Message):
     """the home's"""
     kind: _models_pb2.MediaKind.ValueType
     beforehand: _builtins.bool
-    """It is not needed yet: who does not have the track refuses rather than wait for it."""
+    """it is not needed yet"""
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """nodes that wait for it, the one that asked first, the sender last"""
@@ -976,12 +976,15 @@ class MirrorResponse(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     ROUTE_FIELD_NUMBER: _builtins.int
+    LATER_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     handle: _builtins.int
     """the sender's; 0: refused, or not any more"""
     worker: _builtins.int
     """the sender's"""
     refusal: _builtins.str
+    later: _builtins.bool
+    """refused for now what was asked beforehand: the request stands, and is answered when it can be"""
     @_builtins.property
     def route(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """nodes through which it comes, the home first, the sender last"""
@@ -994,10 +997,11 @@ class MirrorResponse(_message.Message):
         worker: _builtins.int = ...,
         refusal: _builtins.str = ...,
         route: _abc.Iterable[_builtins.str] | None = ...,
+        later: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "number", b"number", "refusal", b"refusal", "route", b"route", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "later", b"later", "number", b"number", "refusal", b"refusal", "route", b"route", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,6 +1,7 @@
 """Spare ways: asked for beforehand, taken without a word, and kept by nobody for longer than they are of use."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from control_plane.cluster.cascade.mirror import Mirror
+from control_plane.cluster.cascade.mirrors import SETTLED
 from control_plane.cluster.cascade.spares import AT_ONCE, Spares
 from control_plane.cluster.cascade.wire import Source
 from pysfu.v1 import signaling_pb2
@@ -62,6 +64,24 @@ async def test_a_way_that_breaks_is_left_at_once_for_the_spare_one(
     assert [mirror.route for mirror in mirrors(other)] == [("a", "c")] * 2
     voice = next(mirror for mirror in mirrors(other) if mirror.kind == "audio")
     assert voice.handle in handles, "who hears it goes on hearing the same"
+
+
+async def test_who_could_not_pass_it_on_says_so_once_it_can(
+    three: tuple[ClusterNode, ClusterNode, ClusterNode],
+) -> None:
+    """A second cut soon after the first finds everybody ready."""
+    _, other, third = three
+    silence(third, "a")
+    assert all(mirror.via == "b" for mirror in mirrors(third))
+    await until(lambda: all(mirror.spare is not None and not mirror.spare.handle for mirror in mirrors(other)))
+    requests = [mirror.spare.number for mirror in mirrors(other) if mirror.spare is not None]
+    silence(third, "a", alive=True)
+    now = time.monotonic()
+    third.cascade.mirrors.settle(now)
+    third.cascade.mirrors.settle(now + SETTLED)
+    assert is_ready(third, "b"), "who passed it on so far stays ready to"
+    await until(lambda: is_ready(other, "c"), patience=0.5)
+    assert requests == [mirror.spare.number for mirror in mirrors(other) if mirror.spare is not None], "nobody asked"
 
 
 async def test_who_is_taken_from_does_not_come_back_for_it(three: tuple[ClusterNode, ClusterNode, ClusterNode]) -> None:

@@ -63,6 +63,16 @@ class Spare:
 
 
 @dataclass(eq=False, slots=True)
+class Asker:
+    """A node that wants a track passed on."""
+
+    beforehand: bool
+    """It does not need it yet."""
+    told: tuple[int, tuple[str, ...]] | None = None
+    """The handle and the route; None while it waits."""
+
+
+@dataclass(eq=False, slots=True)
 class Mirror:
     source: Source
     kind: str
@@ -91,11 +101,16 @@ class Mirror:
     """Nodes that could not give it since it was last looked for."""
     path: tuple[str, ...] = ()
     """Who waits for it here of other nodes."""
-    askers: dict[tuple[str, int], tuple[int, tuple[str, ...]] | None] = field(default_factory=dict)
-    """By node and its number: the handle and the route that it was told; None while it waits."""
+    askers: dict[tuple[str, int], Asker] = field(default_factory=dict)
+    """By node and its number."""
     timer: asyncio.TimerHandle | None = None
     better: tuple[str, float] = ("", 0.0)
     """The node that it would be taken from now, and since when."""
+
+    @property
+    def ready(self) -> str | None:
+        """The node that would pass it on, and has said so."""
+        return self.spare.node if self.spare is not None and self.spare.handle else None
 
     @property
     def asked(self) -> str | None:

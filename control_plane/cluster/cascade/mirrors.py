@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from control_plane.cluster.cascade import routes
-from control_plane.cluster.cascade.mirror import Mirror, Told, Ways
+from control_plane.cluster.cascade.mirror import Asker, Mirror, Told, Ways
 from control_plane.cluster.cascade.spares import Spares
 from control_plane.cluster.cascade.wire import Source
 from control_plane.media import MediaCore
@@ -45,6 +45,8 @@ class Mirrors:
         """By home and its handle."""
         self._by_handle: Final[dict[int, Mirror]] = {}
         self._by_number: Final[dict[int, Mirror]] = {}
+        """By the number of what is asked of another node."""
+        self._by_asker: Final[dict[tuple[str, int], Mirror]] = {}
         self._numbers = count(1)
         self._spares = Spares(self._request_beforehand, self._release)
 
@@ -119,7 +121,8 @@ class Mirrors:
     def opened_stream(self, node: str) -> None:
         """It knows nothing of what was asked before, and will ask again for what it wants."""
         for mirror in list(self._mirrors.values()):
-            mirror.askers = {key: told for key, told in mirror.askers.items() if key[0] != node}
+            for key in [key for key in mirror.askers if key[0] == node]:
+                self._forget_asker(mirror, key)
             if mirror.spare is not None and mirror.spare.node == node:
                 self._spares.drop(mirror)
             self._end_if_unused(mirror)
@@ -132,7 +135,8 @@ class Mirrors:
     def buried(self, node: str) -> None:
         """It is dead."""
         for mirror in list(self._mirrors.values()):
-            mirror.askers = {key: told for key, told in mirror.askers.items() if key[0] != node}
+            for key in [key for key in mirror.askers if key[0] == node]:
+                self._forget_asker(mirror, key)
             self._end_if_unused(mirror)
         self.broken(node)
 
@@ -191,19 +195,28 @@ class Mirrors:
             refusal = "its home is not known"
         elif mirror is None and len(self._mirrors) >= MAX_PASSED_ON:
             refusal = "too many tracks"
-        elif mirror is not None and mirror.handle is None and request.beforehand:
-            refusal = "it does not come here"
+        later = request.beforehand and refusal == routes.FROM_THERE
         if refusal is not None:
-            self._answer(node, request.number, refusal=refusal)
-            return
+            self._answer(node, request.number, refusal=refusal, later=later)
+            if not later:
+                return
         if mirror is None:
             mirror = self._mirrors[source.node, source.handle] = Mirror(source, kind)
-        mirror.askers[node, request.number] = None
+        key = node, request.number
+        former = self._by_asker.get(key)
+        if former is not None:
+            self._forget_asker(former, key)
+        mirror.askers[key] = Asker(request.beforehand)
+        self._by_asker[key] = mirror
+        if later:
+            return
         if mirror.handle is not None:
             self._tell_askers(mirror)
-        else:
-            # Who could do without waits for nothing: nobody is to go around it.
-            mirror.path = () if request.beforehand else path
+        elif not request.beforehand:
+            mirror.path = path
+            self._look(mirror)
+        elif mirror.pending is None:
+            # Who can do without does not wait for it: it may come from there.
             self._look(mirror)
 
     def received_response(self, node: str, response: cascade_pb2.MirrorResponse) -> None:
@@ -215,8 +228,10 @@ class Mirrors:
         if mirror.spare is not None and mirror.spare.key == (node, response.number):
             if is_given:
                 mirror.spare.answered(response.handle, response.worker, route)
+                if mirror.pending is not None:
+                    self._look(mirror)
             else:
-                self._spares.refused(mirror)
+                self._spares.refused(mirror, later=response.later)
             return
         if (node, response.number) not in (mirror.pending, mirror.held):
             return
@@ -228,9 +243,10 @@ class Mirrors:
             self._try_next(mirror, node)
 
     def received_release(self, node: str, release: cascade_pb2.MirrorRelease) -> None:
-        for mirror in list(self._mirrors.values()):
-            if mirror.askers.pop((node, release.number), 0) != 0:
-                self._end_if_unused(mirror)
+        mirror = self._by_asker.get((node, release.number))
+        if mirror is not None:
+            self._forget_asker(mirror, (node, release.number))
+            self._end_if_unused(mirror)
 
     # Inside.
 
@@ -239,10 +255,7 @@ class Mirrors:
         self._stop_waiting(mirror)
         if mirror.told is None and not mirror.askers:
             return
-        home, ready = (
-            mirror.source.node,
-            mirror.spare.node if mirror.spare is not None and mirror.spare.handle else None,
-        )
+        home, ready = mirror.source.node, mirror.ready
         hops = [hop for hop in self._ways.hops(mirror.source, mirror.room) if hop not in mirror.tried]
         for hop in routes.by_readiness(hops, home, mirror.via if mirror.handle is not None else None, ready):
             if hop == mirror.via and mirror.handle is not None:
@@ -275,7 +288,7 @@ class Mirrors:
         if neighbour.is_open:
             if mirror.via in mirror.tried:
                 # It does not come here any more. Who has it from here may know a way, and would not give it otherwise.
-                self._refuse(mirror, hop)
+                self._refuse(mirror, hop, "it does not come any more")
             self._request(mirror, hop, number, path=(*mirror.path, self._here))
 
     def _request(
@@ -383,30 +396,48 @@ class Mirrors:
         if mirror.handle is None:
             return
         route = (*mirror.route, self._here)
-        for (node, number), told in list(mirror.askers.items()):
+        for (node, number), asker in list(mirror.askers.items()):
             if node in mirror.route:
-                del mirror.askers[node, number]
-                self._answer(node, number, refusal="it comes from there")
-            elif told != (mirror.handle, route):
-                mirror.askers[node, number] = (mirror.handle, route)
+                self._refuse(mirror, node, routes.FROM_THERE)
+            elif asker.told != (mirror.handle, route):
+                asker.told = mirror.handle, route
                 self._answer(node, number, mirror.handle, route)
 
     def _tell_lost(self, mirror: Mirror) -> None:
         if mirror.told is not None:
             mirror.told(None)
-        for node, number in mirror.askers:
-            self._answer(node, number, refusal="it does not come any more")
-        mirror.askers.clear()
+        for node in {node for node, _ in mirror.askers}:
+            self._refuse(mirror, node, "it does not come any more")
         self._end_if_unused(mirror)
 
-    def _refuse(self, mirror: Mirror, asker: str) -> None:
-        for node, number in [key for key in mirror.askers if key[0] == asker]:
-            del mirror.askers[node, number]
-            self._answer(node, number, refusal="it does not come any more")
+    def _refuse(self, mirror: Mirror, node: str, reason: str) -> None:
+        """Whatever a node asked for; what it asked beforehand stands."""
+        for key, asker in [(key, asker) for key, asker in mirror.askers.items() if key[0] == node]:
+            if not asker.beforehand:
+                self._forget_asker(mirror, key)
+                self._answer(*key, refusal=reason)
+            elif asker.told is not None:
+                asker.told = None
+                self._answer(*key, refusal=reason, later=True)
 
-    def _answer(self, node: str, number: int, handle: int = 0, route: Sequence[str] = (), refusal: str = "") -> None:
+    def _forget_asker(self, mirror: Mirror, key: tuple[str, int]) -> None:
+        mirror.askers.pop(key, None)
+        self._by_asker.pop(key, None)
+
+    def _answer(
+        self,
+        node: str,
+        number: int,
+        handle: int = 0,
+        route: Sequence[str] = (),
+        refusal: str = "",
+        *,
+        later: bool = False,
+    ) -> None:
         worker = self._core.worker_of(handle) if handle else 0
-        response = cascade_pb2.MirrorResponse(number=number, handle=handle, worker=worker, refusal=refusal, route=route)
+        response = cascade_pb2.MirrorResponse(
+            number=number, handle=handle, worker=worker, refusal=refusal, route=route, later=later
+        )
         self._ways.neighbour(node).say(CascadeMessage(mirror_response=response))
 
     def _end_if_unused(self, mirror: Mirror) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 # Nodes between which a track passes, home and last one included. More reaches farther, at a hop's delay each.
 MAX_ROUTE: Final = 5
+FROM_THERE: Final = "it comes from there"
 
 
 def hops(
@@ -78,7 +79,7 @@ def refusal(here: str, asker: str, path: Collection[str], route: Collection[str]
     if here in path:
         return "the way goes in a circle"
     if asker in route or any(node in route for node in path):
-        return "it comes from there"
+        return FROM_THERE
     if len(path) + max(1, len(route)) >= MAX_ROUTE:
         return f"the way has more than {MAX_ROUTE} nodes"
     return None

@@ -33,7 +33,8 @@ class Spares:
         if mirror.unfit and self._now >= mirror.unfit_until:
             mirror.unfit.clear()
         node = routes.spare(hops, mirror.source.node, mirror.via, mirror.unfit)
-        if mirror.spare is not None and mirror.spare.node != node:
+        spare = mirror.spare
+        if spare is not None and spare.node != node and (node is not None or spare.node not in hops):
             self.drop(mirror)
         if mirror.spare is not None or node is None or not self._left:
             return
@@ -49,12 +50,14 @@ class Spares:
             mirror.spare = Spare(*held, mirror.theirs, mirror.worker, mirror.route)
             mirror.held = None
 
-    def refused(self, mirror: Mirror) -> None:
-        """By the node that was asked."""
+    def refused(self, mirror: Mirror, *, later: bool) -> None:
+        """By the node that was asked. `later`: the request stands, for when nobody else is there either."""
         if mirror.spare is not None:
             mirror.unfit.add(mirror.spare.node)
             mirror.unfit_until = self._now + REFUSED
-            self.drop(mirror)
+            mirror.spare.handle = 0
+            if not later:
+                self.drop(mirror)
 
     def drop(self, mirror: Mirror) -> None:
         """It is not needed any more, or of no use."""
