@@ -87,6 +87,14 @@ def test_who_is_asked_beforehand(hops: list[str], via: str, unfit: set[str], fou
     assert routes.spare(hops, "a", via, unfit) == found
 
 
+@pytest.mark.parametrize(
+    ("better", "has_failed", "seconds"),
+    [("a", False, 0.0), ("a", True, routes.SETTLED), ("c", False, routes.SETTLED), ("c", True, routes.SETTLED)],
+)
+def test_only_a_straight_way_that_never_failed_is_taken_at_once(better: str, has_failed: bool, seconds: float) -> None:
+    assert routes.patience(better, "a", has_failed=has_failed) == seconds
+
+
 @pytest.mark.parametrize(("count", "fan_out"), [(2, 1), (9, 8), (10, 8), (25, 8), (25, 4), (100, 3), (1_000, 8)])
 def test_no_node_feeds_more_than_allowed_and_all_are_fed(count: int, fan_out: int) -> None:
     nodes = [f"node-{index}" for index in range(count)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.cluster.cascade.mirrors import SETTLED
+from control_plane.cluster.cascade.routes import SETTLED
 from pysfu.v1 import models_pb2
 from tests.cluster.nodes import until
 from tests.cluster.real import RealCluster, RealNode, frame

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from control_plane.cluster.cascade.mirror import Mirror
-from control_plane.cluster.cascade.mirrors import SETTLED
+from control_plane.cluster.cascade.routes import SETTLED
 from control_plane.cluster.cascade.spares import AT_ONCE, Spares
 from control_plane.cluster.cascade.wire import Source
 from pysfu.v1 import signaling_pb2

@@ -13,7 +13,7 @@ from bench.cluster.scenarios.settle import settle
 BROKEN_SECONDS = 4.0
 """Longer than any reroute may take."""
 MENDED_SECONDS = 7.0
-"""Until media has taken the direct way again (`mirrors.SETTLED`)."""
+"""Until media has taken the direct way again (`routes.SETTLED`)."""
 PACKET_MS = 20.0
 
 

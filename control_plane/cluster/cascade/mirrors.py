@@ -23,8 +23,6 @@ ANSWER_TIMEOUT: Final = 0.4
 ANSWER_ROUND_TRIPS: Final = 3.0
 # When nobody has it: until all are asked again.
 RETRY: Final = 1.0
-# A better way is taken once it has been there for so long: longer moves less often, shorter returns sooner.
-SETTLED: Final = 5.0
 # Until other nodes that take a track from here take its new mirror. Longer carries it twice for longer.
 TAKEN_OVER: Final = 1.0
 # Of other nodes' tracks that this node passes on to those that ask.
@@ -47,6 +45,8 @@ class Mirrors:
         self._by_number: Final[dict[int, Mirror]] = {}
         """By the number of what is asked of another node."""
         self._by_asker: Final[dict[tuple[str, int], Mirror]] = {}
+        self._failed: Final[set[str]] = set()
+        """Nodes to which no media passed for a while, since they were known."""
         self._numbers = count(1)
         self._spares = Spares(self._request_beforehand, self._release)
 
@@ -102,6 +102,7 @@ class Mirrors:
         if self._ways.passes(node):
             # It is only that it says nothing.
             return
+        self._failed.add(node)
         for mirror in list(self._mirrors.values()):
             if mirror.spare is not None and mirror.spare.node == node:
                 self._spares.drop(mirror)
@@ -139,6 +140,7 @@ class Mirrors:
                 self._forget_asker(mirror, key)
             self._end_if_unused(mirror)
         self.broken(node)
+        self._failed.discard(node)
 
     def settle(self, now: float) -> None:
         """To be called once a second: takes ways that have become better, and have been so for a while; asks for spare
@@ -156,9 +158,11 @@ class Mirrors:
             best = next(iter(known[key]), None)
             if best is None or best == mirror.via:
                 mirror.better = ("", now)
-            elif mirror.better[0] != best:
+                continue
+            if mirror.better[0] != best:
                 mirror.better = (best, now)
-            elif now - mirror.better[1] >= SETTLED:
+            patience = routes.patience(best, mirror.source.node, has_failed=best in self._failed)
+            if now - mirror.better[1] >= patience:
                 mirror.better = ("", now)
                 mirror.tried = set()
                 self._look(mirror)

@@ -12,6 +12,8 @@ from typing import Final
 # Nodes between which a track passes, home and last one included. More reaches farther, at a hop's delay each.
 MAX_ROUTE: Final = 5
 FROM_THERE: Final = "it comes from there"
+# Seconds for which a better way must have been there when it is taken: longer moves less often, shorter returns sooner.
+SETTLED: Final = 5.0
 
 
 def hops(
@@ -53,6 +55,11 @@ def by_readiness(hops: Sequence[str], home: str, via: str | None, ready: str | N
     left.remove(ready)
     left.insert(first, ready)
     return left
+
+
+def patience(better: str, home: str, *, has_failed: bool) -> float:
+    """Seconds until a better way is taken. A way straight from the home that never failed was only late to be made."""
+    return 0.0 if better == home and not has_failed else SETTLED
 
 
 def spare(hops: Sequence[str], home: str, via: str | None, unfit: Set[str]) -> str | None:
