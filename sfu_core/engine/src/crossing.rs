@@ -3,6 +3,7 @@
 //! A worker that is not the track's home keeps a mirror of the track. It attaches to the home when its first
 //! subscription comes and detaches when its last one leaves.
 
+pub(crate) mod left_out;
 pub(crate) mod wire;
 
 use std::sync::Arc;
@@ -25,8 +26,12 @@ pub enum Neighbour {
 
 #[derive(Clone, Debug)]
 pub enum Crossing {
-    /// To home: send me this track.
-    Attach { track: TrackId, kind: MediaKind },
+    /// To home: send me this track. `thinned`: what nobody here can use may be left out of its streams.
+    Attach {
+        track: TrackId,
+        kind: MediaKind,
+        thinned: bool,
+    },
     /// To home: no longer.
     Detach { track: TrackId },
     /// To home: what the subscribers here can use of it.
@@ -69,7 +74,7 @@ impl Crossing {
     /// The same, to the home of a track, which calls it by this name.
     pub(crate) fn named(&self, track: TrackId) -> Option<Self> {
         Some(match *self {
-            Self::Attach { kind, .. } => Self::Attach { track, kind },
+            Self::Attach { kind, thinned, .. } => Self::Attach { track, kind, thinned },
             Self::Detach { .. } => Self::Detach { track },
             Self::LayersWanted { highest, .. } => Self::LayersWanted { track, highest },
             Self::RequestKeyframe { layer, .. } => Self::RequestKeyframe { track, layer },

@@ -33,6 +33,8 @@ pub struct Packet {
     pub facts: Facts,
     /// Told by its dependency descriptor: holds from this frame on.
     pub structure: Option<Arc<Structure>>,
+    /// It stands for one that was left out on the way here, because nobody here can use it: bytes of its payload.
+    pub left_out: Option<u32>,
     payload_len: u16,
     dependency_len: u16,
     /// Payload, then the dependency descriptor.
@@ -164,6 +166,7 @@ impl Default for Packet {
             extensions: Carried::default(),
             facts: Facts::default(),
             structure: None,
+            left_out: None,
             payload_len: 0,
             dependency_len: 0,
             bytes: [0; MAX_PACKET],

@@ -118,6 +118,7 @@ mod tests {
             let attach = Crossing::Attach {
                 track: TrackId(id),
                 kind: MediaKind::Audio,
+                thinned: false,
             };
             assert!(outbound.send(attach));
         }

@@ -2,13 +2,20 @@
 //!
 //! ```text
 //! packet:   track (8) | flags (1) | layer (1) | payload type (1) | stream (4) | number (6) | time (6) | age in ms (2), of old ones
-//!           extensions: mask (1), then those that it names | length of the dependency descriptor (1), descriptor | payload
+//!           extensions: mask (1), then those that it names | length of what is told as left out (1), that
+//!           length of the dependency descriptor (1), descriptor | payload
+//! left out: of each frame: its first packet's number, as the difference to this one's (2) | packets (1) | bytes, in eights (2)
+//!           spatial and temporal layer (1) | flags (1) | picture id (2), frame number (2), if it has them
 //! message:  kind (1) | track (8) | what the kind needs
 //! ```
-//! Tracks are named as their home names them. What a packet's payload says is read again where it arrives.
+//! Tracks are named as their home names them. What a packet's payload says is read again where it arrives. What follows what is known
+//! of a message is ignored: later releases say more there.
+
+mod left_out;
 
 use arrayvec::ArrayVec;
 
+use super::left_out::{LeftOut, MAX_LEFT_OUT};
 use super::{About, Cname, Crossing, Formats, SourceClock};
 use crate::allocate::LayerId;
 use crate::command::{Codec, Description, MAX_LAYERS, MediaKind, Sound, Source};
@@ -16,7 +23,9 @@ use crate::ids::{PayloadType, TrackId};
 use crate::packet::{AbsCaptureTime, Carried, Packet};
 
 /// Octets in front of a packet's payload and dependency descriptor, at most.
-pub(crate) const MAX_HEAD: usize = 27 + 2 + 1 + 1 + 16 + 1 + 3 + 1;
+pub(crate) const MAX_HEAD: usize = MAX_PLAIN_HEAD + 1 + MAX_LEFT_OUT * left_out::MAX_ENTRY;
+/// The same where nothing is told as left out.
+const MAX_PLAIN_HEAD: usize = 27 + 2 + 1 + 1 + 16 + 1 + 3 + 1;
 
 /// Microseconds that a packet was here already, above which that is told: it goes to who is new to its track.
 const OLD: u64 = 30_000;
@@ -27,6 +36,8 @@ const FADES: u8 = 4;
 const AGED: u8 = 8;
 const EXTENDED: u8 = 16;
 const DEPENDENT: u8 = 32;
+const TELLS: u8 = 64;
+const ALONE: u8 = 128;
 
 const LEVEL: u8 = 1;
 const CAPTURE: u8 = 2;
@@ -49,32 +60,49 @@ pub(crate) struct Arrived<'a> {
     /// How long it had been where it comes from, microseconds; 0: it went on at once.
     pub(crate) age: u64,
     pub(crate) extensions: Carried,
+    /// Nothing comes but what is told of others.
+    pub(crate) alone: bool,
+    left_out: &'a [u8],
     pub(crate) dependency: &'a [u8],
     pub(crate) payload: &'a [u8],
 }
 
+/// How a packet crosses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Manner {
+    pub(crate) fades: bool,
+    /// As the last one of its picture, for nothing above it crosses.
+    pub(crate) ends: bool,
+    /// Only to tell what is left out: descriptor and payload do not follow.
+    pub(crate) alone: bool,
+}
+
 impl<'a> Arrived<'a> {
-    /// Writes all but descriptor and payload, which follow in this order, into `out`; `None` when it does not fit.
+    /// Writes all but descriptor and payload, which follow in this order, into `out`; `None` when it does not fit. `left_out`:
+    /// at most [`MAX_LEFT_OUT`].
     pub(crate) fn write_head(
         track: TrackId,
         packet: &Packet,
-        fades: bool,
+        manner: Manner,
         age: u64,
+        left_out: &[LeftOut],
         out: &mut ArrayVec<u8, MAX_HEAD>,
     ) -> Option<()> {
         let mut writer = Writer(out);
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-        let dependency = packet.dependency();
+        let dependency = if manner.alone { &[] } else { packet.dependency() };
         let aged = age >= OLD;
         let extended = packet.extensions != Carried::default();
         writer.put(&track.0.to_be_bytes())?;
         writer.put(&[
-            flag(packet.marker, MARKER)
+            flag(packet.marker | manner.ends, MARKER)
                 | flag(packet.recovered, RECOVERED)
-                | flag(fades, FADES)
+                | flag(manner.fades, FADES)
                 | flag(aged, AGED)
                 | flag(extended, EXTENDED)
-                | flag(!dependency.is_empty(), DEPENDENT),
+                | flag(!dependency.is_empty(), DEPENDENT)
+                | flag(!left_out.is_empty(), TELLS)
+                | flag(manner.alone, ALONE),
             packet.layer,
             packet.payload_type.0,
         ])?;
@@ -87,6 +115,9 @@ impl<'a> Arrived<'a> {
         }
         if extended {
             write_extensions(&packet.extensions, &mut writer)?;
+        }
+        if !left_out.is_empty() {
+            left_out::write(packet.seq, left_out, &mut writer)?;
         }
         if !dependency.is_empty() {
             writer.put(&[u8::try_from(dependency.len()).ok()?])?;
@@ -109,13 +140,14 @@ impl<'a> Arrived<'a> {
             0 => Carried::default(),
             _ => read_extensions(&mut reader)?,
         };
-        let dependency = match flags & DEPENDENT {
-            0 => &[],
+        let mut part = |flag: u8| match flags & flag {
+            0 => Some(&[][..]),
             _ => {
                 let len = reader.u8()?;
-                reader.take(len.into())?
+                reader.take(len.into())
             }
         };
+        let (left_out, dependency) = (part(TELLS)?, part(DEPENDENT)?);
         Some(Self {
             track,
             layer,
@@ -128,9 +160,19 @@ impl<'a> Arrived<'a> {
             fades: flags & FADES != 0,
             age,
             extensions,
+            alone: flags & ALONE != 0,
+            left_out,
             dependency,
             payload: reader.0,
         })
+    }
+}
+
+impl Arrived<'_> {
+    /// What was left out before it, as far as it can be read.
+    pub(crate) fn left_out(&self) -> impl Iterator<Item = LeftOut> {
+        let (seq, mut reader) = (self.seq, Reader(self.left_out));
+        std::iter::from_fn(move || left_out::read(seq, &mut reader)).take(MAX_LEFT_OUT)
     }
 }
 
@@ -192,6 +234,7 @@ const SCREEN: u8 = 1;
 const RANKED: u8 = 2;
 const ACTIVE: u8 = 1;
 const KEPT: u8 = 2;
+const THINNED: u8 = 1;
 
 /// A crossing other than of packets as a message of at most [`MAX_MESSAGE`] octets; `None` for packets. Which microphones belong
 /// together each node knows by itself.
@@ -212,13 +255,16 @@ pub(crate) fn write_message(crossing: &Crossing) -> Option<ArrayVec<u8, MAX_MESS
     out.push(kind);
     put(&mut out, &track.0.to_be_bytes())?;
     match crossing {
-        Crossing::Attach { kind, .. } => put(
-            &mut out,
-            &[match kind {
+        Crossing::Attach { kind, thinned, .. } => {
+            let kind = match kind {
                 MediaKind::Audio => AUDIO,
                 MediaKind::Video => VIDEO,
-            }],
-        )?,
+            };
+            put(&mut out, &[kind])?;
+            if *thinned {
+                put(&mut out, &[THINNED])?;
+            }
+        }
         Crossing::LayersWanted {
             highest: Some(highest), ..
         } => put(&mut out, &[highest.spatial, highest.temporal])?,
@@ -277,6 +323,8 @@ pub(crate) fn read_message(message: &[u8], at: u64) -> Option<Crossing> {
                 VIDEO => MediaKind::Video,
                 _ => return None,
             },
+            // Who does not say so does not know of it.
+            thinned: reader.u8().is_some_and(|flags| flags & THINNED != 0),
         },
         DETACH => Crossing::Detach { track },
         LAYERS_WANTED => Crossing::LayersWanted {
@@ -456,7 +504,11 @@ mod tests {
             };
             assert!(packet.set_content(b"a payload", dependency));
             let mut head = ArrayVec::new();
-            Arrived::write_head(TRACK, &packet, true, age, &mut head).unwrap();
+            let manner = Manner {
+                fades: true,
+                ..Manner::default()
+            };
+            Arrived::write_head(TRACK, &packet, manner, age, &[], &mut head).unwrap();
             let datagram = [&head, dependency, b"a payload"].concat();
             let expected = Arrived {
                 track: TRACK,
@@ -470,6 +522,8 @@ mod tests {
                 fades: true,
                 age: if age < OLD { 0 } else { age / 1_000 * 1_000 },
                 extensions: packet.extensions,
+                alone: false,
+                left_out: &[],
                 dependency,
                 payload: b"a payload",
             };
@@ -478,6 +532,32 @@ mod tests {
                 assert_eq!(Arrived::read(&datagram[..cut]), None, "{cut}");
             }
         }
+    }
+
+    /// As the release before this one wrote and read them.
+    #[test]
+    fn the_former_release_is_understood_and_understands() {
+        let attach = |thinned| Crossing::Attach {
+            track: TRACK,
+            kind: MediaKind::Video,
+            thinned,
+        };
+        let former: [u8; 10] = [1, 0, 0, 1, 2, 3, 4, 5, 6, 2];
+        let read = read_message(&former, 0);
+        assert_eq!(format!("{read:?}"), format!("{:?}", Some(attach(false))));
+        // It reads what it knows, and no further.
+        let message = write_message(&attach(true)).unwrap();
+        assert_eq!(message[..10], former);
+        // A packet that tells nothing is what it was: track, flags (marker), layer, payload type, stream, number, time.
+        let mut packet = Packet::default();
+        (packet.layer, packet.payload_type, packet.stream) = (1, PayloadType(96), 5);
+        (packet.seq, packet.time, packet.marker) = (0x0102_0304_0506, 0x0908_0706_0504, true);
+        let former: [u8; 27] = [
+            0, 0, 1, 2, 3, 4, 5, 6, 1, 1, 96, 0, 0, 0, 5, 1, 2, 3, 4, 5, 6, 9, 8, 7, 6, 5, 4,
+        ];
+        let mut head = ArrayVec::new();
+        Arrived::write_head(TRACK, &packet, Manner::default(), 0, &[], &mut head).unwrap();
+        assert_eq!(head[..], former);
     }
 
     #[test]
@@ -520,10 +600,12 @@ mod tests {
             Crossing::Attach {
                 track: TRACK,
                 kind: MediaKind::Audio,
+                thinned: false,
             },
             Crossing::Attach {
                 track: TRACK,
                 kind: MediaKind::Video,
+                thinned: true,
             },
             Crossing::Detach { track: TRACK },
             Crossing::LayersWanted { track: TRACK, highest },

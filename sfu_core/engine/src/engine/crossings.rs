@@ -47,12 +47,20 @@ impl Engine {
 
     pub(super) fn cross(&mut self, now: Instant, from: Neighbour, crossing: Crossing) {
         match crossing {
-            Crossing::Attach { track, kind } => self.attach(now, (track, kind), from),
+            Crossing::Attach { track, kind, thinned } => {
+                if let (Neighbour::Link(link), true) = (from, thinned) {
+                    self.links.set_knows_left_out(link);
+                }
+                self.attach(now, (track, kind), from);
+            }
             Crossing::Detach { track } => {
                 self.early
                     .retain(|&(waiting, asked, _)| (waiting, asked) != (track, from));
                 if let Some(&key) = self.track_keys.get(&track) {
                     self.tracks[key].mirrors.retain(|&mirror| mirror != from);
+                    self.tracks[key]
+                        .thinned
+                        .retain(|(link, _)| Neighbour::Link(*link) != from);
                     self.tracks[key].wishes.forget_elsewhere(from);
                     self.on_watched(now, key);
                 }
@@ -151,8 +159,12 @@ impl Engine {
         }
         let key = self.tracks.insert(Track::mirror(track, kind, home));
         self.track_keys.insert(track, key);
-        self.crossings
-            .push(Neighbour::Worker(home), Crossing::Attach { track, kind });
+        let attach = Crossing::Attach {
+            track,
+            kind,
+            thinned: false,
+        };
+        self.crossings.push(Neighbour::Worker(home), attach);
         key
     }
 
@@ -224,6 +236,7 @@ impl Engine {
         if is_new {
             track.mirrors.push(mirror);
         }
+        self.begin_thinning(key, mirror);
         self.attend(key);
         let track = &self.tracks[key];
         let id = track.id;

@@ -97,6 +97,7 @@ impl Engine {
         if self.tracks[key].mirrors.contains(&from) {
             self.tracks[key].wishes.set_elsewhere(from, highest);
             self.tell_wishes(now, key);
+            self.tracks[key].follow_links();
         }
     }
 

@@ -136,6 +136,7 @@ impl Engine {
             packet.extensions = extensions.carried;
             packet.facts = facts;
             packet.structure = structure;
+            packet.left_out = None;
             packet.set_content(media.payload, extensions.dependency)
         });
         let packet = packet.ok_or(Dropped::PoolExhausted)?;
@@ -191,8 +192,8 @@ impl Engine {
         }
         let track = &mut self.tracks[key];
         let id = track.id;
-        for &mirror in &track.mirrors {
-            let to = match mirror {
+        for index in 0..track.mirrors.len() {
+            let to = match track.mirrors[index] {
                 Neighbour::Worker(worker) => worker,
                 Neighbour::Link(link) => {
                     self.links.put(link, track, &packet, fades);

@@ -43,6 +43,8 @@ struct Relay {
     /// Keys of the tracks that come over it, by the other end's name.
     ours: FxHashMap<TrackId, usize>,
     outgoing: Outgoing,
+    /// The other end can be told what is left out of a stream.
+    knows_left_out: bool,
     alive: bool,
     /// When it has something to send by itself.
     due: u64,
@@ -55,6 +57,12 @@ impl Links {
 
     fn get_mut(&mut self, link: LinkId) -> Option<&mut Relay> {
         self.relays.get_mut(*self.keys.get(&link)?)
+    }
+
+    pub(super) fn set_knows_left_out(&mut self, link: LinkId) {
+        if let Some(relay) = self.get_mut(link) {
+            relay.knows_left_out = true;
+        }
     }
 
     /// The track `theirs` does not come over the link any more.
@@ -118,6 +126,7 @@ impl Engine {
             remote: add.remote,
             ours: FxHashMap::default(),
             outgoing: Outgoing::default(),
+            knows_left_out: false,
             alive: true,
             due: at,
         });

@@ -111,6 +111,7 @@ impl Engine {
                 nothing.extensions = Carried::default();
                 nothing.facts = Facts::default();
                 nothing.structure = None;
+                nothing.left_out = None;
                 nothing.set_content(&[], &[])
             });
             if let Some(nothing) = nothing {

@@ -137,6 +137,7 @@ impl Engine {
     /// A layer of the track began or ceased to flow, or its layers are others.
     pub(super) fn on_layer_activity(&mut self, now: Instant, track: usize) {
         self.tracks[track].wishes.forget();
+        self.tracks[track].follow_links();
         for index in 0..self.tracks[track].subscribers.len() {
             let source = &self.tracks[track];
             let key = source.subscribers[index];

@@ -154,6 +154,21 @@ impl Selector {
         })
     }
 
+    /// The frame stayed behind on its way here.
+    pub(super) fn leave_out(&mut self, packet: &Packet) {
+        let Some(dependency) = &packet.facts.dependency else {
+            return;
+        };
+        if self.frames.known(dependency.number) == Known::No {
+            self.frames.record(dependency.number, false, false);
+        }
+        // The publisher has it, whatever a keyframe showed here.
+        if packet.facts.spatial > self.top {
+            self.top = u8::MAX;
+            self.aim = self.targets.best(self.limit, self.top);
+        }
+    }
+
     pub(super) fn needs_keyframe(&self) -> bool {
         let (Some(aim), Some(current)) = (self.aim, self.current) else {
             return self.broken;

@@ -75,6 +75,15 @@ impl Filter {
         }
     }
 
+    /// The packet stands for one that was left out before it came here.
+    pub(super) fn leave_out(&mut self, packet: &Packet) {
+        match self {
+            Self::Temporal(temporal) => temporal.leave_out(packet),
+            Self::Svc(svc) => svc.leave_out(packet),
+            Self::Dependency(selector) => selector.leave_out(packet),
+        }
+    }
+
     /// What is wanted, or what is there, can only be shown from a keyframe on.
     pub(super) fn needs_keyframe(&self) -> bool {
         match self {

@@ -23,6 +23,7 @@ mod sound;
 mod statistics;
 mod svc;
 mod temporal;
+pub(crate) mod thinning;
 mod timestamp;
 
 pub(crate) use budget::Budget;
@@ -370,7 +371,10 @@ impl Subscription {
     /// Outgoing numbers of a packet of the current source; `None` when it is not to be sent.
     fn renumber(&mut self, packet: &Packet, map: PayloadMap) -> Option<Sent> {
         let pass = match packet.payload().is_empty() {
-            true => None,
+            true => {
+                self.leave_out(packet);
+                None
+            }
             false => self.filter.pass(packet, self.limit),
         };
         let Some(pass) = pass else {
@@ -399,12 +403,18 @@ impl Subscription {
         })
     }
 
+    /// Of a packet that did not come here, for nobody wanted it, the filter knows as if it had dropped it itself.
+    fn leave_out(&mut self, packet: &Packet) {
+        if packet.left_out.is_some() {
+            self.filter.leave_out(packet);
+        }
+    }
+
     /// Takes the number of a packet that is not to be sent out of the sequence. What came too late for that is filled with an
     /// empty packet: the subscriber would ask for it for ever.
     fn fill(&mut self, packet: &Packet, map: PayloadMap) -> Option<Sent> {
         // A frame of VP9 may be dropped from a picture that is forwarded.
-        let ids = packet.facts.ids.as_ref().filter(|_| packet.facts.vp9.is_none());
-        if let Some(ids) = ids.filter(|_| !packet.payload().is_empty()) {
+        if let Some(ids) = packet.facts.ids.as_ref().filter(|_| packet.facts.vp9.is_none()) {
             self.pictures.skip(ids);
         }
         let Skipped::Hole(output) = self.sequence.skip(packet.seq) else {

@@ -108,33 +108,10 @@ impl Svc {
         let Some(meta) = facts.vp9.as_ref().filter(|meta| meta.layered) else {
             return Some(false);
         };
-        // Without picture ids the time tells pictures apart.
-        let number = facts.ids.as_ref().and_then(|ids| self.unwrap.next(ids));
-        let frame = Frame {
-            number: number.unwrap_or(packet.time).max(1),
-            spatial: facts.spatial.min(MAX_SPATIAL as u8 - 1),
-            temporal: facts.temporal,
-            needed_above: facts.needed_above,
-            switching_up: facts.switching_point,
-            meta,
-        };
+        let frame = self.frame(packet, meta);
         let slot = slot(frame.number);
-        if self.pictures[slot].number > frame.number {
+        if !self.open(&frame) {
             return None;
-        }
-        if self.pictures[slot].number < frame.number {
-            if frame.number > self.newest {
-                self.newest = frame.number;
-                self.held = self.limit;
-            }
-            let (last, temporal) = self.then(frame.number);
-            self.pictures[slot] = Picture {
-                number: frame.number,
-                last,
-                temporal,
-                unwanted: frame.temporal > temporal,
-                ..Picture::default()
-            };
         }
         match self.known(frame.number, frame.spatial) {
             Known::Dropped => return None,
@@ -153,6 +130,60 @@ impl Svc {
             (self.spatial, self.top) = (frame.spatial, frame.spatial);
         }
         Some(meta.end && frame.spatial == picture.last && picture.closed)
+    }
+
+    /// The frame stayed behind on its way here. What is above it stayed there, too.
+    pub(super) fn leave_out(&mut self, packet: &Packet) {
+        let Some(meta) = packet.facts.vp9.as_ref().filter(|meta| meta.layered) else {
+            return;
+        };
+        let frame = self.frame(packet, meta);
+        if !self.open(&frame) || self.known(frame.number, frame.spatial) != Known::No {
+            return;
+        }
+        self.record(&frame, false);
+        // The publisher has it, whatever a keyframe showed here.
+        self.top = self.top.max(frame.spatial);
+        let begun = self.pictures[slot(frame.number)].forwarded != 0;
+        let of_all = begun || frame.temporal == 0;
+        if frame.number >= self.key && of_all && (1..=self.spatial).contains(&frame.spatial) {
+            self.spatial = frame.spatial - 1;
+        }
+    }
+
+    fn frame<'a>(&mut self, packet: &Packet, meta: &'a Vp9Meta) -> Frame<'a> {
+        let facts = &packet.facts;
+        // Without picture ids the time tells pictures apart.
+        let number = facts.ids.as_ref().and_then(|ids| self.unwrap.next(ids));
+        Frame {
+            number: number.unwrap_or(packet.time).max(1),
+            spatial: facts.spatial.min(MAX_SPATIAL as u8 - 1),
+            temporal: facts.temporal,
+            needed_above: facts.needed_above,
+            switching_up: facts.switching_point,
+            meta,
+        }
+    }
+
+    /// The picture of the frame is remembered from now on; false when it is forgotten already.
+    #[inline]
+    fn open(&mut self, frame: &Frame<'_>) -> bool {
+        let slot = slot(frame.number);
+        if self.pictures[slot].number < frame.number {
+            if frame.number > self.newest {
+                self.newest = frame.number;
+                self.held = self.limit;
+            }
+            let (last, temporal) = self.then(frame.number);
+            self.pictures[slot] = Picture {
+                number: frame.number,
+                last,
+                temporal,
+                unwanted: frame.temporal > temporal,
+                ..Picture::default()
+            };
+        }
+        self.pictures[slot].number == frame.number
     }
 
     /// Also when frames are missing for another reason than a change of layers.

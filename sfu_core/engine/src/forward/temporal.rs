@@ -79,6 +79,18 @@ impl Temporal {
         false
     }
 
+    /// The frame stayed behind on its way here.
+    pub(super) fn leave_out(&mut self, packet: &Packet) {
+        let facts = &packet.facts;
+        let layer = facts.temporal.min(7);
+        if facts.ids.is_none() || facts.vp9.is_some() || layer == 0 {
+            return;
+        }
+        self.synchronised &= (1 << layer) - 1;
+        self.dropped = self.dropped.max(packet.time);
+        self.seen.on_drop(layer);
+    }
+
     pub(super) fn highest(&self) -> u8 {
         self.seen.highest()
     }

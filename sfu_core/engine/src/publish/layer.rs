@@ -232,7 +232,7 @@ impl Layer {
     /// Keeps a packet for retransmission and counts it. `least`: silence of a layer that never means anything, microseconds.
     pub(crate) fn keep(&mut self, packet: &Arc<Packet>, least: u64) -> Kept {
         let payload = packet.payload().len();
-        self.packets += 1;
+        self.packets += u64::from(packet.left_out.is_none());
         self.bytes += payload as u64;
         self.rates.add(packet);
         if packet.facts.keyframe {
@@ -244,7 +244,12 @@ impl Layer {
         }
         self.ring.insert(Arc::clone(packet));
         if payload == 0 {
-            return Kept::default();
+            // What is left out flows where it comes from.
+            let layered = packet.left_out.is_some() && packet.facts.vp9.is_some() | packet.facts.dependency.is_some();
+            return Kept {
+                begins: false,
+                spatial: layered && self.spatial.on_packet(packet, least),
+            };
         }
         Kept {
             begins: !std::mem::replace(&mut self.active, true),

@@ -55,7 +55,7 @@ impl Rates {
         let spatial = usize::from(facts.spatial).min(MAX_SPATIAL - 1);
         let temporal = usize::from(facts.temporal).min(MAX_TEMPORAL - 1);
         let volume = &mut self.filling[spatial][temporal];
-        let bytes = packet.payload().len() as u32;
+        let bytes = packet.left_out.unwrap_or(packet.payload().len() as u32);
         volume.frames += u32::from(facts.frame_start);
         if facts.keyframe {
             self.keyframe = Some(packet.timestamp);

@@ -13,6 +13,7 @@ use super::voids::Frames;
 use super::wishes::Wishes;
 use crate::command::{Codec, FecFormats, MediaKind, Publish, PublishedCodec, Sound};
 use crate::crossing::{About, Cname, Formats, Neighbour};
+use crate::forward::thinning::Thinning;
 use crate::ids::{LinkId, PayloadType, PeerId, TrackId, WorkerId};
 use crate::loudest::Voice;
 use crate::packet::Packet;
@@ -97,6 +98,8 @@ pub struct Track {
     pub(crate) frames: Frames,
     /// Who mirrors this track.
     pub(crate) mirrors: Vec<Neighbour>,
+    /// Of them the links whose other end knows what is left out.
+    pub(crate) thinned: Vec<(LinkId, Thinning)>,
     /// Keys of the subscriptions of this worker.
     pub(crate) subscribers: Vec<usize>,
     /// Of the publisher, the same for all its tracks: tells receivers what to keep in sync.
@@ -159,6 +162,7 @@ impl Track {
             fec: FecFormats::default(),
             frames: Frames::default(),
             mirrors: Vec::new(),
+            thinned: Vec::new(),
             subscribers: Vec::new(),
             cname: Cname::new(),
             liveness: Liveness::default(),
@@ -324,6 +328,17 @@ impl Track {
     /// Someone receives it, here or on another worker.
     pub(crate) fn is_watched(&self) -> bool {
         !self.subscribers.is_empty() || !self.mirrors.is_empty()
+    }
+
+    /// What the other end of a link says that it can use, or other layers flow: less may cross.
+    pub(crate) fn follow_links(&mut self) {
+        let mut thinned = std::mem::take(&mut self.thinned);
+        for (link, thinning) in &mut thinned {
+            if let Some(Some(highest)) = self.wishes.of(Neighbour::Link(*link)) {
+                thinning.set(highest, self);
+            }
+        }
+        self.thinned = thinned;
     }
 
     pub(crate) fn push(&mut self, packet: Arc<Packet>) {

@@ -2,6 +2,7 @@
 
 mod decoder;
 mod encoder;
+mod links;
 
 use std::collections::HashSet;
 
@@ -12,6 +13,7 @@ use pysfu_engine::command::{
 };
 use pysfu_engine::ids::{Mid, PayloadType, Ssrc, SubscriptionId, TrackId, WorkerId};
 
+use crate::links::Nodes;
 use crate::media::Rtp;
 use crate::world::{MS, WANT_ALL, World, extension_ids};
 use decoder::Shown;
@@ -77,12 +79,15 @@ impl Random {
     }
 }
 
-/// One publisher of a scalable stream and one subscriber.
+/// One publisher of a scalable stream and one subscriber, on the same node or on the last of several.
 struct Call {
     world: World,
     alice: usize,
     bob: usize,
-    track: TrackId,
+    /// Where Bob is.
+    node: usize,
+    /// What the track is called on each node.
+    tracks: Vec<TrackId>,
     subscription: SubscriptionId,
     encoder: Encoder,
     seq: u16,
@@ -109,20 +114,20 @@ struct Loss {
 
 impl Call {
     fn new(mode: Mode, loss: Loss, seed: u64) -> Self {
-        let mut world = World::new();
-        let (alice, bob) = (world.join(0), world.join(0));
-        for who in [alice, bob] {
-            let peer = world.people[who].peer;
-            let ids = ExtensionIds {
-                dependency_descriptor: Some(DEPENDENCY),
-                ..extension_ids()
-            };
-            world.command(0, Command::SetExtensions { peer, ids });
-        }
+        let mut call = Self::among(World::new(), 0, mode, seed);
+        call.loss = loss;
+        call
+    }
+
+    /// Each node has a link to the next one; the track crosses all of them.
+    fn among(mut world: World, node: usize, mode: Mode, seed: u64) -> Self {
+        let alice = join(&mut world, 0);
+        let bob = join(&mut world, node);
         let track = TrackId(world.id());
         let subscription = SubscriptionId(world.id());
         let codec = match mode.told {
             Told::Dependency => Codec::Av1,
+            Told::Vp8 => Codec::Vp8,
             _ => Codec::Vp9,
         };
         let publish = Publish {
@@ -147,11 +152,18 @@ impl Call {
             fec: FecFormats::default(),
         };
         world.command(0, Command::Publish(publish));
+        let mut nodes = Nodes { world };
+        let mut tracks = vec![track];
+        for here in 1..=node {
+            let mirror = nodes.mirror(here, here - 1, tracks[here - 1], MediaKind::Video);
+            tracks.push(mirror);
+        }
         let mut call = Self {
-            world,
+            world: nodes.world,
             alice,
             bob,
-            track,
+            node,
+            tracks,
             subscription,
             encoder: Encoder::new(mode),
             seq: 65_000,
@@ -161,7 +173,7 @@ impl Call {
             on_the_way: Vec::new(),
             arrived: HashSet::new(),
             received: Vec::new(),
-            loss,
+            loss: Loss::default(),
             random: Random(seed * 2 + 1),
             keyframes: 0,
         };
@@ -170,11 +182,12 @@ impl Call {
     }
 
     fn subscribe(&mut self, who: usize, subscription: SubscriptionId) {
+        let node = self.world.people[who].worker;
         let subscribe = Subscribe {
             subscription,
             peer: self.world.people[who].peer,
-            track: self.track,
-            home: WorkerId(0),
+            track: self.tracks[node],
+            home: WorkerId(node as u8),
             kind: MediaKind::Video,
             mid: Mid::from("s").unwrap(),
             ssrc: Ssrc(OUT),
@@ -189,18 +202,22 @@ impl Call {
             fec: FecFormats::default(),
             fec_ssrc: None,
         };
-        self.world.command(0, Command::Subscribe(subscribe));
+        self.world.command(node, Command::Subscribe(subscribe));
     }
 
     fn want(&mut self, max_spatial: u8, max_temporal: u8) {
+        self.want_for(self.bob, self.subscription, (max_spatial, max_temporal));
+    }
+
+    fn want_for(&mut self, who: usize, subscription: SubscriptionId, (max_spatial, max_temporal): (u8, u8)) {
         let wanted = Wanted {
             paused: false,
             max_spatial,
             max_temporal,
         };
-        let (peer, subscription) = (self.world.people[self.bob].peer, self.subscription);
+        let peer = self.world.people[who].peer;
         self.world.command(
-            0,
+            self.world.people[who].worker,
             Command::SetWanted {
                 peer,
                 subscription,
@@ -311,6 +328,18 @@ impl Call {
         });
         layers.next_back().flatten()
     }
+}
+
+/// Somebody who takes dependency descriptors.
+fn join(world: &mut World, node: usize) -> usize {
+    let who = world.join(node);
+    let peer = world.people[who].peer;
+    let ids = ExtensionIds {
+        dependency_descriptor: Some(DEPENDENCY),
+        ..extension_ids()
+    };
+    world.command(node, Command::SetExtensions { peer, ids });
+    who
 }
 
 /// Layers of the pictures shown within these times, milliseconds.
@@ -454,13 +483,7 @@ fn a_newcomer_begins_with_what_is_kept() {
             call.picture();
         }
         let keyframes = call.keyframes;
-        let carol = call.world.join(0);
-        let peer = call.world.people[carol].peer;
-        let ids = ExtensionIds {
-            dependency_descriptor: Some(DEPENDENCY),
-            ..extension_ids()
-        };
-        call.world.command(0, Command::SetExtensions { peer, ids });
+        let carol = join(&mut call.world, 0);
         let subscription = SubscriptionId(call.world.id());
         call.subscribe(carol, subscription);
         for _ in 0..10 {

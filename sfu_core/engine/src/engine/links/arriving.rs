@@ -12,8 +12,13 @@ use crate::crossing::wire::{self, ANEW, Arrived, FORGET};
 use crate::crossing::{Crossing, Neighbour};
 use crate::engine::Engine;
 use crate::ids::{LinkId, SocketId};
+use crate::packet::Carried;
 use crate::publish::facts;
 use crate::publish::track::Origin;
+
+/// Packets that one datagram tells as left out at most. More serve a longer time between two packets that cross, fewer bound what a
+/// neighbour that lies can make of one datagram.
+const MAX_STAND_INS: usize = 1_024;
 
 impl Engine {
     pub(in crate::engine) fn handle_link(
@@ -66,6 +71,12 @@ impl Engine {
             return;
         };
         let (seq, stream) = layer.renumber(arrived.seq, arrived.stream);
+        self.take_left_out(now, at, (key, seq, stream), &arrived);
+        if arrived.alone {
+            return;
+        }
+        let track = &mut self.tracks[key];
+        let layer = &mut track.layers[usize::from(arrived.layer)];
         if layer.ring.is_known(seq) {
             self.counters.dropped_duplicate += 1;
             return;
@@ -88,6 +99,7 @@ impl Engine {
             packet.extensions = arrived.extensions;
             packet.facts = facts;
             packet.structure = structure;
+            packet.left_out = None;
             packet.set_content(arrived.payload, arrived.dependency)
         });
         let Some(packet) = packet else {
@@ -109,6 +121,49 @@ impl Engine {
         self.distribute(now, key, packet, arrived.fades);
         if torn {
             self.want_keyframe(now, key, arrived.layer);
+        }
+    }
+
+    /// Packets that stand for those that were left out, which are neither missed nor asked for. `place` of the packet that tells
+    /// them: track, number and count of restarts.
+    fn take_left_out(&mut self, now: Instant, at: u64, (key, seq, stream): (usize, u64, u32), arrived: &Arrived<'_>) {
+        let mut most = MAX_STAND_INS;
+        for left in arrived.left_out() {
+            let shift = left.first.wrapping_sub(arrived.seq);
+            for index in 0..left.count {
+                let number = seq.wrapping_add(shift).wrapping_add(index.into());
+                let Some(layer) = self.tracks[key].layers.get(usize::from(arrived.layer)) else {
+                    return;
+                };
+                if layer.ring.is_known(number) {
+                    continue;
+                }
+                if most == 0 {
+                    return;
+                }
+                most -= 1;
+                let stands_in = self.pool.take(|packet| {
+                    packet.layer = arrived.layer;
+                    packet.seq = number;
+                    // Before the picture that tells it.
+                    packet.timestamp = (arrived.time as u32).wrapping_sub(1);
+                    packet.time = arrived.time.saturating_sub(1);
+                    packet.stream = stream;
+                    packet.marker = false;
+                    packet.payload_type = arrived.payload_type;
+                    packet.arrival = at.saturating_sub(arrived.age);
+                    packet.recovered = false;
+                    packet.extensions = Carried::default();
+                    packet.facts = left.facts(index);
+                    packet.structure = None;
+                    packet.left_out = Some(left.bytes_of(index));
+                    packet.set_content(&[], &[])
+                });
+                match stands_in {
+                    Some(packet) => self.distribute(now, key, packet, false),
+                    None => self.counters.dropped_pool_exhausted += 1,
+                }
+            }
         }
     }
 

@@ -5,16 +5,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use relay::{Link, MAX_DATAGRAM, Text};
+use relay::{Link, MAX_DATAGRAM, OVERHEAD, Text};
 
 use super::{Links, Relay};
 use crate::command::MediaKind;
-use crate::crossing::wire::{self, Arrived, MAX_HEAD, MAX_MESSAGE};
+use crate::crossing::left_out::{LeftOut, MAX_LEFT_OUT};
+use crate::crossing::wire::{self, Arrived, MAX_HEAD, MAX_MESSAGE, Manner};
 use crate::crossing::{Crossing, Neighbour};
 use crate::engine::Engine;
 use crate::engine::flush::Full;
+use crate::forward::thinning::{Fate, Thinning};
 use crate::ids::{LinkId, SocketId, TrackId};
 use crate::packet::Packet;
+use crate::publish::ring::Ring;
 use crate::publish::track::{Origin, Track};
 use crate::transmit::TransmitArena;
 
@@ -24,10 +27,18 @@ const MAX_PACKETS: usize = 8_192;
 /// everything anew.
 const MAX_MESSAGES: usize = 65_536;
 
+/// Packets before the first that crosses, of which is told what stays behind. More bridge a longer time on another way, fewer cost
+/// less when tracks begin to cross.
+const BEFORE: u64 = 128;
+/// Descriptor and payload that fit beside everything that may be told.
+const MAX_BESIDE: usize = MAX_DATAGRAM - OVERHEAD - MAX_HEAD;
+
 #[derive(Default)]
 pub(super) struct Outgoing {
     waiting: VecDeque<Waiting>,
     packets: usize,
+    /// What those that wait tell as left out, in their order.
+    left_out: VecDeque<LeftOut>,
     /// Nothing is taken: the link does not carry.
     shut: bool,
     /// More messages were said than have room.
@@ -40,7 +51,9 @@ enum Waiting {
     Packet {
         track: TrackId,
         packet: Arc<Packet>,
-        fades: bool,
+        manner: Manner,
+        /// So many of what is left out are told with it.
+        tells: u8,
     },
     Message(Box<ArrayVec<u8, MAX_MESSAGE>>),
 }
@@ -50,11 +63,16 @@ enum Waiting {
 pub(super) struct Leaving {
     head: ArrayVec<u8, MAX_HEAD>,
     packet: Arc<Packet>,
+    /// Nothing of the packet goes but what stands in front of it.
+    alone: bool,
 }
 
 impl Text for Leaving {
     fn parts(&self) -> [&[u8]; 3] {
-        [&self.head, self.packet.dependency(), self.packet.payload()]
+        match self.alone {
+            true => [&self.head, &[], &[]],
+            false => [&self.head, self.packet.dependency(), self.packet.payload()],
+        }
     }
 }
 
@@ -74,13 +92,76 @@ impl Outgoing {
         std::mem::take(&mut self.overflowed)
     }
 
-    pub(super) fn put(&mut self, track: TrackId, packet: Arc<Packet>, fades: bool) {
+    /// A packet of a track that is mirrored at the other end, if it is of use there.
+    fn offer(&mut self, link: LinkId, track: &mut Track, packet: &Arc<Packet>, fades: bool) {
+        let wanted = is_wanted(track, link, packet);
+        let id = track.id;
+        let manner = Manner {
+            fades,
+            ..Manner::default()
+        };
+        let thinned = track.thinned.iter_mut().find(|(to, _)| *to == link);
+        match thinned {
+            None if wanted => self.put(id, packet, manner, None),
+            None => (),
+            Some((_, thinning)) if wanted => {
+                let layer = track.layers.get(usize::from(packet.layer));
+                if let Some(layer) = layer.filter(|_| thinning.begins_with(packet)) {
+                    self.tell_before(id, packet.seq, &layer.ring, thinning);
+                }
+                self.put_thinned(id, packet, manner, thinning);
+            }
+            Some((_, thinning)) => thinning.forget(packet.layer),
+        }
+    }
+
+    /// Of the last packets before a number, what stays behind.
+    fn tell_before(&mut self, track: TrackId, seq: u64, ring: &Ring, thinning: &mut Thinning) {
+        let alone = Manner {
+            alone: true,
+            ..Manner::default()
+        };
+        for packet in (seq.saturating_sub(BEFORE)..seq).filter_map(|seq| ring.get(seq)) {
+            if thinning.decide(packet) == Fate::Stays && thinning.must_tell(packet.layer) {
+                self.put(track, packet, alone, Some(thinning));
+            }
+        }
+    }
+
+    fn put_thinned(&mut self, track: TrackId, packet: &Arc<Packet>, manner: Manner, thinning: &mut Thinning) {
+        let alone = Manner {
+            alone: true,
+            ..Manner::default()
+        };
+        match thinning.decide(packet) {
+            Fate::Stays if thinning.must_tell(packet.layer) => self.put(track, packet, alone, Some(thinning)),
+            Fate::Stays => (),
+            Fate::Goes { ends } => {
+                let content = packet.payload().len() + packet.dependency().len();
+                if content > MAX_BESIDE {
+                    self.put(track, packet, alone, Some(thinning));
+                }
+                self.put(track, packet, Manner { ends, ..manner }, Some(thinning));
+            }
+        }
+    }
+
+    fn put(&mut self, track: TrackId, packet: &Arc<Packet>, manner: Manner, thinning: Option<&mut Thinning>) {
         if self.shut || self.packets >= MAX_PACKETS {
             self.dropped += 1;
             return;
         }
+        let tells = thinning.map_or(0, |thinning| thinning.tell(packet.layer, &mut self.left_out));
+        if manner.alone && tells == 0 {
+            return;
+        }
         self.packets += 1;
-        self.waiting.push_back(Waiting::Packet { track, packet, fades });
+        self.waiting.push_back(Waiting::Packet {
+            track,
+            packet: Arc::clone(packet),
+            manner,
+            tells,
+        });
     }
 
     pub(super) fn say(&mut self, crossing: &Crossing) {
@@ -108,6 +189,7 @@ impl Outgoing {
         self.dropped += self.packets as u64;
         self.packets = 0;
         self.waiting.clear();
+        self.left_out.clear();
     }
 
     fn pop(&mut self) -> Option<Waiting> {
@@ -119,11 +201,9 @@ impl Outgoing {
 
 impl Links {
     /// A packet of a track that is mirrored at the other end.
-    pub(in crate::engine) fn put(&mut self, link: LinkId, track: &Track, packet: &Arc<Packet>, fades: bool) {
-        if let Some(relay) = self.get_mut(link)
-            && is_wanted(track, link, packet)
-        {
-            relay.outgoing.put(track.id, Arc::clone(packet), fades);
+    pub(in crate::engine) fn put(&mut self, link: LinkId, track: &mut Track, packet: &Arc<Packet>, fades: bool) {
+        if let Some(relay) = self.get_mut(link) {
+            relay.outgoing.offer(link, track, packet, fades);
         }
     }
 }
@@ -136,12 +216,14 @@ impl Engine {
             let Some(relay) = key.and_then(|&key| self.links.relays.get_mut(key)) else {
                 continue;
             };
-            let track = |id: &TrackId| self.track_keys.get(id).and_then(|&key| self.tracks.get(key));
             match crossing {
-                Crossing::Kept { track: id, packets } => {
-                    let Some(track) = track(&id) else { continue };
-                    for packet in packets.iter().filter(|packet| is_wanted(track, link, packet)) {
-                        relay.outgoing.put(id, Arc::clone(packet), false);
+                Crossing::Kept { track, packets } => {
+                    let key = self.track_keys.get(&track);
+                    let Some(track) = key.and_then(|&key| self.tracks.get_mut(key)) else {
+                        continue;
+                    };
+                    for packet in packets.iter() {
+                        relay.outgoing.offer(link, track, packet, false);
                     }
                 }
                 // What is said of a track to where it comes from is said by the name it has there.
@@ -149,7 +231,9 @@ impl Engine {
                 | Crossing::Detach { track: ref id }
                 | Crossing::LayersWanted { track: ref id, .. }
                 | Crossing::RequestKeyframe { track: ref id, .. } => {
-                    if let Some(Origin::Link { link: over, theirs }) = track(id).map(|track| track.origin)
+                    let key = self.track_keys.get(id);
+                    let track = key.and_then(|&key| self.tracks.get(key));
+                    if let Some(Origin::Link { link: over, theirs }) = track.map(|track| track.origin)
                         && over == link
                         && let Some(crossing) = crossing.named(theirs)
                     {
@@ -197,9 +281,18 @@ impl Relay {
                 drain(state, at, to, arena)?;
             }
             let room = arena.reserve(MAX_DATAGRAM).ok_or(Full)?;
-            if let Some(Waiting::Packet { track, packet, fades }) = self.outgoing.pop() {
+            if let Some(Waiting::Packet {
+                track,
+                packet,
+                manner,
+                tells,
+            }) = self.outgoing.pop()
+            {
+                let tells = usize::from(tells).min(self.outgoing.left_out.len());
+                let left_out = self.outgoing.left_out.drain(..tells).take(MAX_LEFT_OUT).collect();
                 // What is too long for a link was too long for its path to the subscribers, too.
-                match leaving(at, track, packet, fades).and_then(|leaving| state.send(at, leaving, room)) {
+                let leaving = leaving(at, (track, packet), manner, &left_out);
+                match leaving.and_then(|leaving| state.send(at, leaving, room)) {
                     Some(len) => arena.commit(to.0, to.1, len),
                     None => self.outgoing.dropped += 1,
                 }
@@ -211,11 +304,17 @@ impl Relay {
     }
 }
 
-fn leaving(at: u64, track: TrackId, packet: Arc<Packet>, fades: bool) -> Option<Leaving> {
+fn leaving(
+    at: u64,
+    (track, packet): (TrackId, Arc<Packet>),
+    manner: Manner,
+    left_out: &ArrayVec<LeftOut, MAX_LEFT_OUT>,
+) -> Option<Leaving> {
     let mut head = ArrayVec::new();
     let age = at.saturating_sub(packet.arrival);
-    Arrived::write_head(track, &packet, fades, age, &mut head)?;
-    Some(Leaving { head, packet })
+    Arrived::write_head(track, &packet, manner, age, left_out, &mut head)?;
+    let alone = manner.alone;
+    Some(Leaving { head, packet, alone })
 }
 
 /// What the link itself has to send.

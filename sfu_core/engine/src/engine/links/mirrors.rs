@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use super::super::Engine;
-use crate::command::Mirror;
+use crate::command::{MediaKind, Mirror};
 use crate::crossing::{Crossing, Neighbour};
 use crate::event::{CommandError, Event};
+use crate::forward::thinning::Thinning;
 use crate::publish::track::{Origin, Track};
 
 impl Engine {
@@ -104,7 +105,23 @@ impl Engine {
             track.layers.iter_mut().for_each(|layer| layer.active = false);
             track.wishes.begin_anew();
             let (track, kind) = (track.id, track.kind);
-            self.crossings.push(home, Crossing::Attach { track, kind });
+            let attach = Crossing::Attach {
+                track,
+                kind,
+                thinned: true,
+            };
+            self.crossings.push(home, attach);
+        }
+    }
+
+    /// Less than everything goes there from now on, where the other end knows what is left out.
+    pub(in crate::engine) fn begin_thinning(&mut self, key: usize, to: Neighbour) {
+        let Neighbour::Link(link) = to else { return };
+        let knows = self.links.get_mut(link).is_some_and(|relay| relay.knows_left_out);
+        let track = &mut self.tracks[key];
+        let begun = track.thinned.iter().any(|(known, _)| *known == link);
+        if knows && !begun && track.kind == MediaKind::Video {
+            track.thinned.push((link, Thinning::default()));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use wire::dependency::{Descriptor, Structure};
-use wire::vp9;
+use wire::{vp8, vp9};
 
 use super::encoder::{Between, Encoder, Told, is_in, read_tag};
 use crate::media::Rtp;
@@ -33,7 +33,16 @@ pub(crate) fn check(encoder: &Encoder, received: &[(u64, Rtp)], lost: &HashSet<(
     }
     let (first, last) = (sorted.keys().next().unwrap(), sorted.keys().next_back().unwrap());
     let holes = last - first + 1 - sorted.len() as u64;
-    assert!(holes <= lost.len() as u64, "{holes} holes, {} lost", lost.len());
+    let missing = sorted
+        .keys()
+        .zip(sorted.keys().skip(1))
+        .filter(|(this, next)| **next != **this + 1);
+    let missing: Vec<_> = missing.collect();
+    assert!(
+        holes <= lost.len() as u64,
+        "{missing:?} of {first} to {last}, {} lost",
+        lost.len()
+    );
     let media: Vec<_> = sorted
         .values()
         .filter(|(_, packet)| !packet.payload.is_empty())
@@ -43,6 +52,7 @@ pub(crate) fn check(encoder: &Encoder, received: &[(u64, Rtp)], lost: &HashSet<(
     check_markers(encoder, &media, lost);
     match encoder.mode.told {
         Told::Dependency => check_descriptors(encoder, &media, &whole, lost),
+        Told::Vp8 => check_vp8(&media),
         _ => check_picture_ids(encoder, &media),
     }
     pictures(encoder, &media)
@@ -103,6 +113,20 @@ fn check_markers(encoder: &Encoder, media: &[&&(u64, Rtp)], lost: &HashSet<(u32,
         assert!(picture(this) <= picture(next));
         assert_eq!(this.timestamp != next.timestamp, ends);
     }
+}
+
+/// Picture ids go up, by one where nothing was dropped late.
+fn check_vp8(media: &[&&(u64, Rtp)]) {
+    let ids = media.iter().map(|(_, packet)| {
+        let descriptor = vp8::Descriptor::parse(&packet.payload).unwrap();
+        (packet.timestamp, descriptor.picture_id.unwrap().value)
+    });
+    let ids: Vec<_> = ids.collect();
+    let steps = ids.windows(2).filter(|pair| pair[0].0 != pair[1].0);
+    let steps: Vec<_> = steps.map(|pair| pair[1].1.wrapping_sub(pair[0].1) & 0x7fff).collect();
+    assert!(steps.iter().all(|step| (1..8).contains(step)), "{steps:?}");
+    let gaps = steps.iter().filter(|step| **step != 1).count();
+    assert!(gaps * 20 <= steps.len(), "{gaps} gaps of {}", steps.len());
 }
 
 /// Picture ids keep their distances; nothing else of the descriptor is changed.

@@ -28,6 +28,8 @@ pub(crate) enum Between {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
+    /// Temporal layers alone.
+    Vp8,
     Vp9Flexible,
     Vp9,
     /// Payloads are encrypted end to end.
@@ -61,6 +63,8 @@ pub(crate) struct Encoder {
     pub(crate) sends: u8,
     pub(crate) silent: bool,
     pub(crate) structure: Structure,
+    /// In each packet of the lowest layer; twice as many in the next.
+    pub(crate) octets: usize,
     picture: u32,
     /// Since the last keyframe.
     position: u32,
@@ -82,6 +86,7 @@ impl Encoder {
             sends: mode.spatial,
             silent: false,
             structure: structure(mode),
+            octets: 30,
             // Numbers turn over soon.
             picture: 32_000,
             position: 0,
@@ -118,7 +123,7 @@ impl Encoder {
             for (index, (mut payload, dependency)) in descriptors.into_iter().enumerate() {
                 payload.extend(frame.id.to_be_bytes());
                 payload.extend([index as u8, packets]);
-                payload.resize(payload.len() + 30 * (1 + usize::from(spatial)), 0x55);
+                payload.resize(payload.len() + self.octets * (1 + usize::from(spatial)), 0x55);
                 // At the end, whatever is in front.
                 let tag = payload.len() - TAG;
                 payload[tag..].copy_from_slice(&tag_of(frame.id, index as u8, packets));
@@ -207,6 +212,20 @@ impl Encoder {
             };
             let len = written.write(&self.structure, &mut out).unwrap();
             return (vec![frame.id as u8, 0xff], out[..len].to_vec());
+        }
+        if self.mode.told == Told::Vp8 {
+            let lowest = frame.references.iter().all(|id| self.frames[id].temporal == 0);
+            let [picture_high, picture_low] = ((frame.picture & 0x7fff) as u16 | 0x8000).to_be_bytes();
+            let descriptor = [
+                0x80 | u8::from(start) << 4,
+                0xe0,
+                picture_high,
+                picture_low,
+                self.tl0,
+                frame.temporal << 6 | u8::from(lowest) << 5,
+                u8::from(!frame.key),
+            ];
+            return (descriptor.to_vec(), Vec::new());
         }
         let flexible = self.mode.told == Told::Vp9Flexible;
         let same: Vec<_> = frame
