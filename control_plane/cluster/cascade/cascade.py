@@ -346,6 +346,8 @@ class Cascade(Neighbours):
             peer.is_unreachable = True
             self._surroundings.suspect(peer.id)
             self.mirrors.broken(peer.id)
+        elif verdict == "doubtful":
+            self._surroundings.suspect(peer.id)
 
     def _bury(self, peer: Peer) -> None:
         log.warning("a node is gone, with everybody there", node=peer.id)

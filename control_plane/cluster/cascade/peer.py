@@ -50,6 +50,10 @@ ANSWERS: Final = 2
 MAX_ANSWERS: Final = 64
 HOLDS: Final = 10.0
 WELL: Final = "the straight way is well"
+ANEW: Final = "the other end has begun anew"
+STOPS: Final = "this node stops"
+# Of a stream that ended for another reason the other end may be gone.
+_KNOWN: Final = frozenset({WELL, ANEW, STOPS, SILENT})
 # What waits beside participants, whose changes are gathered. A node so far behind misses data messages.
 MAX_EVENTS: Final = 4_096
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
@@ -75,6 +79,8 @@ class Peer:
         """That were opened so far."""
         self.closed_at = time.monotonic()
         """When the last one broke."""
+        self.broke_off = False
+        """The last one ended at its other end."""
         self.refused = False
         """The last attempt found nobody there."""
         self.is_unreachable = False
@@ -227,7 +233,7 @@ class Peer:
         self._closed = True
         self._deliveries.forget()
         if self._stream is not None:
-            self._stream.close("this node stops")
+            self._stream.close(STOPS)
         attempts, self._attempts = self._attempts, None
         if attempts is not None:
             attempts.cancel()
@@ -252,7 +258,7 @@ class Peer:
         self.relays.opened(hello, straight=self.third is None)
         self._deliveries.opened(hello)
         self._open = True
-        self.refused = False
+        self.broke_off = self.refused = False
         if self.third is None:
             self._straight_since = time.monotonic()
         self.streams += 1
@@ -429,7 +435,7 @@ class Peer:
 
     async def _converse(self, pipe: Pipe, third: str | None = None, patience: float = HELLO_TIMEOUT) -> None:
         if self._stream is not None:
-            self._stream.close("the other end has begun anew")
+            self._stream.close(ANEW)
         async with self._speaking:
             self._stream, self.third = stream.Stream(pipe, self, patience), third
             reason = "broken"
@@ -463,6 +469,7 @@ class Peer:
                 self._spared[third] = now + SPARED
             return
         self._is_cut = reason == SILENT
+        self.broke_off = reason not in _KNOWN
         self._last_round_trip = told.round_trip or self._last_round_trip
         if self._open:
             held = now - self._straight_since > HOLDS

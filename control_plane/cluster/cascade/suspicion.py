@@ -11,7 +11,7 @@ from typing import Final, Literal
 # Seconds without a stream. Shorter suspects sooner, longer rides out a loop that stands still.
 PATIENCE: Final = 0.75
 
-Verdict = Literal["alive", "unreachable", "dead"]
+Verdict = Literal["alive", "doubtful", "unreachable", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Signs:
     """It speaks to us."""
     without_stream: float = 0.0
     """Seconds since it last did."""
+    broke_off: bool = False
+    """The stream ended at its other end, without a word: a node that lives and stays does not do that."""
     refused: bool = False
     """Its machine says that nobody listens."""
     links_silent: bool = False
@@ -31,13 +33,12 @@ class Signs:
 
 
 def verdict(signs: Signs) -> Verdict:
-    """Who is dead is gone from every room; who is unreachable is not given anybody new."""
+    """Who is dead is gone from every room; to who is unreachable, media finds another way. Who is doubtful is
+    given nobody new and nobody back, so that no client waits for it."""
     if signs.has_stream:
         return "alive"
-    if signs.heartbeat == "expired":
+    if signs.heartbeat == "expired" or (signs.refused and signs.links_silent):
         return "dead"
-    if signs.without_stream < PATIENCE:
-        return "alive"
-    if signs.refused and signs.links_silent:
-        return "dead"
-    return "unreachable"
+    if signs.without_stream >= PATIENCE:
+        return "unreachable"
+    return "doubtful" if signs.refused or signs.broke_off else "alive"

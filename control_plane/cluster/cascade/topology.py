@@ -86,6 +86,7 @@ class Topology(Ways):
             Signs(
                 has_stream=peer.is_open,
                 without_stream=time.monotonic() - peer.closed_at,
+                broke_off=peer.broke_off,
                 refused=peer.refused,
                 links_silent=peer.relays.are_silent,
                 heartbeat=self._surroundings.heartbeat(peer.id),
