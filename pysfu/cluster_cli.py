@@ -157,9 +157,14 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+def _link(link: "allocation_pb2.Node.Link") -> str:
+    # Nobody has measured a link of which only the way round is known.
+    return f"{link.node_id}:{f'by-{link.through}' if link.through else f'{link.rtt_ms:.1f}'}"
+
+
 def _line(node: "allocation_pb2.Node", width: int, there: int) -> str:
     state = STATES.get(node.state, "unknown")
-    links = " ".join(f"{link.node_id}:{link.rtt_ms:.1f}" for link in node.links) or "-"
+    links = " ".join(map(_link, node.links)) or "-"
     people = f"{node.participants}/{node.max_participants}"
     load = f"{node.load.get('cpu', 0.0):.0%}"
     return (

@@ -127,6 +127,7 @@ class Cluster:
         self.directory.holders_changed.append(self.cascade.holders_changed)
         self.description.round_trips = self.cascade.round_trips
         self.description.link_nodes = self.link_nodes
+        self.description.around = self.cascade.around
         self.cascade.start()
         await self.registry.start()
         await self.directory.start()

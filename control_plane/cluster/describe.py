@@ -20,6 +20,8 @@ class Description:
         """Of streams to other nodes, in ms by node id."""
         self.link_nodes: Callable[[], Mapping[int, str]] = dict
         """The node to which each media link leads, by the link's handle."""
+        self.around: Callable[[], Mapping[str, str]] = dict
+        """The third node through which each node is spoken to that cannot be reached straight."""
         self.drain: Callable[[], Mapping[str, float]] = dict
         """How far the node is emptied."""
         self._node = node
@@ -60,5 +62,6 @@ class Description:
             link_loss={peer: round(link.loss, 5) for peer, link in links.items()},
             link_bps={peer: round(link.bps) for peer, link in links.items()},
             seats=True,
+            around=self.around(),
             drain=self.drain(),
         )

@@ -38,6 +38,8 @@ def cluster(seen: Cluster) -> Iterator[Metric]:
     yield nodes
     text = "1 while this node reaches the shared state and hears itself through it."
     yield GaugeMetricFamily("pysfu_cluster_connected", text, value=float(seen.is_connected and seen.registry.sees))
+    text = "Calls between other nodes that cannot reach each other, passed on now."
+    yield GaugeMetricFamily("pysfu_cluster_passing_on", text, value=seen.through.calls)
     text = "Rooms of this node that the cluster knows of."
     yield GaugeMetricFamily("pysfu_cluster_rooms_held", text, value=len(seen.directory.records()))
 
@@ -77,13 +79,17 @@ def cascade(seen: Cascade) -> Iterator[Metric]:
     opened = CounterMetricFamily("pysfu_cascade_streams_opened", "Streams to the node so far.", labels=["node"])
     dropped = CounterMetricFamily("pysfu_cascade_dropped", "Messages that it did not take in time.", labels=["node"])
     rtt = GaugeMetricFamily("pysfu_cascade_rtt_seconds", "Round trip of the stream.", labels=["node"])
+    text = "1 while the stream to the node goes through a third one."
+    around = GaugeMetricFamily("pysfu_cascade_around", text, labels=["node", "third"])
     for peer in peers:
+        if peer.is_open and peer.third is not None:
+            around.add_metric([peer.id, peer.third], 1.0)
         streams.add_metric([peer.id], float(peer.is_open))
         opened.add_metric([peer.id], peer.streams)
         dropped.add_metric([peer.id], peer.dropped_events)
         if peer.round_trip is not None:
             rtt.add_metric([peer.id], peer.round_trip)
-    yield from (streams, opened, dropped, rtt)
+    yield from (streams, opened, dropped, rtt, around)
     mirrors = seen.mirrors.all()
     text = "Encodings of other nodes that are had, or looked for."
     yield GaugeMetricFamily("pysfu_cascade_tracks", text, value=len(mirrors))

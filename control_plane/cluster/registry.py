@@ -86,6 +86,8 @@ class NodeInfo:
     seats: bool = False
     """It writes who is there in rooms with a limit. False of the release before."""
 
+    around: Mapping[str, str] = field(default_factory=dict)
+    """Nodes that it cannot reach straight: by id the third node through which it speaks to each."""
     drain: Mapping[str, float] = field(default_factory=dict)
     """How far it is emptied: participants `total`, `moved`, `failed`, `left`; empty unless it drains."""
 
@@ -343,6 +345,10 @@ def _shares(value: Any) -> dict[str, float]:
     return {str(name)[:64]: _number(share) for name, share in _few(value.items())}
 
 
+def _ids(value: Any) -> dict[str, str]:
+    return {str(name)[:64]: _text(other)[:64] for name, other in _few(value.items())}
+
+
 def _few(items: Iterable[Any]) -> list[Any]:
     found = list(items)
     if len(found) > 1_024:
@@ -395,5 +401,6 @@ _TYPES: Final[dict[str, Callable[[Any], Any]]] = {
     "links": _shares,
     "link_loss": _shares,
     "link_bps": _shares,
+    "around": _ids,
     "drain": _shares,
 }

@@ -117,6 +117,7 @@ def _node(node: allocation_pb2.Node) -> dict[str, Any]:
                 "rtt_ms": round(link.rtt_ms, 2),
                 "loss": round(link.loss, 5),
                 "bps": round(link.bps),
+                "through": link.through,
             }
             for link in node.links
         ],

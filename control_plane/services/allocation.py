@@ -216,9 +216,13 @@ def _node(info: NodeInfo, *, suspected: bool) -> allocation_pb2.Node:
         egress_bps=info.egress_bps,
         links=[
             allocation_pb2.Node.Link(
-                node_id=node, rtt_ms=rtt, loss=info.link_loss.get(node, 0.0), bps=info.link_bps.get(node, 0.0)
+                node_id=node,
+                rtt_ms=info.links.get(node, 0.0),
+                loss=info.link_loss.get(node, 0.0),
+                bps=info.link_bps.get(node, 0.0),
+                through=info.around.get(node, ""),
             )
-            for node, rtt in sorted(info.links.items())
+            for node in sorted({*info.links, *info.around})
         ],
     )
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19pysfu/v1/allocation.proto\x12\x08pysfu.v1\"\xc4\x01\n\rAssignRequest\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x32\n\x06rtt_ms\x18\x03 \x03(\x0b\x32\".pysfu.v1.AssignRequest.RttMsEntry\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x0f\n\x07\x65xclude\x18\x05 \x03(\t\x12\x0e\n\x06resume\x18\x06 \x01(\x08\x1a,\n\nRttMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"w\n\x0e\x41ssignResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x14\n\x0cgrpc_address\x18\x03 \x01(\t\x12\x14\n\x0c\x61lternatives\x18\x04 \x03(\t\x12\x1b\n\x13reservation_seconds\x18\x05 \x01(\r\"\x97\x05\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.pysfu.v1.Node.State\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x14\n\x0cgrpc_address\x18\x06 \x01(\t\x12\x17\n\x0f\x63luster_address\x18\x07 \x01(\t\x12&\n\x04load\x18\x08 \x03(\x0b\x32\x18.pysfu.v1.Node.LoadEntry\x12\x14\n\x0cparticipants\x18\t \x01(\r\x12\x18\n\x10max_participants\x18\n \x01(\r\x12\r\n\x05rooms\x18\x0b \x01(\r\x12\x1a\n\x12packets_per_second\x18\x0c \x01(\x02\x12\x12\n\negress_bps\x18\r \x01(\x02\x12\"\n\x05links\x18\x0e \x03(\x0b\x32\x13.pysfu.v1.Node.Link\x12#\n\x05\x64rain\x18\x0f \x01(\x0b\x32\x14.pysfu.v1.Node.Drain\x1a\x42\n\x04Link\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06rtt_ms\x18\x02 \x01(\x02\x12\x0c\n\x04loss\x18\x03 \x01(\x02\x12\x0b\n\x03\x62ps\x18\x04 \x01(\x02\x1a+\n\tLoadEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x1a\x43\n\x05\x44rain\x12\r\n\x05total\x18\x01 \x01(\r\x12\r\n\x05moved\x18\x02 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\r\x12\x0c\n\x04left\x18\x04 \x01(\r\"k\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x12\n\x0eSTATE_DRAINING\x10\x02\x12\x13\n\x0fSTATE_SUSPECTED\x10\x03\x12\x11\n\rSTATE_REFUSED\x10\x04\"\"\n\x10ListNodesRequest\x12\x0e\n\x06region\x18\x01 \x01(\t\"2\n\x11ListNodesResponse\x12\x1d\n\x05nodes\x18\x01 \x03(\x0b\x32\x0e.pysfu.v1.Node\"!\n\x0eGetNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"\x1f\n\x0f\x46indRoomRequest\x12\x0c\n\x04room\x18\x01 \x01(\t\"W\n\tRoomPlace\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0f\n\x07room_id\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05nodes\x18\x05 \x03(\t\"&\n\x15ListRoomPlacesRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"\\\n\x16ListRoomPlacesResponse\x12\"\n\x05rooms\x18\x01 \x03(\x0b\x32\x13.pysfu.v1.RoomPlace\x12\r\n\x05total\x18\x02 \x01(\r\x12\x0f\n\x07partial\x18\x03 \x01(\x08\"#\n\x10\x44rainNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"\x13\n\x11WatchNodesRequest\";\n\x0cNodesChanged\x12\x1d\n\x05nodes\x18\x01 \x03(\x0b\x32\x0e.pysfu.v1.Node\x12\x0c\n\x04gone\x18\x02 \x03(\t2\xda\x03\n\x11\x41llocationService\x12;\n\x06\x41ssign\x12\x17.pysfu.v1.AssignRequest\x1a\x18.pysfu.v1.AssignResponse\x12\x44\n\tListNodes\x12\x1a.pysfu.v1.ListNodesRequest\x1a\x1b.pysfu.v1.ListNodesResponse\x12\x33\n\x07GetNode\x12\x18.pysfu.v1.GetNodeRequest\x1a\x0e.pysfu.v1.Node\x12:\n\x08\x46indRoom\x12\x19.pysfu.v1.FindRoomRequest\x1a\x13.pysfu.v1.RoomPlace\x12S\n\x0eListRoomPlaces\x12\x1f.pysfu.v1.ListRoomPlacesRequest\x1a .pysfu.v1.ListRoomPlacesResponse\x12\x37\n\tDrainNode\x12\x1a.pysfu.v1.DrainNodeRequest\x1a\x0e.pysfu.v1.Node\x12\x43\n\nWatchNodes\x12\x1b.pysfu.v1.WatchNodesRequest\x1a\x16.pysfu.v1.NodesChanged0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19pysfu/v1/allocation.proto\x12\x08pysfu.v1\"\xc4\x01\n\rAssignRequest\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x32\n\x06rtt_ms\x18\x03 \x03(\x0b\x32\".pysfu.v1.AssignRequest.RttMsEntry\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x0f\n\x07\x65xclude\x18\x05 \x03(\t\x12\x0e\n\x06resume\x18\x06 \x01(\x08\x1a,\n\nRttMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"w\n\x0e\x41ssignResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x14\n\x0cgrpc_address\x18\x03 \x01(\t\x12\x14\n\x0c\x61lternatives\x18\x04 \x03(\t\x12\x1b\n\x13reservation_seconds\x18\x05 \x01(\r\"\xa8\x05\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.pysfu.v1.Node.State\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x14\n\x0cgrpc_address\x18\x06 \x01(\t\x12\x17\n\x0f\x63luster_address\x18\x07 \x01(\t\x12&\n\x04load\x18\x08 \x03(\x0b\x32\x18.pysfu.v1.Node.LoadEntry\x12\x14\n\x0cparticipants\x18\t \x01(\r\x12\x18\n\x10max_participants\x18\n \x01(\r\x12\r\n\x05rooms\x18\x0b \x01(\r\x12\x1a\n\x12packets_per_second\x18\x0c \x01(\x02\x12\x12\n\negress_bps\x18\r \x01(\x02\x12\"\n\x05links\x18\x0e \x03(\x0b\x32\x13.pysfu.v1.Node.Link\x12#\n\x05\x64rain\x18\x0f \x01(\x0b\x32\x14.pysfu.v1.Node.Drain\x1aS\n\x04Link\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06rtt_ms\x18\x02 \x01(\x02\x12\x0c\n\x04loss\x18\x03 \x01(\x02\x12\x0b\n\x03\x62ps\x18\x04 \x01(\x02\x12\x0f\n\x07through\x18\x05 \x01(\t\x1a+\n\tLoadEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x1a\x43\n\x05\x44rain\x12\r\n\x05total\x18\x01 \x01(\r\x12\r\n\x05moved\x18\x02 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\r\x12\x0c\n\x04left\x18\x04 \x01(\r\"k\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x12\n\x0eSTATE_DRAINING\x10\x02\x12\x13\n\x0fSTATE_SUSPECTED\x10\x03\x12\x11\n\rSTATE_REFUSED\x10\x04\"\"\n\x10ListNodesRequest\x12\x0e\n\x06region\x18\x01 \x01(\t\"2\n\x11ListNodesResponse\x12\x1d\n\x05nodes\x18\x01 \x03(\x0b\x32\x0e.pysfu.v1.Node\"!\n\x0eGetNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"\x1f\n\x0f\x46indRoomRequest\x12\x0c\n\x04room\x18\x01 \x01(\t\"W\n\tRoomPlace\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0f\n\x07room_id\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05nodes\x18\x05 \x03(\t\"&\n\x15ListRoomPlacesRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"\\\n\x16ListRoomPlacesResponse\x12\"\n\x05rooms\x18\x01 \x03(\x0b\x32\x13.pysfu.v1.RoomPlace\x12\r\n\x05total\x18\x02 \x01(\r\x12\x0f\n\x07partial\x18\x03 \x01(\x08\"#\n\x10\x44rainNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"\x13\n\x11WatchNodesRequest\";\n\x0cNodesChanged\x12\x1d\n\x05nodes\x18\x01 \x03(\x0b\x32\x0e.pysfu.v1.Node\x12\x0c\n\x04gone\x18\x02 \x03(\t2\xda\x03\n\x11\x41llocationService\x12;\n\x06\x41ssign\x12\x17.pysfu.v1.AssignRequest\x1a\x18.pysfu.v1.AssignResponse\x12\x44\n\tListNodes\x12\x1a.pysfu.v1.ListNodesRequest\x1a\x1b.pysfu.v1.ListNodesResponse\x12\x33\n\x07GetNode\x12\x18.pysfu.v1.GetNodeRequest\x1a\x0e.pysfu.v1.Node\x12:\n\x08\x46indRoom\x12\x19.pysfu.v1.FindRoomRequest\x1a\x13.pysfu.v1.RoomPlace\x12S\n\x0eListRoomPlaces\x12\x1f.pysfu.v1.ListRoomPlacesRequest\x1a .pysfu.v1.ListRoomPlacesResponse\x12\x37\n\tDrainNode\x12\x1a.pysfu.v1.DrainNodeRequest\x1a\x0e.pysfu.v1.Node\x12\x43\n\nWatchNodes\x12\x1b.pysfu.v1.WatchNodesRequest\x1a\x16.pysfu.v1.NodesChanged0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,35 +42,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASSIGNRESPONSE']._serialized_start=238
   _globals['_ASSIGNRESPONSE']._serialized_end=357
   _globals['_NODE']._serialized_start=360
-  _globals['_NODE']._serialized_end=1023
+  _globals['_NODE']._serialized_end=1040
   _globals['_NODE_LINK']._serialized_start=734
-  _globals['_NODE_LINK']._serialized_end=800
-  _globals['_NODE_LOADENTRY']._serialized_start=802
-  _globals['_NODE_LOADENTRY']._serialized_end=845
-  _globals['_NODE_DRAIN']._serialized_start=847
-  _globals['_NODE_DRAIN']._serialized_end=914
-  _globals['_NODE_STATE']._serialized_start=916
-  _globals['_NODE_STATE']._serialized_end=1023
-  _globals['_LISTNODESREQUEST']._serialized_start=1025
-  _globals['_LISTNODESREQUEST']._serialized_end=1059
-  _globals['_LISTNODESRESPONSE']._serialized_start=1061
-  _globals['_LISTNODESRESPONSE']._serialized_end=1111
-  _globals['_GETNODEREQUEST']._serialized_start=1113
-  _globals['_GETNODEREQUEST']._serialized_end=1146
-  _globals['_FINDROOMREQUEST']._serialized_start=1148
-  _globals['_FINDROOMREQUEST']._serialized_end=1179
-  _globals['_ROOMPLACE']._serialized_start=1181
-  _globals['_ROOMPLACE']._serialized_end=1268
-  _globals['_LISTROOMPLACESREQUEST']._serialized_start=1270
-  _globals['_LISTROOMPLACESREQUEST']._serialized_end=1308
-  _globals['_LISTROOMPLACESRESPONSE']._serialized_start=1310
-  _globals['_LISTROOMPLACESRESPONSE']._serialized_end=1402
-  _globals['_DRAINNODEREQUEST']._serialized_start=1404
-  _globals['_DRAINNODEREQUEST']._serialized_end=1439
-  _globals['_WATCHNODESREQUEST']._serialized_start=1441
-  _globals['_WATCHNODESREQUEST']._serialized_end=1460
-  _globals['_NODESCHANGED']._serialized_start=1462
-  _globals['_NODESCHANGED']._serialized_end=1521
-  _globals['_ALLOCATIONSERVICE']._serialized_start=1524
-  _globals['_ALLOCATIONSERVICE']._serialized_end=1998
+  _globals['_NODE_LINK']._serialized_end=817
+  _globals['_NODE_LOADENTRY']._serialized_start=819
+  _globals['_NODE_LOADENTRY']._serialized_end=862
+  _globals['_NODE_DRAIN']._serialized_start=864
+  _globals['_NODE_DRAIN']._serialized_end=931
+  _globals['_NODE_STATE']._serialized_start=933
+  _globals['_NODE_STATE']._serialized_end=1040
+  _globals['_LISTNODESREQUEST']._serialized_start=1042
+  _globals['_LISTNODESREQUEST']._serialized_end=1076
+  _globals['_LISTNODESRESPONSE']._serialized_start=1078
+  _globals['_LISTNODESRESPONSE']._serialized_end=1128
+  _globals['_GETNODEREQUEST']._serialized_start=1130
+  _globals['_GETNODEREQUEST']._serialized_end=1163
+  _globals['_FINDROOMREQUEST']._serialized_start=1165
+  _globals['_FINDROOMREQUEST']._serialized_end=1196
+  _globals['_ROOMPLACE']._serialized_start=1198
+  _globals['_ROOMPLACE']._serialized_end=1285
+  _globals['_LISTROOMPLACESREQUEST']._serialized_start=1287
+  _globals['_LISTROOMPLACESREQUEST']._serialized_end=1325
+  _globals['_LISTROOMPLACESRESPONSE']._serialized_start=1327
+  _globals['_LISTROOMPLACESRESPONSE']._serialized_end=1419
+  _globals['_DRAINNODEREQUEST']._serialized_start=1421
+  _globals['_DRAINNODEREQUEST']._serialized_end=1456
+  _globals['_WATCHNODESREQUEST']._serialized_start=1458
+  _globals['_WATCHNODESREQUEST']._serialized_end=1477
+  _globals['_NODESCHANGED']._serialized_start=1479
+  _globals['_NODESCHANGED']._serialized_end=1538
+  _globals['_ALLOCATIONSERVICE']._serialized_start=1541
+  _globals['_ALLOCATIONSERVICE']._serialized_end=2015
 # @@protoc_insertion_point(module_scope)

@@ -157,12 +157,15 @@ class Node(_message.Message):
         RTT_MS_FIELD_NUMBER: _builtins.int
         LOSS_FIELD_NUMBER: _builtins.int
         BPS_FIELD_NUMBER: _builtins.int
+        THROUGH_FIELD_NUMBER: _builtins.int
         node_id: _builtins.str
         rtt_ms: _builtins.float
         loss: _builtins.float
         """share of packets lost on the way there"""
         bps: _builtins.float
         """sent there, with what repairs it"""
+        through: _builtins.str
+        """the third node by which both speak while they cannot reach each other; empty: straight"""
         def __init__(
             self,
             *,
@@ -170,10 +173,11 @@ class Node(_message.Message):
             rtt_ms: _builtins.float = ...,
             loss: _builtins.float = ...,
             bps: _builtins.float = ...,
+            through: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["bps", b"bps", "loss", b"loss", "node_id", b"node_id", "rtt_ms", b"rtt_ms"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["bps", b"bps", "loss", b"loss", "node_id", b"node_id", "rtt_ms", b"rtt_ms", "through", b"through"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from control_plane.cluster.registry import decode, encode
 from control_plane.gateway.upstream import JoinRefusedError, Upstream
 from pysfu.v1 import models_pb2, rooms_pb2, rooms_pb2_grpc, signaling_pb2
 from tests.cluster.nodes import until
@@ -67,6 +68,8 @@ async def test_who_joins_and_leaves_beyond_a_cut_is_seen_and_nobody_else_leaves(
         print(f"\nwho joins is seen across the cut after {seen:.2f} s")
         assert seen < 2.0
         assert through(one, other) == through(other, one) == "c"
+        assert (one.cluster.describe().around, other.cluster.describe().around) == ({"b": "c"}, {"a": "c"})
+        assert decode("a", encode(one.cluster.describe())) == one.cluster.describe()
         began = time.monotonic()
         await cluster.peer(other, "later")
         await until(lambda: one.participant("later"))

@@ -30,11 +30,12 @@ SEEN = SimpleNamespace(
     registry=SimpleNamespace(nodes=lambda: NODES, is_suspected=lambda node: node == "c", sees=True),
     is_connected=True,
     directory=SimpleNamespace(records=lambda: [1, 2]),
+    through=SimpleNamespace(calls=3),
 )
 CASCADE = SimpleNamespace(
     peers={
-        "b": SimpleNamespace(id="b", is_open=True, streams=1, dropped_events=0, round_trip=0.08),
-        "c": SimpleNamespace(id="c", is_open=False, streams=3, dropped_events=5, round_trip=None),
+        "b": SimpleNamespace(id="b", is_open=True, streams=1, dropped_events=0, round_trip=0.08, third="d"),
+        "c": SimpleNamespace(id="c", is_open=False, streams=3, dropped_events=5, round_trip=None, third=None),
     },
     mirrors=SimpleNamespace(
         all=lambda: [
@@ -148,6 +149,7 @@ def test_nodes_are_counted_by_state() -> None:
     assert states == {"ready": 1, "draining": 1, "suspected": 1, "refused": 1}
     assert found["pysfu_cluster_connected"] == 1
     assert found["pysfu_cluster_rooms_held"] == 2
+    assert found["pysfu_cluster_passing_on"] == 3
 
 
 def test_streams_and_ways_are_told() -> None:
@@ -155,6 +157,8 @@ def test_streams_and_ways_are_told() -> None:
     assert [found[f'pysfu_cascade_streams{{node="{node}"}}'] for node in "bc"] == [1, 0]
     assert found['pysfu_cascade_streams_opened_total{node="c"}'] == 3
     assert found['pysfu_cascade_dropped_total{node="c"}'] == 5
+    assert found['pysfu_cascade_around{node="b",third="d"}'] == 1
+    assert not any(name.startswith('pysfu_cascade_around{node="c"') for name in found)
     assert found['pysfu_cascade_rtt_seconds{node="b"}'] == 0.08
     assert 'pysfu_cascade_rtt_seconds{node="c"}' not in found
     tracks = ("pysfu_cascade_tracks", "pysfu_cascade_tracks_missing", "pysfu_cascade_tracks_relayed")

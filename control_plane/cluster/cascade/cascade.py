@@ -106,6 +106,10 @@ class Cascade(Neighbours):
         found = {peer.id: peer.round_trip for peer in self.peers.values() if peer.third is None}
         return {node: 1_000 * seconds for node, seconds in found.items() if seconds is not None}
 
+    def around(self) -> dict[str, str]:
+        """The third node through which each other is spoken to that cannot be reached straight, by id."""
+        return {peer.id: peer.third for peer in self.peers.values() if peer.is_open and peer.third is not None}
+
     def peer(self, node: str) -> Peer:
         found = self.peers.get(node)
         if found is None:

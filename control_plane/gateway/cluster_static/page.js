@@ -165,7 +165,7 @@ function linkRow() {
 function updateLinkRow(row, link) {
   const [from, to, rtt, loss, sent] = row.children;
   text(from, link.from);
-  text(to, link.to);
+  text(to, link.through ? `${link.to} by way of ${link.through}` : link.to);
   text(rtt, milliseconds(link.rtt_ms));
   text(loss, percent(link.loss));
   text(sent, rate(link.bps));
