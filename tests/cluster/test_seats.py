@@ -142,7 +142,7 @@ class SlowState(MemoryState):
 class Member:
     """A node with people in rooms. `joined` is called at each join."""
 
-    def __init__(self, node: str, state: SharedState, timing: Timing = FAST) -> None:
+    def __init__(self, node: str, state: SharedState, timing: Timing = FAST, audit: float = 30.0) -> None:
         self.id = node
         self.present: dict[str, set[str]] = {}
         self.joined: Callable[[], None] = lambda: None
@@ -151,7 +151,12 @@ class Member:
         info = NodeInfo(node, random.getrandbits(40), f"{node}:1", seats=True)
         self.registry = Registry(state, lambda: info, timing=timing)
         self.seats = Seats(
-            state, self.registry, lambda name: self.present.get(name, ()), lambda _: self.told, orphan_check=0.1
+            state,
+            self.registry,
+            lambda name: self.present.get(name, ()),
+            lambda _: self.told,
+            orphan_check=0.1,
+            audit=audit,
         )
 
     async def start(self) -> None:
@@ -194,8 +199,10 @@ class Cluster:
         self.stack = stack
         self.nodes: list[Member] = []
 
-    async def member(self, node: str, state: SharedState | None = None, timing: Timing = FAST) -> Member:
-        member = Member(node, state or self.state, timing)
+    async def member(
+        self, node: str, state: SharedState | None = None, timing: Timing = FAST, audit: float = 30.0
+    ) -> Member:
+        member = Member(node, state or self.state, timing, audit)
         await member.start()
         self.stack.push_async_callback(member.stop)
         self.nodes.append(member)
@@ -493,6 +500,56 @@ async def test_people_on_nodes_of_the_release_before_count_as_far_as_they_are_kn
     assert await refused(a.join("w", 2))
     assert not await refused(a.join("w", 3)), "who is there twice has one seat"
     await cluster.until_right()
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_after_partitions_what_is_written_is_so(cluster: Cluster, seed: int) -> None:
+    """Each seed: nodes are cut off and mended at random while people come and go, some nodes die and come back."""
+    generator = random.Random(seed)
+    cuts = {node: CutState(cluster.state) for node in "abcd"}
+    members = [await cluster.member(node, cut) for node, cut in cuts.items()]
+    await cluster.until_seen(members)
+    limit, joins = 5, list[tuple[Member, asyncio.Task[bool]]]()
+    for index in range(60):
+        position = generator.randrange(len(members))
+        member, act = members[position], generator.random()
+        present = sorted(member.present.get(ROOM, ()))
+        if act < 0.12:
+            cuts[member.id].cut()
+        elif act < 0.3:
+            cuts[member.id].mend()
+        elif act < 0.33:
+            for task in [task for one, task in joins if one is member]:
+                task.cancel()
+                await asyncio.wait([task])
+            joins = [(one, task) for one, task in joins if one is not member]
+            await member.kill()
+            cluster.nodes.remove(member)
+            members[position] = await cluster.member(member.id, cuts[member.id])
+        elif act < 0.55 and present:
+            member.leave(generator.choice(present))
+        else:
+            joins.append((member, asyncio.create_task(refused(member.join(f"p{index}", limit)))))
+        await asyncio.sleep(generator.random() * FAST.expiry / 4)
+    for cut in cuts.values():
+        cut.mend()
+    await asyncio.gather(*(task for _, task in joins))
+    await cluster.until_seen(members)
+    await cluster.until_right()
+    there = len(cluster.people())
+    results = await asyncio.gather(*(refused(generator.choice(members).join(f"new {one}", limit)) for one in range(8)))
+    assert len(results) - sum(results) == max(0, limit - there)
+    await cluster.until_right()
+
+
+async def test_what_nobody_noticed_is_put_right(cluster: Cluster) -> None:
+    a = await cluster.member("a", audit=0.2)
+    bucket = await cluster.state.bucket("seats")
+    rooms = [f"room {index}" for index in range(5)]
+    for index, name in enumerate(rooms):
+        await a.join(f"p{index}", 1, name)
+        await bucket.put(key_of(name), seat_record.encode(SeatRecord(name, {"a": frozenset({mark("nobody")})})))
+    await asyncio.gather(*map(cluster.until_right, rooms))
 
 
 async def test_garbage_in_the_shared_state_is_replaced(cluster: Cluster) -> None:
