@@ -89,7 +89,7 @@ def caller(context: Any) -> str:
 class ClusterNode:
     """A control plane with its cascade, and a listener for other nodes."""
 
-    def __init__(self, name: str, media: Media, cluster: "TestCluster") -> None:
+    def __init__(self, name: str, media: Media, cluster: "TestCluster", *, former: bool = False) -> None:
         self.name = name
         self.media: Any = media
         self.plane = ControlPlane(
@@ -101,6 +101,8 @@ class ClusterNode:
         self._cluster = cluster
         self._server: grpc.aio.Server | None = None
         self.clients: list[SignalingClient] = []
+        self.former = former
+        """Of a release that knows nothing of ways round."""
 
     async def start(self) -> None:
         await self.plane.start()
@@ -114,7 +116,7 @@ class ClusterNode:
         self._server = grpc.aio.server()
         own = [CascadeService(self.cascade, caller).handler()]
         through = ThroughService(self.name, caller, self.channels.straight, lambda: self._cluster.ports)
-        self._server.add_generic_rpc_handlers((*own, through.handler(own)))
+        self._server.add_generic_rpc_handlers(own if self.former else (*own, through.handler(own)))
         self._cluster.ports[self.name] = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
 
@@ -179,8 +181,8 @@ class TestCluster:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def node(self, name: str) -> ClusterNode:
-        node = ClusterNode(name, self._media(), self)
+    async def node(self, name: str, *, former: bool = False) -> ClusterNode:
+        node = ClusterNode(name, self._media(), self, former=former)
         await node.start()
         self._stack.push_async_callback(node.stop)
         self.nodes.append(node)

@@ -79,7 +79,7 @@ def newer(message: bytes) -> bytes:
     return message + splice.field(1_000, b"what is new")
 
 
-@pytest.mark.parametrize("name", ["protocol-1"])
+@pytest.mark.parametrize("name", ["protocol-1", "protocol-1-counted"])
 @pytest.mark.parametrize("also", [bytes, newer])
 async def test_what_former_releases_say_is_understood(
     cluster: TestCluster, node: ClusterNode, other: OtherNode, name: str, also: Any

@@ -464,7 +464,8 @@ class Peer:
         """What the next attempt is to know of a stream that has ended."""
         now = time.monotonic()
         if third is not None:
-            self._is_cut = reason != WELL
+            # Of one that never began it is not known better than before whether the straight way is well.
+            self._is_cut = self._open and reason != WELL
             if self._is_cut:
                 self._spared[third] = now + SPARED
             return
