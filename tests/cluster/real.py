@@ -86,7 +86,7 @@ class RealCluster:
 
     def __init__(self, folder: Path, *names: str, **options: Any) -> None:
         certs.make(names, folder)
-        state = MemoryState()
+        self.state = state = MemoryState()
         workers = options.pop("workers", 1)
         self._wired = options.pop("wired", False)
         counts = workers if isinstance(workers, tuple) else (workers,) * len(names)

@@ -132,6 +132,41 @@ async def test_a_client_of_one_nodes_gateway_has_its_session_on_the_other_beyond
 
 
 @pytest.mark.timeout(60)
+async def test_who_cannot_connect_to_a_node_calls_it_through_another(tmp_path: Path) -> None:
+    """Also where no room is shared, so that nothing was known of the path."""
+    async with RealCluster(tmp_path, "a", "b", "c", wired=True) as cluster:
+        one, other, _ = cluster.nodes
+        await until(lambda: all(len(node.cluster.registry.nodes()) == 3 for node in cluster.nodes))
+        cluster.cut(one, other)
+        with pytest.raises(JoinRefusedError) as refused:
+            await Upstream(one.cluster.channel("b"), "b").join(token(identity="far"), signaling_pb2.Join())
+        assert refused.value.code is grpc.StatusCode.UNAVAILABLE, "the gateway asks another node"
+        joined = await Upstream(one.cluster.channel("b"), "b").join(token(identity="far"), signaling_pb2.Join())
+        assert joined.participant.identity == "far"
+        assert other.participant("far").session is not None
+
+
+@pytest.mark.timeout(60)
+async def test_the_bus_is_away_as_well(tmp_path: Path) -> None:
+    async with room(tmp_path) as (cluster, people):
+        one, other, _ = cluster.nodes
+        cluster.state.is_away = True
+        cluster.cut(one, other)
+        await cluster.peer(one, "late")
+        await until(lambda: other.participant("late"))
+        assert through(one, other) == "c"
+        # For longer than a heartbeat lasts.
+        await asyncio.sleep(5.0)
+        assert through(one, other) == "c"
+        await cluster.mend(one, other)
+        await until(lambda: is_straight(one, other))
+        cluster.state.is_away = False
+        await asyncio.sleep(1.0)
+        assert all(identities(node) == {*EVERYONE, "late"} for node in cluster.nodes)
+        assert not any(gone(client) for client in people.values())
+
+
+@pytest.mark.timeout(60)
 async def test_data_messages_arrive_once_and_in_order_over_cut_and_healing(tmp_path: Path) -> None:
     async with room(tmp_path) as (cluster, people):
         one, other, third = cluster.nodes

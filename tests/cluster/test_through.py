@@ -28,8 +28,7 @@ def test_names_of_calls_that_go_round() -> None:
 @asynccontextmanager
 async def cluster(folder: Path) -> AsyncIterator[list[RealNode]]:
     async with RealCluster(folder, "a", "b", "c") as running:
-        for node in running.nodes:
-            await until(lambda node=node: len(node.cluster.registry.nodes()) == 3)
+        await until(lambda: all(len(node.cluster.registry.nodes()) == 3 for node in running.nodes))
         yield running.nodes
 
 
