@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 from livekit.protocol import models as lm
@@ -14,6 +15,9 @@ PING_INTERVAL: Final = 5
 PING_TIMEOUT: Final = 15
 # SDKs gate features on it.
 PROTOCOL: Final = 16
+# Participants that were translated last, and up to which size one is kept: more serve more rooms at a time.
+KEPT: Final = 4_096
+MAX_KEPT_OCTETS: Final = 2_048
 PUBLISH_CODECS: Final = ("video/VP8", "video/H264", "video/VP9", "video/AV1", "audio/opus", "audio/red")
 
 _REASONS: Final = {
@@ -127,6 +131,17 @@ def room(info: models_pb2.Room) -> lm.Room:
 
 
 def participant(info: models_pb2.Participant) -> lm.ParticipantInfo:
+    """Not to be changed: everybody in a room is told of the same participants, so that they are translated once."""
+    content = info.SerializeToString()
+    return _kept_participant(content) if len(content) <= MAX_KEPT_OCTETS else _participant(info)
+
+
+@lru_cache(KEPT)
+def _kept_participant(content: bytes) -> lm.ParticipantInfo:
+    return _participant(models_pb2.Participant.FromString(content))
+
+
+def _participant(info: models_pb2.Participant) -> lm.ParticipantInfo:
     return lm.ParticipantInfo(
         sid=info.id,
         identity=info.identity,
