@@ -176,6 +176,12 @@ def _others(scenarios: Result) -> str:
             f"Paths cut both ways: {_quantiles(paths['reroute_ms'])} without a voice from the other side; one way: "
             f"{_quantiles(paths['one_way_ms'])}."
         )
+    if beyond := scenarios.get("beyond"):
+        rows.append(
+            f"Joins beyond a path that is cut: seen and heard {beyond['first_ms'] / 1e3:.1f} s after the cut, later "
+            f"ones {beyond['joined_ms'] / 1e3:.1f} s after they were in; somebody lacked somebody "
+            f"{len(beyond['gone'])} times once the path was well."
+        )
     if restart := scenarios.get("restart"):
         rows.append(
             f"A node of three restarted: it stopped in {restart['stop_s']:.1f} s, was known again after "
