@@ -15,7 +15,7 @@ from bench.cluster import goals, report
 from bench.cluster.lab import namespaces, programs
 from bench.cluster.lab.processes import ROOT, Child, LabError
 from bench.cluster.lab.programs import Programs
-from bench.cluster.scenarios import audience, beyond, bus, drain, failover, partition, paths, restart, spanning
+from bench.cluster.scenarios import audience, beyond, bus, drain, failover, mixed, partition, paths, restart, spanning
 from bench.common import machine
 from bench.common.progress import Progress, clock
 
@@ -83,6 +83,8 @@ def scenarios(options: argparse.Namespace) -> dict[str, tuple[float, Run]]:
         "partition": (12.0 * runs + 15, lambda built, tell: partition.run(built, tell=tell, runs=runs)),
         "restart": (25, lambda built, tell: restart.run(built, tell=tell)),
         "clock": (20, lambda built, tell: restart.clock(built, tell=tell)),
+        "mixed": (25, lambda built, tell: mixed.spanning(built, tell=tell)),
+        "mixed_moving": (30, lambda built, tell: mixed.moving(built, tell=tell)),
         "audience": (15.0 * len(steps), lambda built, tell: audience.run(built, tell=tell, steps=steps)),
     }
     return found

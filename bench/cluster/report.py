@@ -182,6 +182,17 @@ def _others(scenarios: Result) -> str:
             f"ones {beyond['joined_ms'] / 1e3:.1f} s after they were in; somebody lacked somebody "
             f"{len(beyond['gone'])} times once the path was well."
         )
+    if mixed := scenarios.get("mixed"):
+        rows.append(
+            "A browser, the Python SDK and load clients at nodes in three regions, the path between the first two cut: "
+            f"{_each(mixed['cut']['gap_ms'])} without some voice."
+        )
+    if moving := scenarios.get("mixed_moving"):
+        rows.append(
+            "Browser and SDK at a node that is drained, that stops, and the next one killed; the longest silence of "
+            f"any voice: {_each(moving['drain']['gap_ms'])}; {_each(moving['stop']['gap_ms'])}; "
+            f"{_each(moving['kill']['gap_ms'])}."
+        )
     if restart := scenarios.get("restart"):
         rows.append(
             f"A node of three restarted: it stopped in {restart['stop_s']:.1f} s, was known again after "
@@ -196,6 +207,11 @@ def _others(scenarios: Result) -> str:
     if not rows:
         return ""
     return f"<section><h2>And</h2><ul>{''.join(f'<li>{escape(row)}</li>' for row in rows)}</ul></section>"
+
+
+def _each(values: Mapping[str, float]) -> str:
+    """Of the browser and the SDK."""
+    return ", ".join(f"{who} {values[who]:.0f} ms" for who in ("chromium", "python"))
 
 
 def _quantiles(values: Mapping[str, float] | None) -> str:

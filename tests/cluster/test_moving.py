@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 import pytest_asyncio
 
 from control_plane.cluster import certs
 from control_plane.cluster.cascade.cascade import HEARD
 from control_plane.cluster.cluster import Cluster, ClusterOptions
 from control_plane.cluster.memory import MemoryState
+from control_plane.errors import UnavailableError
 from control_plane.node import NodeLimits
 from control_plane.server import ControlPlane, ServerOptions
-from pysfu.v1 import models_pb2, signaling_pb2
+from pysfu.v1 import models_pb2, moving_pb2, signaling_pb2
 from tests.cluster.nodes import until
 from tests.control_plane.client import SignalingClient, recorded
 from tests.control_plane.conftest import KEY, SECRET, token
@@ -195,6 +197,38 @@ async def test_a_third_node_goes_on_with_what_it_receives(tmp_path: Path) -> Non
         await quiet(carol)
         assert list(disconnected(carol)) == []
         assert third.person("alice").id == alice.joined.participant.id
+    finally:
+        for member in trio:
+            await member.stop()
+
+
+async def test_before_a_move_everybody_is_known_also_those_of_third_nodes(tmp_path: Path) -> None:
+    certs.make(("a", "b", "c"), tmp_path)
+    state = MemoryState()
+    trio = [Member(name, tmp_path, state) for name in ("a", "b", "c")]
+    for member in trio:
+        await member.start()
+    try:
+        one, other, third = trio
+        await until(lambda: all(len(member.cluster.registry.nodes()) == 3 for member in trio))
+        alice, carol = await one.client("alice"), await third.client("carol")
+        await until(lambda: one.person("carol"))
+        drained = asyncio.create_task(one.cluster.drain(10))
+        move = await alice.until("move_to")
+        target = {member.cluster.id: member for member in trio}[move.node_id]
+        assert target.person("carol") is not None
+        again = await target.client("alice", resume_session_id=move.session_id)
+        assert {item.identity for item in again.joined.others} == {"carol"}
+        await again.offer("chromium_sendrecv")
+        assert (await drained).moved == 1
+
+        # Only those of the node that asks have to be known in the end: one of a third node may have left meanwhile.
+        ids = {"alice": alice.joined.participant.id, "carol": carol.joined.participant.id}
+        asked = moving_pb2.PrepareMove(room="room", participant_ids=[ids["carol"]], others=[ids["alice"], "PA_gone"])
+        await other.cluster.moving.prepare(asked)
+        assert {other.person(name).id for name in ids} == set(ids.values())
+        with pytest.raises(UnavailableError, match="1 participants are not known"):
+            await other.cluster.moving.prepare(moving_pb2.PrepareMove(room="room", participant_ids=["PA_gone"]))
     finally:
         for member in trio:
             await member.stop()
