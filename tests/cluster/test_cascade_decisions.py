@@ -88,6 +88,23 @@ def test_who_is_asked_beforehand(hops: list[str], via: str, unfit: set[str], fou
 
 
 @pytest.mark.parametrize(
+    ("holders", "broken", "needed"),
+    [
+        (FEW, set(), False),
+        (FEW, {"x"}, False),
+        (FEW, {"a"}, True),
+        (FEW, {"c"}, True),
+        (["a", "b"], set(), True),
+        # It only passes it on.
+        (["a"], set(), False),
+        (["a"], {"a"}, True),
+    ],
+)
+def test_when_nodes_outside_of_the_room_are_needed(holders: list[str], broken: set[str], needed: bool) -> None:
+    assert routes.needs_outside("a", "b", holders, broken) == needed
+
+
+@pytest.mark.parametrize(
     ("better", "has_failed", "seconds"),
     [("a", False, 0.0), ("a", True, routes.SETTLED), ("c", False, routes.SETTLED), ("c", True, routes.SETTLED)],
 )

@@ -104,15 +104,20 @@ async def test_no_spare_way_outlives_its_track(three: tuple[ClusterNode, Cluster
     await until(lambda: not mirrors(other) and not mirrors(third))
 
 
-async def test_a_node_that_holds_the_room_no_more_is_nobodys_spare_way(
-    three: tuple[ClusterNode, ClusterNode, ClusterNode],
-) -> None:
-    one, other, third = three
-    assert any(mirror.askers for mirror in mirrors(third))
-    for node in (one, other):
-        node.cascade.holders_changed("room", ["a", "b"])
-    await until(lambda: not any(mirror.askers for mirror in mirrors(third)))
-    assert all(mirror.spare is None and mirror.via == "a" for mirror in mirrors(other))
+async def test_a_node_that_holds_the_room_no_more_is_nobodys_spare_way() -> None:
+    async with TestCluster(RecordingMedia) as cluster:
+        one, other, third, fourth = [await cluster.node(name) for name in "abcd"]
+        cluster.hold(one, other, third, fourth)
+        alice = await one.client("alice", auto_publish=True)
+        await alice.offer("aiortc_sendonly")
+        for node in (other, third, fourth):
+            await node.client(f"viewer-{node.name}")
+        await until(lambda: is_ready(other, "c") or is_ready(other, "d"))
+        leaves, stays = (third, "d") if is_ready(other, "c") else (fourth, "c")
+        for node in (one, other):
+            node.cascade.holders_changed("room", ["a", "b", stays])
+        await until(lambda: is_ready(other, stays))
+        await until(lambda: not any(node == "b" for mirror in mirrors(leaves) for node, _ in mirror.askers))
 
 
 async def test_a_broken_stream_does_not_concern_media(three: tuple[ClusterNode, ClusterNode, ClusterNode]) -> None:
@@ -123,6 +128,21 @@ async def test_a_broken_stream_does_not_concern_media(three: tuple[ClusterNode, 
     other.cascade.mirrors.broken("a")
     assert [mirror.via for mirror in mirrors(other)] == ["a", "a"]
     assert len(other.media.named("mirror")) == before
+
+
+async def test_in_a_room_on_two_nodes_a_third_one_is_ready_and_does_not_stay_so_after_it() -> None:
+    async with TestCluster(RecordingMedia) as cluster:
+        one, other, third = [await cluster.node(name) for name in "abc"]
+        cluster.hold(one, other)
+        alice = await one.client("alice", auto_publish=True)
+        await alice.offer("aiortc_sendonly")
+        await other.client("viewer")
+        await until(lambda: is_ready(other, "c"))
+        assert not third.plane.node.rooms()
+        silence(other, "a")
+        assert all(mirror.route == ("a", "c") for mirror in mirrors(other))
+        await alice.send(leave=signaling_pb2.Leave())
+        await until(lambda: not mirrors(other) and not mirrors(third))
 
 
 def test_requests_are_spread_over_time() -> None:

@@ -22,11 +22,9 @@ class Third:
     draining: bool = False
 
 
-def choose(thirds: Iterable[Third], spared: Collection[str] = ()) -> list[Third]:
+def choose(thirds: Iterable[Third], spared: Collection[str] = (), most: int = MAX_THIRDS) -> list[Third]:
     """Those to be asked, best first. `spared`: nodes that could not do it a moment ago: they are asked last."""
-    return sorted(thirds, key=lambda third: (third.node in spared, third.draining, _length(third), third.node))[
-        :MAX_THIRDS
-    ]
+    return sorted(thirds, key=lambda third: (third.node in spared, third.draining, _length(third), third.node))[:most]
 
 
 def is_to_be_left(third: str, known: Collection[Third], spared: Collection[str] = ()) -> bool:

@@ -28,17 +28,15 @@ def hops(
     """Nodes to get a track from, best first.
 
     `holders`: of its room. `broken`: nodes to which no media passes from here. `others`: nodes that hold the room not,
-    and could pass it on. `mute`: nodes to which no stream is open, so that they would not hear a request; the home need
-    not be asked.
+    and could pass it on, best first. `mute`: nodes to which no stream is open, so that they would not hear a request;
+    the home need not be asked.
     """
     order = tree(home, holders)
     # Who passes the track on alone is nobody's child.
     ancestors = _ancestors(order, here, fan_out) if here in order else [home]
     below = _descendants(order, here, fan_out)
     rest = [node for node in order if node not in ancestors and node not in below and node != here]
-    outside = sorted(
-        (node for node in others if node not in order and node != here), key=lambda node: _mixed(home, node)
-    )
+    outside = [node for node in others if node not in order and node != here]
     found = [node for node in (*ancestors, *rest, *outside) if node not in broken]
     return sorted(found, key=lambda node: node in mute and node != home)
 
@@ -55,6 +53,11 @@ def by_readiness(hops: Sequence[str], home: str, via: str | None, ready: str | N
     left.remove(ready)
     left.insert(first, ready)
     return left
+
+
+def needs_outside(home: str, here: str, holders: Collection[str], broken: Set[str]) -> bool:
+    """Nodes that hold the room not are to be asked, too: a way is broken, or no third node is in the room."""
+    return any(node in broken for node in holders) or (here in holders and not {*holders} - {home, here})
 
 
 def patience(better: str, home: str, *, has_failed: bool) -> float:

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import grpc
 
 from control_plane.cluster.cascade import routes
-from control_plane.cluster.cascade.around import Third
+from control_plane.cluster.cascade.around import Third, choose
 from control_plane.cluster.cascade.mirror import Ways
 from control_plane.cluster.cascade.suspicion import Signs, Verdict, verdict
 from control_plane.cluster.cascade.wire import Source
@@ -18,6 +17,10 @@ if TYPE_CHECKING:
 
 # Nodes outside a room that may be asked to pass its tracks on. More finds a way more often.
 MAX_OUTSIDE: Final = 8
+# Seconds for which the same ones are the best. Longer asks anew less often, shorter finds nearer ones sooner.
+OUTSIDE_KEPT: Final = 10.0
+# Seconds for a node to open its stream. Shorter asks others sooner, longer waits for a slow one.
+FIRST_STREAM: Final = 3.0
 
 Heartbeat = Literal["heard", "expired", "unknown"]
 
@@ -59,15 +62,21 @@ class Topology(Ways):
         self._holders = holders
         self._surroundings = surroundings
         self._fan_out = fan_out
+        self._outside: dict[str, tuple[float, list[str]]] = {}
+        """By home: until when, and who."""
 
     def hops(self, source: Source, room: str | None) -> list[str]:
         broken = {peer.id for peer in self._peers.values() if not peer.may_pass_media}
-        mute = {peer.id for peer in self._peers.values() if peer.streams and not peer.is_open}
+        now = time.monotonic()
+        mute = {
+            peer.id
+            for peer in self._peers.values()
+            if not peer.is_open and (peer.streams or now - peer.closed_at > FIRST_STREAM)
+        }
         holders = {*self._holders(room), self._here, source.node} if room is not None else {source.node}
         outside: list[str] = []
-        if broken & holders:
-            live = (node for node in self._surroundings.node_ids() if node not in holders)
-            outside = list(islice(live, MAX_OUTSIDE))
+        if routes.needs_outside(source.node, self._here, holders, broken):
+            outside = self._nearest(source.node, holders, now)
         return routes.hops(source.node, self._here, holders, broken, self._fan_out, outside, mute)
 
     def passes(self, node: str) -> bool:
@@ -79,6 +88,16 @@ class Topology(Ways):
 
     def lives(self, node: str) -> bool:
         return node in self._surroundings.node_ids()
+
+    def _nearest(self, home: str, holders: Collection[str], now: float) -> list[str]:
+        """Nodes that may pass on what comes from there."""
+        until, known = self._outside.get(home, (0.0, []))
+        found = [node for node in known if node not in holders and self.lives(node)]
+        if not found or now >= until:
+            thirds = (third for third in self._surroundings.thirds(home) if third.node not in holders)
+            found = [third.node for third in choose(thirds, most=MAX_OUTSIDE)]
+            self._outside[home] = now + OUTSIDE_KEPT, found
+        return found
 
     def verdict(self, peer: "Peer") -> Verdict:
         """Whether it lives, as seen now."""
