@@ -37,7 +37,7 @@ MAX_BACKOFF: Final = 2.0
 # seconds where none was measured. Shorter goes round sooner, longer waits for a slow path.
 LEAST_PATIENCE: Final = 0.3
 PATIENT_ROUND_TRIPS: Final = 4.0
-STRANGERS_PATIENCE: Final = 1.0
+STRANGERS_PATIENCE: Final = 2.0
 # Seconds for the other end to say hello through a third node, which may have to connect to it first.
 AROUND_PATIENCE: Final = 2.0
 # How long a third node is asked last that could not do it.
