@@ -102,6 +102,7 @@ class Cluster:
         self.draining: Drain | None = None
         self._drained: asyncio.Future[Progress] | None = None
         self._lost: list[Callable[[str], None]] = []
+        self._round: list[Callable[[str], None]] = []
         self._server: grpc.aio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -207,6 +208,10 @@ class Cluster:
         # It is as one to whoever calls.
         return cast("grpc.aio.Channel", Through(self.channels.to(third), node))
 
+    def goes_round(self, node: str) -> bool:
+        """It lives, and is called through a third node, because what is straight to it is broken."""
+        return self.cascade.way_round(node) is not None
+
     def straight(self, node: str) -> grpc.aio.Channel:
         """The same, through no other. Raises UnavailableError."""
         return self.channels.to(node)
@@ -228,6 +233,14 @@ class Cluster:
         """Region and URL of each that clients may go on at, the best first."""
         known = gateways(self.registry.me, self.registry.nodes(), self.registry.is_suspected)
         return [(node.region, node.gateway) for node in known]
+
+    def on_round(self, told: Callable[[str], None]) -> None:
+        """`told` is called with the id of each node to which all is called through a third node from now on."""
+        self._round.append(told)
+
+    def went_round(self, node: str) -> None:
+        for told in self._round:
+            told(node)
 
     def on_lost(self, told: Callable[[str], None]) -> None:
         """`told` is called with the id of each node that is gone."""

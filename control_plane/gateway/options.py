@@ -17,11 +17,17 @@ class ClusterNodes(Protocol):
     def channel(self, node: str) -> grpc.aio.Channel:
         """To another node. Raises UnavailableError when it is not known."""
 
+    def goes_round(self, node: str) -> bool:
+        """It lives, and is called through a third node, because what is straight to it is broken."""
+
     def suspect(self, node: str) -> None:
         """It broke off, or did not answer."""
 
     def gateways(self) -> list[tuple[str, str]]:
         """Region and URL of each that clients may go on at, the best first."""
+
+    def on_round(self, told: Callable[[str], None]) -> None:
+        """`told` is called with the id of each node to which all is called through a third node from now on."""
 
     def on_lost(self, told: Callable[[str], None]) -> None:
         """`told` is called with the id of each node that is gone."""

@@ -1,5 +1,6 @@
 """Which node a session goes to: asked of the gateway's own node, and the next one when that refuses."""
 
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -31,6 +32,7 @@ class Route:
         self._upstreams: dict[str, set[Upstream]] = {}
         if nodes is not None:
             nodes.on_lost(self._lost)
+            nodes.on_round(self._cut)
 
     async def open(
         self, token: str, join: signaling_pb2.Join, region: str = ""
@@ -48,8 +50,9 @@ class Route:
             there.discard(upstream)
             if not there:
                 del self._upstreams[upstream.node]
-        if upstream.broken and self._nodes is not None and upstream.node != self._nodes.id:
-            self._nodes.suspect(upstream.node)
+        nodes = self._nodes
+        if upstream.broken and not upstream.lives_on and nodes is not None and upstream.node != nodes.id:
+            nodes.suspect(upstream.node)
 
     async def _open(
         self, nodes: ClusterNodes, token: str, join: signaling_pb2.Join, region: str
@@ -64,7 +67,7 @@ class Route:
             for node in candidates[: MAX_TRIED - len(tried)]:
                 tried.append(node)
                 try:
-                    upstream = Upstream(self._channel if node == nodes.id else nodes.channel(node), node)
+                    upstream = self._upstream(nodes, node)
                     joined = await upstream.join(token, join)
                 except UnavailableError as error:
                     refused = JoinRefusedError(grpc.StatusCode.UNAVAILABLE, str(error))
@@ -84,6 +87,13 @@ class Route:
                 raise refused
         raise refused or JoinRefusedError(grpc.StatusCode.UNAVAILABLE, "no node takes participants now")
 
+    def _upstream(self, nodes: ClusterNodes, node: str) -> Upstream:
+        """Raises UnavailableError."""
+        if node == nodes.id:
+            return Upstream(self._channel, node)
+        is_cut = partial(nodes.goes_round, node)
+        return Upstream(nodes.channel(node), node, goes_round=is_cut(), is_cut=is_cut)
+
     async def _candidates(self, token: str, join: signaling_pb2.Join, region: str, tried: list[str]) -> list[str]:
         if node_of_session(join.resume_session_id) in tried:
             raise JoinRefusedError(grpc.StatusCode.NOT_FOUND, "the session's node does not answer")
@@ -101,6 +111,12 @@ class Route:
         except grpc.aio.AioRpcError as error:
             raise JoinRefusedError(error.code(), error.details() or "", retry_after_of(error)) from error
         return [node for node in (answer.node_id, *answer.alternatives) if node not in tried]
+
+    def _cut(self, node: str) -> None:
+        """What is straight to it stands still; nothing would break it."""
+        for upstream in list(self._upstreams.get(node, ())):
+            if not upstream.goes_round:
+                upstream.lose()
 
     def _lost(self, node: str) -> None:
         for upstream in list(self._upstreams.get(node, ())):

@@ -1,7 +1,7 @@
 """One client session on a node's `SignalingService`, as both of the gateway's protocols hold it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import grpc
@@ -46,9 +46,14 @@ class JoinRefusedError(Exception):
 class Upstream:
     """Open it with `join`; then `send` requests and iterate over responses until the session ends."""
 
-    def __init__(self, channel: grpc.aio.Channel, node: str = "") -> None:
-        """`node`: the id of the node that the channel leads to, in a cluster."""
+    def __init__(
+        self, channel: grpc.aio.Channel, node: str = "", *, goes_round: bool = False, is_cut: Callable[[], bool] = bool
+    ) -> None:
+        """`node`: the id of the node that the channel leads to, in a cluster; `goes_round`: through a third one.
+        `is_cut`: the straight way to it is broken, and the node is not."""
         self.node = node
+        self.goes_round = goes_round
+        self._is_cut = is_cut
         self.broken = False
         """The node has gone away in the middle of the session."""
         self._stub: Any = signaling_pb2_grpc.SignalingServiceStub(channel)
@@ -82,6 +87,11 @@ class Upstream:
             if joined is None:
                 self.close()
         raise JoinRefusedError(code, details or "the node refused the session", retry_after)
+
+    @property
+    def lives_on(self) -> bool:
+        """The session does, at its node, though it is broken here."""
+        return self.goes_round or self._is_cut()
 
     def send(self, request: signaling_pb2.SessionRequest) -> None:
         """Raises asyncio.QueueFull when the node does not keep up: the session should end then."""

@@ -40,6 +40,9 @@ class PlainSurroundings:
     def node_ids(self) -> list[str]:
         return sorted(self._ports)
 
+    def went_round(self, node: str) -> None:
+        """Nothing else goes there."""
+
     def suspect(self, node: str) -> None:
         self.suspected.append(node)
 

@@ -20,6 +20,7 @@ from control_plane.errors import UnavailableError
 from control_plane.gateway.app import HAND_OVER
 from pysfu.v1 import allocation_pb2, models_pb2, rooms_pb2
 from tests.cluster.whole import Whole, WholeNode
+from tests.cluster.wires import Wires
 from tests.control_plane.client import SignalingClient, recorded
 from tests.control_plane.conftest import KEY, SECRET, admin_metadata, token
 
@@ -144,6 +145,38 @@ async def test_a_gateway_that_stops_hands_over_those_whose_sessions_are_elsewher
     assert b.identities == {"far"}
     await near.socket.send_bytes(lr.SignalRequest(ping=1).SerializeToString())
     assert (await near.until("pong", "leave")).WhichOneof("message") == "pong"
+
+
+async def test_a_session_goes_on_when_the_way_to_its_node_is_cut_and_a_third_node_reaches_both(
+    whole: Whole, client: Callable[[], LiveKit]
+) -> None:
+    a, b = await two(whole)
+    c = await whole.start("c", "ap")
+    wires = Wires()
+    for name, node in (("a", a), ("b", b), ("c", c)):
+        wires.lay(name, node.cluster.channels)
+    try:
+        await until(lambda: all(len(one.cluster.registry.nodes()) == 3 for one in (a, b, c)))
+        near, far = client(), client()
+        await near.connect(a, token(identity="near"))
+        await far.connect(a, token(identity="far"), region="us")
+        assert b.identities == {"far"}
+        await until(lambda: a.cluster.cascade.peers["b"].relays.is_there and b.cluster.cascade.peers["a"].is_open)
+        wires.cut("a", "b")
+        for node, other in ((a, "b"), (b, "a")):
+            for link in node.cluster.cascade.peers[other].relays.links.values():
+                node.cluster.cascade.link_alive(link.ours, False)
+        assert await far.closed() == aiohttp.WSCloseCode.SERVICE_RESTART
+        assert a.cluster.goes_round("b")
+        again = await far.connect(a, token(identity="far"), resume=far.sid)
+        assert again.WhichOneof("message") == "reconnect"
+        assert b.identities == {"far"}
+        await far.socket.send_bytes(lr.SignalRequest(ping=1).SerializeToString())
+        assert (await far.until("pong", "leave")).WhichOneof("message") == "pong"
+        seen = a.plane.node.room("room").room.participants["far"]
+        assert seen.id == far.sid, "nobody saw them leave"
+    finally:
+        await wires.close()
 
 
 async def test_clients_are_told_of_gateways_that_operators_have_named(whole: Whole) -> None:

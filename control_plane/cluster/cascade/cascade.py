@@ -268,6 +268,8 @@ class Cascade(Neighbours):
         log.info(
             "a node is connected", node=peer.id, version=hello.version, workers=len(hello.workers), through=peer.third
         )
+        if peer.third is not None:
+            self._surroundings.went_round(peer.id)
         peer.is_unreachable = False
         self.mirrors.opened_stream(peer.id)
         for room in self._rooms.values():

@@ -469,7 +469,8 @@ class Peer:
             if self._is_cut:
                 self._spared[third] = now + SPARED
             return
-        self._is_cut = reason == SILENT
+        # Media comes also from a node whose control plane stood still: it is called straight.
+        self._is_cut = reason == SILENT and self.relays.are_silent
         self.broke_off = reason not in _KNOWN
         self._last_round_trip = told.round_trip or self._last_round_trip
         if self._open:

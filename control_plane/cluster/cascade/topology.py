@@ -40,6 +40,9 @@ class Surroundings(Protocol):
     def node_ids(self) -> Collection[str]:
         """Of all that live, this one included."""
 
+    def went_round(self, node: str) -> None:
+        """It is spoken to through a third node from now on."""
+
     def suspect(self, node: str) -> None:
         """It cannot be reached: nobody is to be sent there until it is heard again."""
 

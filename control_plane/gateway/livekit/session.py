@@ -237,7 +237,10 @@ class Connection:
             if kind == "left":
                 self._left = True
                 return
-        if self._upstream.broken:
+        if self._upstream.broken and self._upstream.lives_on:
+            log.warning("the way to a node broke", node=self._upstream.node, participant=self._seat.participant.id)
+            await self._socket.close(code=WSCloseCode.SERVICE_RESTART, message=b"the session goes on another way")
+        elif self._upstream.broken:
             # Its node is gone, and the session with it: another node takes the client at once.
             self._left = True
             log.warning("a node broke off", node=self._upstream.node, participant=self._seat.participant.id)
