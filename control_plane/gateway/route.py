@@ -115,7 +115,7 @@ class Route:
     def _cut(self, node: str) -> None:
         """What is straight to it stands still; nothing would break it."""
         for upstream in list(self._upstreams.get(node, ())):
-            if not upstream.goes_round:
+            if upstream.can_resume and not upstream.goes_round:
                 upstream.lose()
 
     def _lost(self, node: str) -> None:

@@ -53,6 +53,8 @@ class Upstream:
         `is_cut`: the straight way to it is broken, and the node is not."""
         self.node = node
         self.goes_round = goes_round
+        self.can_resume = False
+        """The client can be told to begin this stream anew."""
         self._is_cut = is_cut
         self.broken = False
         """The node has gone away in the middle of the session."""

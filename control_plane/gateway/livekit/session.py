@@ -184,6 +184,7 @@ class Connection:
         self._socket = socket
         self._renewal = renewal
         self._upstream = upstream
+        upstream.can_resume = True
         self._seat = seat
         self._text = False
         self._left = False
