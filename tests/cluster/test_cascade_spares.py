@@ -185,3 +185,37 @@ async def test_media_goes_round_though_the_third_node_is_slow_to_answer(tmp_path
         for track in tracks.values():
             for _ in range(20):
                 await frame(track)
+
+
+@pytest.mark.timeout(60)
+async def test_a_third_node_that_dies_on_the_way_round_is_left_for_a_fourth(tmp_path: Path) -> None:
+    async with RealCluster(tmp_path, "a", "b", "c", "d") as cluster:
+        one, other, *thirds = cluster.nodes
+        await cluster.publisher(one)
+        for node in thirds:
+            await cluster.peer(node, f"viewer-{node.name}")
+        viewer = await cluster.viewer(other)
+        tracks = await viewer.tracks()
+        for track in tracks.values():
+            await frame(track)
+        found = other.cluster.cascade.mirrors
+
+        def ready() -> set[str | None]:
+            return {mirror.ready for mirror in found.all()}
+
+        await until(lambda: len(found.all()) == 2 and ready() in ({"c"}, {"d"}))
+        cluster.cables.cut("a", "b")
+        await until(lambda: {mirror.via for mirror in found.all()} in ({"c"}, {"d"}))
+        (via,) = {mirror.via for mirror in found.all()}
+        dies, lives = thirds if via == "c" else reversed(thirds)
+        await until(lambda: ready() == {lives.name})
+        # Nobody needs to be asked.
+        lives.cluster.cascade.mirrors.received_request = lambda node, request: None  # type: ignore[method-assign]
+        loop = asyncio.get_running_loop()
+        await dies.die()
+        died_at = loop.time()
+        await until(lambda: {mirror.via for mirror in found.all()} == {lives.name}, patience=3.0)
+        print(f"\ntaken from the fourth after {loop.time() - died_at:.2f} s")
+        for track in tracks.values():
+            for _ in range(20):
+                await frame(track)
