@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::history::History;
 use crate::kept::Kept;
 use crate::missing::Missing;
-use crate::parity::{Encoder, MIN_RTT, Received, plan};
+use crate::parity::{Encoder, MIN_LOSS, MIN_RTT, Received, plan};
 use crate::report::{MAX_MESSAGE, Report};
 use crate::seal::{Keys, Kind, MAX_DATAGRAM, Opener, Refused, Sealer, numbered};
 use crate::window::Window;
@@ -23,6 +23,10 @@ const REPORT: u64 = 100_000;
 /// So long after the last of what is sent the other side is told that it was: it may be lost. Longer repairs it later, shorter
 /// tells it between frames.
 const TAIL: u64 = 40_000;
+/// The same where something is lost and the way is long, after as much as makes a datagram of control a small part of it. Shorter
+/// repairs the ends of frames sooner, and tells it between the packets of a frame.
+const TAIL_SOON: u64 = 4_000;
+const TAIL_BYTES: u64 = 5_000;
 /// Datagrams while nothing else is sent. Longer costs less; of `SILENCE` it must be so small a part that losses alone do not
 /// make a link look dead.
 const KEEPALIVE: u64 = 100_000;
@@ -127,6 +131,8 @@ pub struct Link<T> {
     parity_heard: Option<u64>,
     report_at: u64,
     tail_at: u64,
+    /// Octets sent when the other side was told last how much that is.
+    told_at: u64,
     last_sent: u64,
     last_heard: u64,
     /// When the newest report that the other side has heard was sent.
@@ -173,6 +179,7 @@ impl<T: Text> Link<T> {
             parity_heard: None,
             report_at: now,
             tail_at: u64::MAX,
+            told_at: 0,
             last_sent: now,
             last_heard: now,
             echoed: now,
@@ -195,9 +202,9 @@ impl<T: Text> Link<T> {
         let datagram = out.get(..len)?;
         self.parity_due |= self.encoder.add(stamp.number, datagram);
         self.history.keep(now, stamp, datagram, packet);
-        self.tail_at = now + TAIL;
         self.stats.media_sent += 1;
         self.stats.bytes_sent += len as u64;
+        self.tail_at = now + self.tail();
         Some(len)
     }
 
@@ -298,6 +305,15 @@ impl<T: Text> Link<T> {
         }
     }
 
+    fn tail(&self) -> u64 {
+        let lossy = self.stats.loss >= MIN_LOSS && self.stats.rtt >= MIN_RTT;
+        if lossy && self.stats.bytes_sent - self.told_at >= TAIL_BYTES {
+            TAIL_SOON
+        } else {
+            TAIL
+        }
+    }
+
     fn rtt(&self) -> u64 {
         match self.stats.rtt {
             0 => FIRST_RTT,
@@ -342,6 +358,7 @@ impl<T: Text> Link<T> {
         }
         self.report_at = u64::MAX;
         self.tail_at = u64::MAX;
+        self.told_at = self.stats.bytes_sent;
         self.last_sent = now;
     }
 
@@ -395,7 +412,7 @@ impl<T: Text> Link<T> {
         if number > end {
             self.missing.add(now, end..number, self.expects_parity(now));
         } else if number < end {
-            self.stats.repaired += u64::from(self.missing.arrived(number));
+            self.stats.repaired += u64::from(self.missing.arrived(now, number, self.stats.rtt));
         }
         self.media.mark(number);
         self.stats.media_received += 1;

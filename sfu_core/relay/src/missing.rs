@@ -4,12 +4,17 @@ use std::collections::VecDeque;
 
 /// More than this are not asked for: the link was cut, or somebody leaps.
 const MAX: usize = 4_096;
-/// Out of order by less is no loss. Longer asks later, shorter asks for what is only late.
+/// Out of order by less is no loss, where datagrams overtake each other. Longer asks later, shorter asks for what is only late.
 const REORDER: u64 = 2_000;
+/// As much is waited at most when datagrams were seen to be later.
+const MAX_REORDER: u64 = 10_000;
+/// Where none has overtaken another for so long, none will: what is missing is asked for at once. Longer is slower to believe it.
+const CALM: u64 = 5_000_000;
 /// Where parity comes, it gets the chance to mend before anything is asked for.
 const PARITY: u64 = 14_000;
-/// The second question after the first, which the other side does not answer again.
-const AGAIN: u64 = 20_000;
+/// The second question after the first, which the other side does not answer again. Longer waits longer when the first was lost,
+/// shorter loses both in one burst.
+const AGAIN: u64 = 8_000;
 /// Beyond this age nothing is worth a repair: players have gone on.
 const GIVE_UP: u64 = 1_000_000;
 
@@ -28,13 +33,16 @@ pub(crate) struct Missing {
     runs: u64,
     given_up: u64,
     last_lost: Option<u64>,
+    /// Until when datagrams are thought to overtake each other, and by how much they did.
+    unsteady: Option<u64>,
+    lateness: u64,
 }
 
 impl Missing {
     /// `numbers` did not come before one that is higher than all of them.
     pub(crate) fn add(&mut self, now: u64, numbers: std::ops::Range<u64>, parity: bool) {
         let count = numbers.end - numbers.start;
-        let wait = if parity { PARITY } else { REORDER };
+        let wait = if parity { PARITY } else { self.patience(now) };
         let skipped = count.saturating_sub(MAX as u64);
         self.given_up += skipped;
         self.lost += skipped;
@@ -53,12 +61,32 @@ impl Missing {
         }
     }
 
-    /// One of them is here. True when it had been asked for.
-    pub(crate) fn arrived(&mut self, number: u64) -> bool {
-        match self.entries.binary_search_by_key(&number, |entry| entry.number) {
-            Ok(index) => self.entries.remove(index).is_some_and(|entry| entry.asked > 0),
-            Err(_) => false,
+    /// At first nothing is known of the way.
+    fn patience(&mut self, now: u64) -> u64 {
+        if now >= *self.unsteady.get_or_insert(now + CALM) {
+            self.lateness = 0;
+            return 0;
         }
+        self.lateness.clamp(REORDER, MAX_REORDER)
+    }
+
+    /// One of them is here. True when that was asked for: what comes sooner than an answer can was overtaken.
+    pub(crate) fn arrived(&mut self, now: u64, number: u64, rtt: u64) -> bool {
+        let Some(entry) = self.take(number) else {
+            return false;
+        };
+        let late = now - entry.since;
+        let asked = entry.asked > 0 && late >= rtt / 2;
+        if !asked {
+            self.lateness = self.lateness.max(late + late / 2);
+            self.unsteady = Some(now + CALM);
+        }
+        asked
+    }
+
+    fn take(&mut self, number: u64) -> Option<Entry> {
+        let index = self.entries.binary_search_by_key(&number, |entry| entry.number).ok()?;
+        self.entries.remove(index)
     }
 
     /// What parity cannot mend is asked for at once.
@@ -106,7 +134,7 @@ impl Missing {
 
     /// Parity has made it anew before it was asked for: it was lost all the same.
     pub(crate) fn mended(&mut self, number: u64) {
-        if !self.arrived(number) {
+        if self.take(number).is_some_and(|entry| entry.asked == 0) {
             self.lost += 1;
             self.runs += u64::from(self.last_lost.is_none_or(|last| last + 1 != number));
             self.last_lost = Some(number);
@@ -144,16 +172,37 @@ mod tests {
         let mut missing = Missing::default();
         missing.add(0, 5..8, false);
         assert_eq!(due(&mut missing, 1_000), []);
-        assert!(!missing.arrived(6));
+        assert!(!missing.arrived(1_000, 6, 100_000));
         assert_eq!(due(&mut missing, 2_000), [5, 7]);
         assert_eq!(due(&mut missing, 2_000 + AGAIN - 1), []);
-        assert!(missing.arrived(5));
-        assert_eq!(due(&mut missing, 2_000 + AGAIN), [7]);
+        assert_eq!(due(&mut missing, 2_000 + AGAIN), [5, 7]);
+        assert!(missing.arrived(90_000, 5, 100_000));
         assert_eq!(missing.next(), Some(102_000 + AGAIN));
         assert_eq!(due(&mut missing, 102_000 + AGAIN), [7]);
         assert_eq!((missing.lost(), missing.runs(), missing.given_up()), (2, 2, 0));
         assert_eq!(due(&mut missing, GIVE_UP), []);
         assert_eq!((missing.lost(), missing.given_up(), missing.next()), (2, 1, None));
+    }
+
+    #[test]
+    fn who_sees_nothing_overtaken_asks_at_once() {
+        let mut missing = Missing::default();
+        let wait = |missing: &mut Missing, now, number| {
+            missing.add(now, number..number + 1, false);
+            missing.entries.back().unwrap().next - now
+        };
+        // Of a way that is not known, and of one that is.
+        assert_eq!(wait(&mut missing, 1_000, 1), REORDER);
+        assert_eq!(wait(&mut missing, 1_000 + CALM, 2), 0);
+        assert_eq!(due(&mut missing, 1_000 + CALM), [2]);
+        // It comes before an answer can, so it was only late.
+        assert!(!missing.arrived(5_000 + CALM, 2, 100_000));
+        assert_eq!(wait(&mut missing, 6_000 + CALM, 3), 6_000);
+        assert!(!missing.arrived(60_000 + CALM, 3, 200_000));
+        assert_eq!(wait(&mut missing, 70_000 + CALM, 4), MAX_REORDER);
+        assert_eq!(due(&mut missing, 80_000 + CALM), [4]);
+        assert!(missing.arrived(180_000 + CALM, 4, 100_000), "an answer is none of it");
+        assert_eq!(wait(&mut missing, 60_000 + 2 * CALM, 5), 0);
     }
 
     #[test]
@@ -163,7 +212,7 @@ mod tests {
         missing.mended(2);
         missing.hurry(3_000, 3);
         assert_eq!(due(&mut missing, 3_000), [3]);
-        assert_eq!(due(&mut missing, PARITY), [1]);
+        assert_eq!(due(&mut missing, PARITY), [1, 3]);
         assert_eq!(missing.lost(), 3);
     }
 

@@ -22,7 +22,7 @@ pub(crate) struct Plan {
 }
 
 /// Below, repeating is enough. Higher spares parity, lower adds it against accidents.
-const MIN_LOSS: f64 = 0.003;
+pub(crate) const MIN_LOSS: f64 = 0.003;
 /// Where a round trip is shorter, repeating is fast enough. Microseconds.
 pub(crate) const MIN_RTT: u64 = 60_000;
 /// Parity for each loss, in the mean. Higher mends more at once.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use netem::{Capacity, Change, LinkConfig, Loss, Random};
+use netem::{Capacity, Change, Jitter, LinkConfig, Loss, Random};
 use pysfu_relay::{Arrival, Config, Keys, Link, MAX_DATAGRAM, Refused, Stats};
 
 const MS: u64 = 1_000;
@@ -161,10 +161,13 @@ fn losses_between_regions_are_repaired() {
     for (rtt, loss, burst, rate, frames) in [
         (100, 0.03, 1.0, 2_000, true),
         (100, 0.03, 1.0, 2_000, false),
+        (100, 0.03, 1.0, 1_000, true),
         (100, 0.03, 1.0, 10_000, true),
         (100, 0.03, 1.0, 100, false),
         (100, 0.01, 1.0, 2_000, true),
+        (100, 0.05, 1.0, 1_000, true),
         (250, 0.05, 1.0, 2_000, true),
+        (100, 0.03, 3.0, 1_000, true),
         (80, 0.01, 4.0, 2_000, true),
         (20, 0.03, 1.0, 2_000, true),
     ] {
@@ -210,6 +213,30 @@ fn without_loss_nothing_is_redundant_but_control() {
     assert!(sender.redundant_bytes_sent < sender.bytes_sent / 500, "{sender:?}");
     let (residual, late) = pair.result(100 * MS);
     assert_eq!((residual, late), (0.0, 0));
+}
+
+/// A way that was steady until the link trusted it: what is late is asked for a few times, until that is known.
+#[test]
+fn datagrams_that_overtake_each_other_are_not_sent_again() {
+    for (before, asked) in [(0, 0), (30 * SECOND, 30)] {
+        let mut pair = Pair::new(100 * MS, 0.0, 1.0, 1);
+        pair.run(before, 2_000, false);
+        // The one gap that shows that nothing overtakes anything.
+        pair.set(&Change::Loss(Loss::independent(0.002)));
+        pair.run(before, 2_000, false);
+        pair.set(&Change::Loss(Loss::None));
+        pair.run(SECOND, 2_000, false);
+        let former = pair.stats()[0];
+        pair.set(&Change::Jitter(Some(Jitter {
+            reorders: true,
+            ..Jitter::uniform(at(1_500))
+        })));
+        pair.run(20 * SECOND, 2_000, false);
+        pair.run(SECOND, 0, false);
+        let repeats = pair.stats()[0].repeats_sent - former.repeats_sent;
+        assert!(repeats <= asked, "{repeats} after {before}");
+        assert_eq!(pair.result(100 * MS).0, 0.0);
+    }
 }
 
 #[test]
