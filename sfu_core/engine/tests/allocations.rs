@@ -18,14 +18,14 @@ mod world;
 use std::time::Duration;
 
 use pysfu_engine::Config;
-use pysfu_engine::command::MediaKind;
-use pysfu_engine::ids::WorkerId;
+use pysfu_engine::command::{AddLink, Command, Keys, MediaKind, Mirror};
+use pysfu_engine::ids::{LinkId, TrackId, WorkerId};
 use wire::rtcp::report::{self, ReportBlock};
 use wire::rtcp::{nack, twcc};
 
 use counting::allocations;
 use media::{Source, TRANSPORT_CC};
-use world::{MS, Person, SOCKET, World};
+use world::{Cable, MS, Person, SOCKET, World, engine_address};
 
 /// A prepared datagram of a client, and the time since the one before.
 struct Arrival {
@@ -109,6 +109,110 @@ fn forwarding_allocates_nothing() {
     let (counted, sent) = run(&mut world, steady);
     assert!(sent > 10 * steady.len() as u64 / 2, "{sent} datagrams sent");
     assert_eq!(counted, 0, "allocations while forwarding {} packets", steady.len());
+    assert_none_dropped(&world);
+}
+
+/// One node with a client that publishes and links to three others. What those say is made outside of what is counted.
+#[test]
+fn links_allocate_nothing() {
+    const OTHERS: usize = 3;
+    let mut world = World::with(1 + OTHERS as u8, Config::default());
+    let alice = world.join(0);
+    let track = world.publish_video(alice, "0", &[]);
+    for other in 1..=OTHERS {
+        let keys = |from: usize| Keys {
+            key: [from as u8; 16],
+            salt: [other as u8; 12],
+        };
+        for (here, there) in [(0, other), (other, 0)] {
+            let way = netem::Link::new(netem::LinkConfig::default(), 0);
+            world.cables.push(Cable {
+                from: here,
+                to: there,
+                way,
+            });
+            let add = AddLink {
+                link: LinkId(other as u32),
+                theirs: other as u32,
+                send: keys(here),
+                receive: keys(there),
+                socket: SOCKET,
+                remote: Some(engine_address(there)),
+            };
+            world.command(here, Command::AddLink(add));
+        }
+        let mirror = Mirror {
+            track: TrackId(world.id()),
+            link: LinkId(other as u32),
+            theirs: track,
+            kind: MediaKind::Video,
+            group: None,
+        };
+        let here = mirror.track;
+        world.command(other, Command::Mirror(mirror));
+        let viewer = world.join(other);
+        world.subscribe(viewer, here, other, MediaKind::Video, 9_000);
+    }
+    world.run_for(100 * MS);
+    let mut source = Source::video(1_000, "0", None, (640, 360));
+    let (mut begun, mut counted, mut sent) = (0, 0, 0);
+    for frame in 0..800 {
+        for mut packet in source.frame(frame % 100 == 0, 10) {
+            packet.payload.resize(1_000, 7);
+            let mut arrived = vec![(world.people[alice].address, world.protect(alice, packet))];
+            let at = world.now - world.start;
+            for cable in world.cables.iter_mut().filter(|cable| cable.to == 0) {
+                while let Some((_, datagram)) = cable.way.pop(at) {
+                    arrived.push((engine_address(cable.from), datagram));
+                }
+            }
+            world.now += MS;
+            let (now, engine, arena) = (world.now, &mut world.engines[0], &mut world.arena);
+            arena.clear();
+            let allocated = allocations(|| {
+                for (from, datagram) in &mut arrived {
+                    engine.handle_datagram(now, SOCKET, *from, datagram);
+                }
+                if engine.next_timeout().is_some_and(|due| due <= now) {
+                    engine.handle_timeout(now);
+                }
+                assert!(!engine.poll_transmit(now, arena));
+                while engine.poll_event().is_some() {}
+            });
+            // Histories, rings and pools have their full size after some seconds.
+            match frame {
+                0..500 => begun += allocated,
+                _ => counted += allocated,
+            }
+            for message in arena.messages() {
+                let Some(other) = (1..=OTHERS).find(|&other| engine_address(other) == message.to) else {
+                    continue;
+                };
+                let (start, end) = (message.start as usize, (message.start + message.len) as usize);
+                for datagram in arena.bytes()[start..end].chunks(message.segment.into()) {
+                    sent += 1;
+                    // Some are lost and asked for.
+                    if sent % 50 != 0 {
+                        let mut datagram = datagram.to_vec();
+                        world.engines[other].handle_datagram(now, SOCKET, engine_address(0), &mut datagram);
+                    }
+                }
+            }
+            for other in 1..=OTHERS {
+                if world.engines[other].next_timeout().is_some_and(|due| due <= now) {
+                    world.engines[other].handle_timeout(now);
+                }
+                world.drain(other);
+            }
+        }
+    }
+    let links = world.stats(0).links;
+    assert_eq!(links.len(), OTHERS);
+    for row in links {
+        assert!(row.media_sent > 7_900 && row.repeats_sent > 100, "{row:?}");
+    }
+    assert!(begun > 0, "the counter counts");
+    assert_eq!(counted, 0, "allocations while some of {sent} datagrams went over links");
     assert_none_dropped(&world);
 }
 

@@ -1,9 +1,10 @@
 //! Video over one link: whole, only what is wanted, and asked for once.
 
-use pysfu_engine::command::{Command, MediaKind, Wanted};
-use pysfu_engine::ids::SubscriptionId;
+use pysfu_engine::command::{Command, MediaKind, PayloadMap, Redirect, Wanted};
+use pysfu_engine::ids::{PayloadType, SubscriptionId, WorkerId};
 
 use super::{Camera, Nodes, OUT, keys, link};
+use crate::media::{Source, VP8, VP8_RTX};
 use crate::world::{MS, WANT_ALL};
 
 #[test]
@@ -157,6 +158,41 @@ fn many_wishes_for_keyframes_are_one() {
     assert!((1..=4).contains(&requests), "{requests} in {seconds} s");
     let told = (nodes.row(1, 0).bytes_sent - told) as f64 / seconds;
     assert!(told < 10_000.0, "{told} bytes/s of control");
+}
+
+/// Nobody asked for the other track before.
+#[test]
+fn who_is_redirected_to_a_track_of_another_node_makes_it_come() {
+    let mut nodes = Nodes::pair(20, 0.0);
+    let mut camera = Camera::new(&mut nodes, 0);
+    let anna = nodes.world.join(1);
+    let own = nodes.world.publish_video(anna, "0", &[]);
+    let mut source = Source::video(3_000, "0", None, (640, 360));
+    let bob = nodes.world.join(1);
+    let here = nodes.mirror(1, 0, camera.track, MediaKind::Video);
+    let subscription = nodes.world.subscribe(bob, own, 1, MediaKind::Video, OUT);
+    nodes.film(&mut camera, 30);
+    for packet in source.frame(true, 2) {
+        nodes.world.send(anna, packet);
+    }
+    nodes.world.run_for(50 * MS);
+    assert_eq!(nodes.world.people[bob].rtp.len(), 2);
+    assert_eq!(nodes.row(0, 1).media_sent, 0, "nobody wants it");
+    let redirect = Redirect {
+        subscription,
+        peer: nodes.world.people[bob].peer,
+        track: here,
+        home: WorkerId(1),
+        payloads: vec![PayloadMap {
+            from: PayloadType(VP8),
+            to: PayloadType(VP8),
+            rtx: Some(PayloadType(VP8_RTX)),
+        }],
+    };
+    nodes.world.command(1, Command::Redirect(redirect));
+    nodes.film(&mut camera, 60);
+    assert_eq!(camera.missing(&nodes.world.people[bob].rtp, 60), 0);
+    assert!(nodes.row(0, 1).media_sent > 120);
 }
 
 #[test]
