@@ -185,7 +185,8 @@ def _others(scenarios: Result) -> str:
     if mixed := scenarios.get("mixed"):
         rows.append(
             "A browser, the Python SDK and load clients at nodes in three regions, the path between the first two cut: "
-            f"{_each(mixed['cut']['gap_ms'])} without some voice."
+            f"{_each(mixed['cut']['gap_ms'])} without some voice. The browser's node and gateway killed: "
+            f"{mixed['kill']['gap_ms']['chromium']:.0f} ms."
         )
     if moving := scenarios.get("mixed_moving"):
         rows.append(

@@ -33,6 +33,13 @@ async def test_a_browser_an_sdk_and_load_clients_meet_across_regions(built: Prog
     assert max(around) > 200
     assert max(around) < 3_500, cut
     assert max(found["quiet"]["gap_ms"].values()) < 1_500, found["quiet"]
+    # The browser was given one URL, of the node that died: it came back by another, without a click.
+    kill = found["kill"]
+    assert kill["events"][CHROMIUM][-1] == "reconnected"
+    assert "disconnected" not in kill["events"][CHROMIUM]
+    assert (kill["events"][PYTHON], kill["rejoins"]) == ([], 0)
+    assert kill["gap_ms"][CHROMIUM] > 300
+    assert found["kill_s"] < 15
 
 
 async def test_a_browser_and_an_sdk_go_on_when_their_nodes_are_drained_stop_and_die(built: Programs) -> None:

@@ -127,9 +127,11 @@ def _hears_all(report: Report) -> bool:
 
 
 async def spanning(programs: Programs, *, tell: Tell) -> dict[str, Any]:
-    """One of them at each of three nodes in regions far apart; then the path between browser's and SDK's is cut.
+    """One of them at each of three nodes in regions far apart; the path between browser's and SDK's is cut; the
+    browser's node dies, and its gateway with it.
 
-    `placed`: participants by node. `cut`: what was told while it was cut, `mended`: from then on.
+    `placed`: participants by node. `cut`: what was told while it was cut, `mended`: from then on, `kill`: after the
+    death; `kill_s`: until everyone had everything again.
     """
     async with mixed(programs, plan(3), "a", "b", "c") as room, operator(room.lab.nodes["c"]) as asked:
         tell("a browser at a, the Python SDK at b, load clients at c")
@@ -146,12 +148,26 @@ async def spanning(programs: Programs, *, tell: Tell) -> dict[str, Any]:
         await room.lab.net.heal("a", "b")
         await room.lab.acquainted()
         await room.together()
-        return {"placed": placed, "quiet": quiet, "cut": cut, "mended": await room.told()}
+        mended = await room.told()
+        tell("kill -9 of a")
+        kill, kill_s = await _die(room, "a")
+        return {"placed": placed, "quiet": quiet, "cut": cut, "mended": mended, "kill": kill, "kill_s": kill_s}
+
+
+async def _die(room: Mixed, node: str) -> tuple[dict[str, Any], float]:
+    """What is told after kill -9, and seconds until everyone has everything."""
+    await room.begin()
+    await room.lab.nodes[node].kill()
+    begun = time.monotonic()
+    # What came a second ago still counts.
+    await asyncio.sleep(NOTICED_SECONDS)
+    await room.together()
+    return await room.told(), round(time.monotonic() - begun, 1)
 
 
 async def moving(programs: Programs, *, tell: Tell) -> dict[str, Any]:
-    """Browser and SDK at one node, which is drained and ends, and its gateway with it; then the one that took them in
-    dies, which is the gateway of both by then.
+    """Browser and SDK at one node, which is drained and ends, and its gateway with it; then the node that took them in
+    dies.
 
     `drain`, `stop`, `kill`: what was told meanwhile; `before`, `after`, `end`: participants by node; `kill_s`: until
     everyone had everything again.
@@ -182,20 +198,14 @@ async def moving(programs: Programs, *, tell: Tell) -> dict[str, Any]:
         await asyncio.sleep(SIGNALING_SECONDS)
         stop = await room.told()
         await room.together()
-        await room.begin()
         tell("kill -9 of b")
-        await lab.nodes["b"].kill()
-        begun = time.monotonic()
-        # What came a second ago still counts.
-        await asyncio.sleep(NOTICED_SECONDS)
-        await room.together()
-        kill_s = round(time.monotonic() - begun, 1)
+        kill, kill_s = await _die(room, "b")
         return {
             "before": before,
             "after": after,
             "end": await where(asked),
             "drain": drain,
             "stop": stop,
-            "kill": await room.told(),
+            "kill": kill,
             "kill_s": kill_s,
         }
