@@ -167,6 +167,30 @@ impl Selector {
             self.top = u8::MAX;
             self.aim = self.targets.best(self.limit, self.top);
         }
+        // Of higher temporal layers, those of other spatial layers may come.
+        if packet.facts.temporal == 0 {
+            self.step_below(packet.facts.spatial);
+        }
+    }
+
+    /// Nothing of this spatial layer and above comes: what is told as active goes no further.
+    fn step_below(&mut self, spatial: u8) {
+        let (Some(current), Some(below)) = (self.current, spatial.checked_sub(1)) else {
+            return;
+        };
+        let (now, temporal) = self.targets.layers(current);
+        if now < spatial {
+            return;
+        }
+        let rest = Limit {
+            spatial: below,
+            temporal,
+        };
+        let part = |&target: &u8| self.targets.is_part(target, current);
+        let part = self.targets.by_preference(rest, self.top).find(part);
+        if let Some(part) = part {
+            self.set_current(part);
+        }
     }
 
     pub(super) fn needs_keyframe(&self) -> bool {

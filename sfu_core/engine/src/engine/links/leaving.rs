@@ -137,11 +137,13 @@ impl Outgoing {
             Fate::Stays if thinning.must_tell(packet.layer) => self.put(track, packet, alone, Some(thinning)),
             Fate::Stays => (),
             Fate::Goes { ends } => {
-                let content = packet.payload().len() + packet.dependency().len();
-                if content > MAX_BESIDE {
+                let manner = Manner { ends, ..manner };
+                if packet.payload().len() + packet.dependency().len() > MAX_BESIDE {
                     self.put(track, packet, alone, Some(thinning));
+                    self.put(track, packet, manner, None);
+                } else {
+                    self.put(track, packet, manner, Some(thinning));
                 }
-                self.put(track, packet, Manner { ends, ..manner }, Some(thinning));
             }
         }
     }
@@ -190,6 +192,13 @@ impl Outgoing {
         self.packets = 0;
         self.waiting.clear();
         self.left_out.clear();
+    }
+
+    /// What the packet that was popped last tells.
+    #[cold]
+    fn take_told(&mut self, count: u8, into: &mut ArrayVec<LeftOut, MAX_LEFT_OUT>) {
+        let count = usize::from(count).min(self.left_out.len());
+        into.extend(self.left_out.drain(..count).take(MAX_LEFT_OUT));
     }
 
     fn pop(&mut self) -> Option<Waiting> {
@@ -288,8 +297,10 @@ impl Relay {
                 tells,
             }) = self.outgoing.pop()
             {
-                let tells = usize::from(tells).min(self.outgoing.left_out.len());
-                let left_out = self.outgoing.left_out.drain(..tells).take(MAX_LEFT_OUT).collect();
+                let mut left_out = ArrayVec::new();
+                if tells > 0 {
+                    self.outgoing.take_told(tells, &mut left_out);
+                }
                 // What is too long for a link was too long for its path to the subscribers, too.
                 let leaving = leaving(at, (track, packet), manner, &left_out);
                 match leaving.and_then(|leaving| state.send(at, leaving, room)) {

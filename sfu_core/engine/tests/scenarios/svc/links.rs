@@ -364,3 +364,76 @@ fn a_way_round_carries_what_is_wanted() {
         assert!(reached(&shown, raised, best) <= 600, "{name}");
     }
 }
+
+/// A keyframe crosses without its upper layers just when they are wanted: they are known to be there, and asked for.
+#[test]
+fn a_keyframe_that_overtakes_a_wish_hides_nothing() {
+    for (name, mode) in MODES.into_iter().filter(|(_, mode)| mode.spatial > 1) {
+        let mut call = over(1, &way(30, 0.0), mode);
+        call.want(0, 0);
+        call.film(LINGER + 2 * SECOND, &mut []);
+        let (raised, keyframes) = (call.now(), call.keyframes);
+        call.want(255, 255);
+        call.picture_with(true);
+        call.film(2 * SECOND, &mut []);
+        call.settle(&mut []);
+        // Until the next packet that crosses tells that the upper layers stayed behind.
+        let shown = decoder::check_but(&call.encoder, &call.received, &call.lost(), raised..raised + 300);
+        let best = (mode.spatial - 1, mode.temporal - 1);
+        assert!(reached(&shown, raised, best) <= 800, "{name}");
+        assert!(
+            call.keyframes - keyframes <= 2,
+            "{name}: {}",
+            call.keyframes - keyframes
+        );
+    }
+}
+
+/// Packets that leave no room in front of them: what stays behind goes ahead by itself.
+#[test]
+fn large_packets_are_told_about_ahead() {
+    for (name, mode) in MODES.into_iter().chain([VP8]).filter(|(_, mode)| mode.spatial == 1) {
+        let mut call = over(1, &way(30, 0.0), mode);
+        call.encoder.octets = 1_310;
+        call.film(SECOND, &mut []);
+        call.want(0, 0);
+        call.film(LINGER, &mut []);
+        let low = call.rates(&mut [])[0];
+        call.want(255, 255);
+        call.film(SECOND, &mut []);
+        let all = call.rates(&mut [])[0];
+        call.settle(&mut []);
+        let shown = call.check();
+        assert!(low * 3 < all * 2, "{name}: {low} of {all}");
+        assert!(longest(&shown, SECOND..call.now()) <= 4 * PICTURE, "{name}");
+        assert_eq!(call.row(0, 1).dropped, 0, "{name}");
+    }
+}
+
+/// Who begins to watch while little crosses begins with that, and what it wants follows.
+#[test]
+fn a_newcomer_beyond_begins_with_what_crossed() {
+    for (name, mode) in MODES.into_iter().chain([VP8]) {
+        let mut call = over(1, &way(30, 0.0), mode);
+        call.want(0, 0);
+        call.film(LINGER + SECOND, &mut []);
+        // A keyframe that is still kept.
+        call.picture_with(true);
+        call.film(SECOND / 2, &mut []);
+        let came = call.now();
+        let mut viewers = [Viewer::new(&mut call, 1, ALL)];
+        call.film(3 * SECOND, &mut viewers);
+        call.settle(&mut viewers);
+        let received = &viewers[0].received;
+        let shown = decoder::check_but(&call.encoder, received, &call.lost(), came..came + 300);
+        let best = (mode.spatial - 1, mode.temporal - 1);
+        assert!(
+            shown[0].at <= came + 4 * PICTURE,
+            "{name}: after {}",
+            shown[0].at - came
+        );
+        assert!(reached(&shown, came, best) <= 800, "{name}");
+        assert!(longest(&shown, came..call.now()) <= 4 * PICTURE + 200, "{name}");
+        assert_eq!(layers(&call.check(), came..call.now()), LEAST, "{name}");
+    }
+}
