@@ -45,6 +45,7 @@ mod round_trip;
 mod rtcp;
 pub mod seeds;
 mod stun;
+mod thinned;
 
 // Parts that the engine keeps to itself.
 #[path = "../../engine/src/dtls/hello.rs"]
@@ -94,6 +95,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("link_ends", self::relay::ends),
     ("link_liar", self::relay::liar),
     ("link_engine", self::relay::engine),
+    ("link_thinned", thinned::through),
     ("bandwidth", bandwidth::bandwidth),
     ("ring", ring::ring),
     ("numbering", numbering::numbering),

@@ -49,6 +49,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
              05 0b 07 0000000000000003 00 03 04 28 0000000000000003 00 00 60 00000000 000000010005 000000000077 90f092340765d00f009d012a4001b400 \
              03 0a 01 0000000000000001 02 03 0b 03 0000000000000001 01 01 03 0a 04 0000000000000001 00 01 01 0a 01 01 0b 03 02 0000000000000001",
         ),
+        // A stream through a node: what is wanted, then frames by layer, behind some that were left out.
+        hex("00 00 01 02 04 05 06 08 09 0a 00 01 02 10 05 00 01 40 41 31 05 06 07 00"),
+        hex("11 00 01 02 04 05 06 08 09 0a 00 81 82 1005 00 21 0506 40 41 00"),
     ];
     seeds.extend([audio(), redundant(), request(), response(), hello(), recoverable()]);
     seeds.extend(LINKS.map(|json| json.as_bytes().to_vec()));
