@@ -22,3 +22,9 @@ async def end(tasks: Collection["asyncio.Task[Any]"]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.exception()
+
+
+def is_cancelled() -> bool:
+    """The task that asks is to end, so that a CancelledError is meant for it and not for something it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -12,6 +12,7 @@ import grpc
 import structlog
 
 from control_plane.cluster.certs import name_of
+from control_plane.cluster.tasks import is_cancelled
 from control_plane.cluster.through import FOR, SERVICE, TO, straight
 from control_plane.errors import (
     ControlError,
@@ -106,9 +107,15 @@ class ThroughService:
         self.passed_on += 1
         upwards = asyncio.ensure_future(_upwards(context, call))
         try:
-            with contextlib.suppress(grpc.aio.AioRpcError):
+            try:
                 while (message := await call.read()) is not grpc.aio.EOF:
                     await context.write(message)
+            except grpc.aio.AioRpcError:
+                pass  # The caller is told the same.
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                await refuse(context, UnavailableError("the target is not known here any more"))
             code, details = await call.code(), await call.details()
             kept = tuple((key, value) for key, value in await call.trailing_metadata() or () if key in _TRAILING)
         finally:

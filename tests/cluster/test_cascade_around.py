@@ -250,14 +250,15 @@ async def test_a_way_that_is_cut_in_one_direction_is_left(tmp_path: Path, sender
 
 
 @pytest.mark.timeout(60)
-async def test_when_the_third_dies_another_is_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ends", ["dies", "leaves"])
+async def test_when_the_third_ends_another_is_taken(tmp_path: Path, ends: str) -> None:
     async with room(tmp_path, "a", "b", "c", "d") as (cluster, people):
         one, other, third, fourth = cluster.nodes
         cluster.cut(one, other)
         await until(lambda: through(one, other) in ("c", "d"))
         first, second = (third, fourth) if through(one, other) == "c" else (fourth, third)
         died_at = time.monotonic()
-        await first.die()
+        ending = asyncio.ensure_future(first.die() if ends == "dies" else first.plane.stop())
         await cluster.peer(one, "late")
         await until(lambda: other.participant("late"))
         seen = time.monotonic() - died_at
@@ -265,6 +266,7 @@ async def test_when_the_third_dies_another_is_taken(tmp_path: Path) -> None:
         assert seen < 3.0
         assert through(one, other) == second.name
         assert not (gone(people["alice"]) | gone(people["bob"])) & {"alice", "bob"}
+        await ending
 
 
 @pytest.mark.timeout(60)

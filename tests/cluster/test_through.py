@@ -1,5 +1,6 @@
 """Calls through a third node: who may, for whom, and how many."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -107,6 +108,21 @@ async def test_strangers_are_not_let_through(tmp_path: Path) -> None:
         async with grpc.aio.secure_channel(f"127.0.0.1:{third.cluster.port}", credentials, name) as channel:
             assert await refusal(call(Through(channel, "b"), REACH)) is grpc.StatusCode.UNAVAILABLE
         assert third.cluster.through.passed_on == 0
+
+
+@pytest.mark.timeout(60)
+async def test_who_calls_is_told_when_the_third_node_knows_the_target_no_more(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as (one, _, third):
+        stream: Any = Through(one.cluster.straight("c"), "b").stream_stream(CONNECT)()
+        await until(lambda: third.cluster.through.calls == 1)
+        await third.cluster.channels.forget("b")
+
+        async def read() -> None:
+            # What came before is to be read before the end.
+            while await stream.read() is not grpc.aio.EOF:
+                pass
+
+        assert await refusal(asyncio.wait_for(read(), 2)) is grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.timeout(60)

@@ -14,6 +14,7 @@ from control_plane.cluster.cascade.around import choose, is_to_be_left
 from control_plane.cluster.cascade.feed import Feed
 from control_plane.cluster.cascade.relays import Relays
 from control_plane.cluster.cascade.stream import HELLO_TIMEOUT, SILENT, Pipe, Stream
+from control_plane.cluster.tasks import is_cancelled
 from control_plane.cluster.through import Through
 from control_plane.errors import ControlError, UnavailableError
 from control_plane.live_room import LiveRoom
@@ -444,6 +445,10 @@ class Peer:
             except ControlError as error:
                 reason = str(error)
                 log.warning("a node is refused", node=self.id, reason=reason)
+            except asyncio.CancelledError:
+                # Of the call alone, when the channel to the third node is closed.
+                if third is None or is_cancelled():
+                    raise
             except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError) as error:
                 reason = getattr(error, "details", lambda: None)() or type(error).__name__
                 if not self._open:
