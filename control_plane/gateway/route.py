@@ -83,6 +83,9 @@ class Route:
                     self._upstreams.setdefault(node, set()).add(upstream)
                     return upstream, joined
                 log.info("a node was passed over", node=node, reason=str(refused))
+                if join.resume_participant_id:
+                    # By now it may be known that the session is gone, and nobody else has to be asked for it.
+                    break
             if join.resume_session_id and refused is not None:
                 raise refused
         raise refused or JoinRefusedError(grpc.StatusCode.UNAVAILABLE, "no node takes participants now")
