@@ -145,6 +145,23 @@ async def test_in_a_room_on_two_nodes_a_third_one_is_ready_and_does_not_stay_so_
         await until(lambda: not mirrors(other) and not mirrors(third))
 
 
+async def test_who_found_nobody_to_ask_asks_as_soon_as_a_stream_is_there(
+    three: tuple[ClusterNode, ClusterNode, ClusterNode],
+) -> None:
+    _, other, _ = three
+    silence(other, "c")
+    silence(other, "a")
+    silence(other, "c", alive=True)
+    # As if the node had not answered.
+    for mirror in mirrors(other):
+        mirror.pending = None
+        mirror.tried = {"a", "c"}
+        if mirror.timer is not None:
+            mirror.timer.cancel()
+    other.cascade.mirrors.opened_stream("c")
+    assert all(mirror.asked == "c" for mirror in mirrors(other)), "not only when the second is over"
+
+
 def test_requests_are_spread_over_time() -> None:
     asked: list[int] = []
 

@@ -1,7 +1,7 @@
 """Mirrors: encodings of other nodes as the core here has them, for rooms here and for nodes that ask for them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Final
 
@@ -23,6 +23,8 @@ ANSWER_TIMEOUT: Final = 0.4
 ANSWER_ROUND_TRIPS: Final = 3.0
 # When nobody has it: until all are asked again.
 RETRY: Final = 1.0
+# Until spare ways are asked for over links or a stream that have come: shorter is ready sooner, longer gathers more.
+PREPARE: Final = 0.1
 # Until other nodes that take a track from here take its new mirror. Longer carries it twice for longer.
 TAKEN_OVER: Final = 1.0
 # Of other nodes' tracks that this node passes on to those that ask.
@@ -47,6 +49,7 @@ class Mirrors:
         self._by_asker: Final[dict[tuple[str, int], Mirror]] = {}
         self._failed: Final[set[str]] = set()
         """Nodes to which no media passed for a while, since they were known."""
+        self._preparing: asyncio.TimerHandle | None = None
         self._numbers = count(1)
         self._spares = Spares(self._request_beforehand, self._release)
 
@@ -96,6 +99,7 @@ class Mirrors:
         for mirror in list(self._mirrors.values()):
             if mirror.asked == node or mirror.handle is None:
                 self._look(mirror)
+        self._prepare_soon()
 
     def broken(self, node: str) -> None:
         """No media passes to or from that node: what came over it is taken from elsewhere."""
@@ -130,8 +134,11 @@ class Mirrors:
             if node in (mirror.via, mirror.asked) and node != mirror.source.node:
                 mirror.held = None
                 self._ask(mirror, node)
-            elif mirror.handle is None and mirror.asked is None:
+            elif mirror.asked is None and not (mirror.via and self._ways.passes(mirror.via)):
+                # Nobody was left to be asked.
+                mirror.tried = set()
                 self._look(mirror)
+        self._prepare_soon()
 
     def buried(self, node: str) -> None:
         """It is dead."""
@@ -146,16 +153,10 @@ class Mirrors:
         """To be called once a second: takes ways that have become better, and have been so for a while; asks for spare
         ones."""
         self._spares.begin(now)
-        known: dict[tuple[str, str | None], Sequence[str]] = {}
-        for mirror in list(self._mirrors.values()):
-            if mirror.asked is not None or mirror.handle is None:
-                continue
-            key = mirror.source.node, mirror.room
-            if key not in known:
-                known[key] = self._ways.hops(mirror.source, mirror.room)
+        for mirror, hops in self._flowing():
             if mirror.told is not None:
-                self._spares.settle(mirror, known[key])
-            best = next(iter(known[key]), None)
+                self._spares.settle(mirror, hops)
+            best = next(iter(hops), None)
             if best is None or best == mirror.via:
                 mirror.better = ("", now)
                 continue
@@ -253,6 +254,27 @@ class Mirrors:
             self._end_if_unused(mirror)
 
     # Inside.
+
+    def _flowing(self) -> Iterator[tuple[Mirror, Sequence[str]]]:
+        """Those that are here and are not looked for, with the nodes to get them from."""
+        known: dict[tuple[str, str | None], Sequence[str]] = {}
+        for mirror in list(self._mirrors.values()):
+            if mirror.asked is None and mirror.handle is not None:
+                key = mirror.source.node, mirror.room
+                if key not in known:
+                    known[key] = self._ways.hops(mirror.source, mirror.room)
+                yield mirror, known[key]
+
+    def _prepare_soon(self) -> None:
+        """Another node can be asked for spare ways: what breaks next may do so before the second is over."""
+        if self._preparing is None:
+            self._preparing = self._loop.call_later(PREPARE, self._prepare)
+
+    def _prepare(self) -> None:
+        self._preparing = None
+        for mirror, hops in self._flowing():
+            if mirror.told is not None:
+                self._spares.settle(mirror, hops)
 
     def _look(self, mirror: Mirror) -> None:
         """Takes it from the best node that can give it."""
