@@ -24,9 +24,13 @@ CASES: Final = {
     "h264 1 to 10": ["--codec", "h264", "--subscriptions", "10"],
     "opus 1 to 10": ["--codec", "opus", "--subscriptions", "10"],
     "vp8 1 to 10 with feedback": ["--codec", "vp8", "--subscriptions", "10", "--feedback"],
+    "vp8 1 over 10 links": ["--codec", "vp8", "--subscriptions", "0", "--links", "10"],
+    "opus 1 over 10 links": ["--codec", "opus", "--subscriptions", "0", "--links", "10"],
 }
 # Only what the engine does: packets are made and protected outside.
 COUNTED: Final = "*Fanout*run*"
+# Of it, what the node at the other end of links does: another machine.
+ELSEWHERE: Final = "*Fanout*cross_links*"
 FEW: Final = 4_000
 MANY: Final = 12_000
 
@@ -44,15 +48,25 @@ def build() -> Path:
     return Path(json.loads(metadata.stdout)["target_directory"]) / "release" / "pysfu-lab"
 
 
-def callgrind(program: Path, arguments: list[str], packets: int) -> tuple[int, int, dict[str, int]]:
-    """Packets out, instructions, and instructions by function, of one run."""
+def count(program: Path, arguments: list[str], packets: int) -> tuple[int, int, dict[str, int]]:
+    """Packets out, instructions, and instructions by function."""
+    out, counted, functions = callgrind(program, arguments, packets, COUNTED)
+    if "--links" in arguments:
+        _, elsewhere, by_function = callgrind(program, arguments, packets, ELSEWHERE)
+        counted -= elsewhere
+        functions = {name: number - by_function.get(name, 0) for name, number in functions.items()}
+    return out, counted, functions
+
+
+def callgrind(program: Path, arguments: list[str], packets: int, counted: str) -> tuple[int, int, dict[str, int]]:
+    """The same of one run, within the functions `counted`."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "callgrind.out"
         command = [
             "valgrind",
             "--tool=callgrind",
             f"--callgrind-out-file={out}",
-            f"--toggle-collect={COUNTED}",
+            f"--toggle-collect={counted}",
             str(program),
         ]
         command += ["forward", *arguments, "--packets", str(packets)]
@@ -68,13 +82,14 @@ def callgrind(program: Path, arguments: list[str], packets: int) -> tuple[int, i
         if entry:
             name = re.sub(r"'\d+$", "", entry[2])
             functions[name] = functions.get(name, 0) + int(entry[1].replace(",", ""))
-    return int(json.loads(run.stdout)["packets_out"]), int(found[1]), functions
+    told = json.loads(run.stdout)
+    return int(told["packets_linked"] or told["packets_out"]), int(found[1]), functions
 
 
 def measure(program: Path, arguments: list[str]) -> tuple[float, dict[str, float]]:
     """Instructions per packet, in all and by function."""
-    packets_few, count_few, functions_few = callgrind(program, arguments, FEW)
-    packets_many, count_many, functions_many = callgrind(program, arguments, MANY)
+    packets_few, count_few, functions_few = count(program, arguments, FEW)
+    packets_many, count_many, functions_many = count(program, arguments, MANY)
     packets = packets_many - packets_few
     by_function = {name: (count - functions_few.get(name, 0)) / packets for name, count in functions_many.items()}
     return (count_many - count_few) / packets, by_function
