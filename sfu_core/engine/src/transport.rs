@@ -17,6 +17,10 @@ use crate::ice::{IceAgent, IceEvent};
 use crate::ids::SocketId;
 use crate::srtp::{SrtpReceiver, SrtpSender};
 
+/// From our answer to a client's check to our ClientHello. libwebrtc takes the new pair some milliseconds after the answer; its
+/// ServerHello goes where it was before until then, and comes again after 50 ms. Longer is surer, and silent for longer.
+const BEGIN_DELAY: Duration = Duration::from_millis(15);
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum TransportEvent {
     /// A connectivity check from this address proved authentic: route its datagrams to this transport.
@@ -79,6 +83,8 @@ pub struct Transport {
     data: Option<Box<DataChannels>>,
     /// We send the ClientHello, to the first address that proves authentic.
     begins: bool,
+    /// When to, once there is one.
+    begin_at: Option<Instant>,
     ended: bool,
     /// Nothing but media has happened since there was nothing to send.
     quiet: bool,
@@ -101,6 +107,7 @@ impl Transport {
             limits: DataLimits::from(config),
             data: None,
             begins: false,
+            begin_at: None,
             ended: false,
             quiet: false,
             events: VecDeque::new(),
@@ -237,6 +244,10 @@ impl Transport {
         self.ice.handle_timeout(now);
         if let Some(dtls) = &mut self.dtls {
             dtls.handle_timeout(now);
+        } else if self.begin_at.is_some_and(|at| at <= now) {
+            let mut dtls = Box::new(DtlsServer::new(Arc::clone(&self.identity), self.announced.clone()));
+            dtls.begin(now);
+            self.dtls = Some(dtls);
         }
         if let Some(data) = &mut self.data {
             data.handle_timeout(now);
@@ -253,7 +264,8 @@ impl Transport {
         }
         let dtls = self.dtls.as_ref().and_then(|dtls| dtls.next_timeout());
         let data = self.data.as_ref().and_then(|data| data.next_timeout());
-        [self.ice.next_timeout(), self.connect_by, dtls, data]
+        let begin = self.begin_at.filter(|_| self.dtls.is_none());
+        [self.ice.next_timeout(), self.connect_by, begin, dtls, data]
             .into_iter()
             .flatten()
             .min()
@@ -298,12 +310,7 @@ impl Transport {
                 IceEvent::Validated { socket, remote } => {
                     if self.begins && self.srtp.is_none() {
                         self.dtls_source = Some((socket, remote));
-                        let new = || Box::new(DtlsServer::new(Arc::clone(&self.identity), self.announced.clone()));
-                        let is_first = self.dtls.is_none();
-                        let dtls = self.dtls.get_or_insert_with(new);
-                        if is_first {
-                            dtls.begin(now);
-                        }
+                        self.begin_at.get_or_insert(now + BEGIN_DELAY);
                     }
                     self.events
                         .push_back(TransportEvent::AddressValidated { socket, remote });

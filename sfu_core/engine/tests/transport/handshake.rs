@@ -46,6 +46,28 @@ fn begins_itself_with_the_first_address_that_is_authentic() {
     }
 }
 
+/// libwebrtc needs some time until it answers on the pair that it has just seen to work.
+#[test]
+fn begins_a_moment_after_the_answer_to_the_check() {
+    let mut world = World::new(Version::Dtls12);
+    world.jitter = 1;
+    world.client.await_dtls();
+    world.transport.begin_dtls();
+    world.announce();
+    let validated = TransportEvent::AddressValidated {
+        socket: SOCKET,
+        remote: address(1_000),
+    };
+    world.run_until("checked", |world| world.saw(&validated));
+    let checked = world.now;
+    world.run_until("connected", |world| world.is_connected());
+    let took = world.now - checked;
+    assert!(
+        took >= Duration::from_millis(15) && took < Duration::from_millis(50),
+        "{took:?}"
+    );
+}
+
 fn media_flows_both_ways(world: &mut World) {
     let (_, client_sender, client_receiver) = world.client.keys.as_mut().unwrap();
     let mut clear = vec![0x80, 96, 0, 7, 0, 0, 0, 1, 0, 0, 0, 9];
