@@ -24,6 +24,9 @@ from pysfu import BindError, Sfu, __version__
 log = structlog.get_logger(__name__)
 
 SHUTDOWN_SECONDS: Final = 2.0
+# Connections that wait to be accepted. The clients of a node that died come all at once, and who finds no place here
+# tries again after a second. The kernel's own limit (net.core.somaxconn) is 4,096, too.
+BACKLOG: Final = 4_096
 
 
 class ServeError(Exception):
@@ -169,7 +172,7 @@ async def _listen(settings: Settings, runner: web.AppRunner) -> None:
     await runner.setup()
     for host in settings.http_addresses():
         try:
-            await web.TCPSite(runner, host, settings.http_port, ssl_context=tls).start()
+            await web.TCPSite(runner, host, settings.http_port, ssl_context=tls, backlog=BACKLOG).start()
         except OSError as error:
             text = f"cannot listen on {host} port {settings.http_port} for HTTP ({error.strerror})"
             raise ServeError(f"{text}: choose another port with --http-port") from error

@@ -95,7 +95,7 @@ class AllocationService(allocation_pb2_grpc.AllocationServiceServicer):
         except (ControlError, grpc.aio.AioRpcError) as error:
             if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.NOT_FOUND:
                 raise NotFoundError(error.details() or "the session is gone") from error
-            log.info("no node of a room says where a session is", room=room, reason=str(error))
+            log.debug("no node of a room says where a session is", room=room, reason=str(error))
             return None
         return answer
 
