@@ -72,7 +72,7 @@ def scenarios(options: argparse.Namespace) -> dict[str, tuple[float, Run]]:
     runs: int = options.partitions
     steps = (5, 10) if quick else (10, 20, 40, 80, 120, 160, 240)
     found: dict[str, tuple[float, Run]] = {
-        "links": (20 if quick else 100, lambda _, __: relay_figures(quick=quick)),
+        "links": (20 if quick else 270, lambda _, __: relay_figures(quick=quick)),
         "spanning": (15, lambda built, _: spanning.run(built, nodes=3 if quick else 5, seconds=3 if quick else 10)),
         "paths": (90, lambda built, tell: paths.run(built, tell=tell, rounds=1 if quick else 3)),
         "beyond": (30, lambda built, tell: beyond.run(built, tell=tell)),

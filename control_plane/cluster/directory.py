@@ -39,7 +39,7 @@ ORPHAN_CHECK: Final = 60.0
 # Seconds for which what was read of a room elsewhere will do: to place one more there, and to try a write with. Whoever
 # joins a room asks for it three times within a moment; longer spares more round trips to the shared state, and finds
 # out later that a room has gone elsewhere.
-RECENT: Final = 1.0
+RECENT: Final = 2.0
 MAX_RECENT: Final = 8_192
 
 HoldersChanged = Callable[[str, tuple[str, ...]], None]
@@ -130,7 +130,7 @@ class Directory:
     async def find(self, name: str, *, recent: bool = False) -> RoomRecord | None:
         """Of any room, as it is now; of those that are here, as it was last known. Raises UnavailableError.
 
-        `recent`: as it was a second ago will do.
+        `recent`: as it was a moment ago (`RECENT`) will do.
         """
         if name in self._held:
             return self._held[name]

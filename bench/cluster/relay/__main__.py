@@ -29,7 +29,7 @@ def _plan(*, quick: bool) -> cost.Plan:
 
 
 async def measure(*, quick: bool = False) -> dict[str, Any]:
-    """All of it; keys as in `GOALS`, and what they are made of. Three minutes, or half of one."""
+    """All of it; keys as in `GOALS`, and what they are made of. Five minutes, or half of one."""
     built = programs.build()
     plan = _plan(quick=quick)
     print("what a packet costs", file=sys.stderr)
