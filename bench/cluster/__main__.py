@@ -70,15 +70,13 @@ def scenarios(options: argparse.Namespace) -> dict[str, tuple[float, Run]]:
     quick: bool = options.quick
     bus_seconds: float = options.bus_seconds
     runs: int = options.partitions
-    victims = 40 if quick else 200
     steps = (5, 10) if quick else (10, 20, 40, 80, 120, 160, 240)
     found: dict[str, tuple[float, Run]] = {
         "links": (20 if quick else 270, lambda _, __: relay_figures(quick=quick)),
         "spanning": (15, lambda built, _: spanning.run(built, nodes=3 if quick else 5, seconds=3 if quick else 10)),
         "paths": (90, lambda built, tell: paths.run(built, tell=tell, rounds=1 if quick else 3)),
         "beyond": (30, lambda built, tell: beyond.run(built, tell=tell)),
-        "failover": (30, lambda built, tell: failover.run(built, tell=tell, victims=victims)),
-        "failover_far": (25, lambda built, tell: failover.run(built, tell=tell, victims=victims, far=True)),
+        "failover": (25, lambda built, tell: failover.run(built, tell=tell, victims=40 if quick else 200)),
         "drain": (25, lambda built, tell: drain.run(built, tell=tell, rooms=10 if quick else 40)),
         "drain_far": (25, lambda built, tell: drain.run(built, tell=tell, rooms=10 if quick else 40, far=True)),
         "bus": (bus_seconds + 20, lambda built, tell: bus.run(built, tell=tell, seconds=bus_seconds)),
@@ -149,7 +147,6 @@ def figures(results: dict[str, Any]) -> dict[str, float | None]:
             if goal.key.split(".")[0] in ("relay", "hop", "lossy_link")
         },
         **{f"failover.gap_ms.{name}": of("failover", "gap_ms", name) for name in ("p50", "p95", "p99")},
-        "failover.far_gap_ms.p95": of("failover_far", "gap_ms", "p95"),
         "failover.returned": of("failover", "returned"),
         "drain.audio_gap_ms.p95": of("drain", "audio_gap_ms", "p95"),
         "drain.far_audio_gap_ms.p95": of("drain_far", "audio_gap_ms", "p95"),

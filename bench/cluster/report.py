@@ -70,11 +70,7 @@ def _goals(goals: Sequence[Mapping[str, Any]]) -> str:
 
 def _gaps(scenarios: Result) -> str:
     """How long participants heard nothing, as shares of them."""
-    failover, failover_far, drain, far = (
-        scenarios.get(name) for name in ("failover", "failover_far", "drain", "drain_far")
-    )
-    legend = '<div class="legend"><span><i class="s-pysfu"></i>to a node of the same region</span>'
-    legend += '<span><i class="s-audio"></i>to one that is 140 ms away</span></div>'
+    failover, drain, far = (scenarios.get(name) for name in ("failover", "drain", "drain_far"))
     parts = []
     if failover:
         text = (
@@ -83,11 +79,12 @@ def _gaps(scenarios: Result) -> str:
             f"{failover['whole_s'] or '—'} s. Their partners heard nothing for "
             f"{_quantiles(failover['partners_gap_ms'])}."
         )
-        series = [("s-pysfu", failover["each_ms"]), *([("s-audio", failover_far["each_ms"])] if failover_far else [])]
-        plot = legend + _shares(series, [(2_000.0, "p95"), (4_000.0, "p99")], "failover")
+        plot = _shares([("s-pysfu", failover["each_ms"])], [(2_000.0, "p95"), (4_000.0, "p99")], "failover")
         parts.append(_figure(plot, f"Share of participants whose longest silence was shorter. {text}"))
     if drain:
         series = [("s-pysfu", drain["each_ms"]), *([("s-audio", far["each_ms"])] if far else [])]
+        legend = '<div class="legend"><span><i class="s-pysfu"></i>to a node of the same region</span>'
+        legend += '<span><i class="s-audio"></i>to one that is 140 ms away</span></div>'
         dropped = drain["dropped"] + (far["dropped"] if far else 0)
         moved = drain["moved"] + (far["moved"] if far else 0)
         text = f"Participants that moved when their node was drained: {moved}, {dropped} of them dropped."

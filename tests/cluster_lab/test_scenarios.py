@@ -38,9 +38,8 @@ async def test_who_joins_beyond_a_cut_path_is_seen_and_heard_and_nobody_leaves_w
     assert (found["gone"], found["silent"], found["rejoins"]) == ([], [], 0)
 
 
-@pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
-async def test_who_was_on_a_node_that_is_killed_comes_back(built: Programs, far: bool) -> None:
-    found = await failover.run(built, tell=tell, victims=20, far=far)
+async def test_who_was_on_a_node_that_is_killed_comes_back(built: Programs) -> None:
+    found = await failover.run(built, tell=tell, victims=20)
     assert found["victims"] == 20
     assert found["missing"] == []
     assert (found["returned"], found["ghosts"]) == (1.0, 0)

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-from dataclasses import replace
 from typing import Any
 
 from bench.cluster.lab.operate import operator
@@ -14,43 +13,30 @@ from bench.cluster.scenarios.settle import settle
 
 BACK_SECONDS = 20.0
 NOTICED_SECONDS = 1.5
-SEEN_SECONDS = 10.0
-VICTIM, SURVIVOR = "a", "b"
+VICTIM = "a"
 
 
-async def run(programs: Programs, *, tell: Tell, victims: int = 200, far: bool = False) -> dict[str, Any]:
+async def run(programs: Programs, *, tell: Tell, victims: int = 200) -> dict[str, Any]:
     """Calls of two, each hears the other. Half of the victims have a partner at another node, half one of their own.
-
-    Their region has another node, which has come when all were in; `far`: it has none, so that everyone goes on at a
-    node that is 140 ms away.
 
     `gap_ms`: the longest time without audio, of all who were at the node; `partners_gap_ms`: of those who talk to
     one. `returned`: share of the victims who are in a room and hear their partner again. `away_ms`: until their
     transport was connected again. `ghosts`: who is told to be in a room and is not, after all that. `cpu_seconds`: of
     the node that took them in.
     """
-    world = plan(3, loss=False)
-    if not far:
-        world = replace(world, regions={"a": "eu", "b": "eu", "c": "us"}, clients=["eu", "us"])
-    async with Lab(world, programs) as lab:
-        survivor, partners = lab.nodes[SURVIVOR], SURVIVOR if far else "c"
-        if not far:
-            await survivor.stop()
-        across = Gathering(lab, "across", per_node={VICTIM: 1, partners: 1}, rooms=victims // 2)
+    async with Lab(plan(3, loss=False), programs) as lab:
+        across = Gathering(lab, "across", per_node={VICTIM: 1, "b": 1}, rooms=victims // 2)
         inside = Gathering(lab, "inside", per_node={VICTIM: 2}, rooms=victims // 4)
         async with across, inside:
             tell(f"{victims} participants at the node that is to die")
             await settle(across)
             await settle(inside)
-            if not far:
-                await survivor.start()
-                await _seen(lab)
             await asyncio.sleep(1)
             await across.reports()
             await inside.reports()
             tell("kill -9")
             begun = time.monotonic()
-            used = survivor.cpu_seconds()
+            used = lab.nodes["b"].cpu_seconds()
             await lab.nodes[VICTIM].kill()
             # What came a second ago still counts as heard.
             await asyncio.sleep(NOTICED_SECONDS)
@@ -70,28 +56,20 @@ async def run(programs: Programs, *, tell: Tell, victims: int = 200, far: bool =
                 "victims": len(hit),
                 "gap_ms": quantiles([one.audio.gap_ms for one in hit]),
                 "each_ms": sorted(round(one.audio.gap_ms, 1) for one in hit),
-                "partners_gap_ms": quantiles([one.audio.gap_ms for one in outside[partners].participants]),
+                "partners_gap_ms": quantiles([one.audio.gap_ms for one in outside["b"].participants]),
                 "away_ms": quantiles([one.away_ms for one in hit if one.away_ms is not None]),
                 "returned": len(back) / len(hit),
                 "failures": sum(one.failures for one in hit),
                 "ghosts": len(known)
                 - len({f"{one.room} {one.name}" for one in people([*outside.values(), *within.values()])}),
                 "whole_s": whole_s,
-                "cpu_seconds": round(survivor.cpu_seconds() - used, 2),
+                "cpu_seconds": round(lab.nodes["b"].cpu_seconds() - used, 2),
                 "load_average": os.getloadavg()[0],
                 "missing": missing[:20],
             }
 
 
-async def _seen(lab: Lab) -> None:
-    """Until all know the node that survives. Raises TimeoutError."""
-    for node in lab.nodes.values():
-        async with operator(node) as asked, asyncio.timeout(SEEN_SECONDS):
-            while SURVIVOR not in await asked.nodes():  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
-
-
 async def _participants(lab: Lab) -> list[str]:
     """Everyone whom a node that lives tells of, once: room and identity."""
-    async with operator(lab.nodes[SURVIVOR]) as asked:
+    async with operator(lab.nodes["b"]) as asked:
         return [f"{room} {identity}" for room in await asked.rooms() for identity in await asked.participants(room)]
