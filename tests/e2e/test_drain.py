@@ -20,8 +20,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 # Milliseconds. The goal is 300 for 95 of 100 voices, which the cluster's bench measures; here two cores share browsers,
 # nodes and whatever else is tested, and what must not happen is that somebody waits for a timeout.
-TYPICAL_GAP = 1_000
-LONGEST_GAP = 3_000
+TYPICAL_GAP = 600
+LONGEST_GAP = 2_000
 GONE = ("participantDisconnected", "trackUnsubscribed", "trackUnpublished", "disconnected")
 
 

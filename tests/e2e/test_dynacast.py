@@ -30,7 +30,7 @@ async def test_small_tiles_switch_the_large_layers_off(join: Join) -> None:
     await two.call("resize", {"identity": "one", "width": 1280, "height": 720})
     one = await join("one", capture=HD, publish=LAYERS, microphone=False, room=ADAPTIVE)
     seen: dict[str, Any] = await until(
-        lambda: two.seen("one"), lambda t: t.get("width") == 1280, 20, "the top layer in a large tile"
+        lambda: two.seen("one"), lambda t: t.get("width") == 1280, 10, "the top layer in a large tile"
     )
     assert await sending(one) == {"q", "h", "f"}
 
