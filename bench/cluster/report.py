@@ -128,16 +128,28 @@ def _partition(partition: Result | None) -> str:
     points = [(float(index + 1), value, f"run {index + 1}: {value:.1f} s") for index, value in enumerate(healed)]
     x = Axis("seeded run", 0.0, max(2.0, len(healed) + 1.0))
     plot = svg.lines(x, Axis("s until all is well", 0.0, longest * 1.1), [Line("s-pysfu", points)], name="partitions")
-    worst = [*partition["ghosts"], *partition["deleted"], *partition["not_healed"]][:10]
+    failed = partition.get("failed_calls", [])
+    asked = [f"{one['what']} of {one['node']}: {one['status']} after {one['seconds']} s" for one in failed]
+    worst = [*partition["ghosts"], *partition["deleted"], *partition["not_healed"]][:10] + asked
     notes = f"<pre>{escape(chr(10).join(worst))}</pre>" if worst else ""
     return (
         f"<section><h2>Split brain <small>{partition['runs']} seeded runs</small></h2><p>One node or more lose the "
         "bus and "
         f"the others for 0.5 to 7 s. Ghosts: {len(partition['ghosts'])}, deleted rooms: "
         f"{len(partition['deleted'])}, runs that "
-        f"never healed: {len(partition['not_healed'])}; {partition['rejoins']} clients had to come back.</p>"
+        f"never healed: {len(partition['not_healed'])}; {partition['rejoins']} clients had to come back. "
+        f"{_calls(partition)}</p>"
         f'<div class="single">{_figure(plot, "From the end of the partition until everyone has everything.")}</div>'
         f"{notes}</section>"
+    )
+
+
+def _calls(partition: Result) -> str:
+    if "failed_calls" not in partition:
+        return ""  # Measured before calls were told of.
+    return (
+        f"Of the operator's calls after it {len(partition['failed_calls'])} failed, the slowest took "
+        f"{partition['slowest_call_ms']:,.0f} ms."
     )
 
 

@@ -17,7 +17,7 @@ from bench.cluster.lab.bus import Bus
 from bench.cluster.lab.mesh import Member, Mesh, Route
 from bench.cluster.lab.namespaces import Namespace
 from bench.cluster.lab.nodes import CLUSTER_PORT, HTTP_PORT, Node
-from bench.cluster.lab.operate import Operator, operator
+from bench.cluster.lab.operate import Calls, Operator, operator
 from bench.cluster.lab.processes import LabError
 from bench.cluster.lab.programs import Programs
 from bench.cluster.lab.wait import until
@@ -156,14 +156,14 @@ class Lab:
         if plan.bus:
             await self.acquainted()
 
-    async def acquainted(self, seconds: float = 20.0) -> None:
+    async def acquainted(self, seconds: float = 20.0, calls: Calls | None = None) -> None:
         """Until every node that runs knows of all the others that do, reaches them, and knows of no more.
 
-        Raises TimeoutError.
+        How the calls to them go is told to `calls`. Raises TimeoutError, and grpc.aio.AioRpcError of a call that fails.
         """
         running = {name: node for name, node in self.nodes.items() if node.is_running}
         for node in running.values():
-            async with operator(node) as asked:
+            async with operator(node, calls) as asked:
 
                 async def knows(asked: Operator = asked) -> bool:
                     nodes = await asked.nodes()

@@ -5,9 +5,11 @@ import random
 import time
 from typing import Any
 
-from bench.cluster.lab.operate import operator
+from bench.cluster.lab.operate import Calls
+from bench.cluster.lab.processes import LabError
 from bench.cluster.lab.programs import Programs
 from bench.cluster.lab.world import BUS, Lab
+from bench.cluster.scenarios import healing
 from bench.cluster.scenarios.common import Gathering, Tell, plan
 from bench.cluster.scenarios.settle import settle
 
@@ -23,15 +25,19 @@ async def run(
 
     After each run everyone must see, hear and be told of everyone, in the rooms of before. `ghosts`: participants
     told of by a node who are not there; `deleted`: rooms that are gone or are others by the same name; `healed_s`:
-    until all was well, each; `not_healed`: runs in which it never was; `rejoins`: clients that had to come back.
+    until all was well, each; `not_healed`: runs in which it never was, or after which a node did not answer;
+    `rejoins`: clients that had to come back; `failed_calls` and `slowest_call_ms`: of the operator who asked.
     """
     ghosts: list[str] = []
     deleted: list[str] = []
     not_healed: list[str] = []
     healed: list[float] = []
+    calls = Calls()
     async with Lab(plan(3, loss=False), programs) as lab, Gathering(lab, "split", per_node=1, rooms=rooms) as room:
         await settle(room)
-        before = await _rooms(lab)
+        before = await healing.rooms(lab.nodes, calls)
+        if silent := sorted(set(lab.nodes) - set(before)):
+            raise LabError(f"no answer from {', '.join(silent)} before anything broke")
         begun = time.monotonic()
         for seed in range(first_seed, first_seed + runs):
             choice = random.Random(seed)
@@ -48,20 +54,18 @@ async def run(
             await asyncio.sleep(seconds)
             await lab.net.heal_all()
             try:
-                healed.append(await _healed(lab, room, before))
+                healed.append(await healing.healed(lab, room, before, calls, HEALED_SECONDS))
+                lacks = []
             except TimeoutError as error:
-                not_healed.append(f"{what}, {seconds:.1f} s: {error}")
-            after = await _rooms(lab)
-            for node, known in after.items():
-                for name, (number, identities) in before[node].items():
-                    now = known.get(name)
-                    if now is None or now[0] != number:
-                        deleted.append(f"seed {seed}: {name} at {node}")
-                    else:
-                        lacking = sorted(set(identities) - set(now[1]))
-                        extra = sorted(set(now[1]) - set(identities))
-                        ghosts += [f"seed {seed}: {name} at {node}: {one} too many" for one in extra]
-                        ghosts += [f"seed {seed}: {name} at {node}: {one} lacks" for one in lacking]
+                lacks = [str(error)]
+            after = await healing.rooms(lab.nodes, calls)
+            if silent := sorted(set(before) - set(after)):
+                lacks.append(f"no answer from {', '.join(silent)} afterwards")
+            if lacks:
+                not_healed.append(f"{what}, {seconds:.1f} s: {'; '.join(lacks)}")
+            more = healing.differences(before, after)
+            ghosts += [f"seed {seed}: {line}" for line in more[0]]
+            deleted += [f"seed {seed}: {line}" for line in more[1]]
         elapsed = time.monotonic() - begun
         reports = await room.reports()
         rejoins = sum(one.rejoins + one.resumes for report in reports.values() for one in report.participants)
@@ -73,27 +77,6 @@ async def run(
         "ghost_or_deleted_rooms": len({line.partition(" at ")[0] for line in [*ghosts, *deleted]}) + len(not_healed),
         "healed_s": [round(value, 2) for value in healed],
         "rejoins": rejoins,
+        **calls.told(),
         "seconds": round(elapsed),
     }
-
-
-async def _healed(lab: Lab, room: Gathering, before: dict[str, dict[str, tuple[str, list[str]]]]) -> float:
-    """Seconds until everyone has everything and every node tells of it. Raises TimeoutError with what lacks."""
-    begun = time.monotonic()
-    await lab.acquainted(HEALED_SECONDS)
-    await settle(room, HEALED_SECONDS)
-    while await _rooms(lab) != before:
-        if time.monotonic() - begun > HEALED_SECONDS:
-            raise TimeoutError(f"nodes tell of {await _rooms(lab)} where it was {before}")
-        await asyncio.sleep(0.1)
-    return time.monotonic() - begun
-
-
-async def _rooms(lab: Lab) -> dict[str, dict[str, tuple[str, list[str]]]]:
-    """What each node tells of every room: its id and who is in it."""
-    found: dict[str, dict[str, tuple[str, list[str]]]] = {}
-    for name, node in lab.nodes.items():
-        async with operator(node) as asked:
-            rooms = await asked.rooms()
-            found[name] = {room: (number, await asked.participants(room)) for room, number in sorted(rooms.items())}
-    return found
