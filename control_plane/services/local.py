@@ -8,11 +8,12 @@ Requests and responses are serialised all the same, so that no end sees what the
 import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
 import grpc
 import structlog
+
+from control_plane.services.handlers import find_handler
 
 log = structlog.get_logger(__name__)
 
@@ -92,18 +93,10 @@ class LocalServices:
         return call
 
     def _handler(self, method: str, metadata: Metadata) -> Any:
-        details = _Details(method, metadata)
-        for generic in self._handlers:
-            found = generic.service(details)
-            if found is not None:
-                return found
-        raise LookupError(f"no service here has {method}")
-
-
-@dataclass
-class _Details:
-    method: str
-    invocation_metadata: Any
+        handler = find_handler(self._handlers, method, metadata)
+        if handler is None:
+            raise LookupError(f"no service here has {method}")
+        return handler
 
 
 class _Ends(NamedTuple):

@@ -6,7 +6,7 @@ Bounded like any call: one message waits in each direction, and who does not rea
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -22,6 +22,7 @@ from control_plane.errors import (
     UnavailableError,
 )
 from control_plane.services.calls import Context, refuse
+from control_plane.services.handlers import find_handler
 
 log = structlog.get_logger(__name__)
 
@@ -29,13 +30,6 @@ SERVICES: Final = frozenset({"Cascade", "Signaling", "Room", "Allocation", "Movi
 # Calls of others that are passed on at a time. More serves larger cuts; each costs two streams.
 MAX_CALLS: Final = 4_096
 _TRAILING: Final = frozenset({"retry-after", "grpc-status-details-bin"})
-
-
-class Details(NamedTuple):
-    """Which call another handler is asked for."""
-
-    method: str
-    invocation_metadata: Any
 
 
 class CarriedContext:
@@ -162,9 +156,7 @@ class _Handler(grpc.GenericRpcHandler):
         if marks == {TO}:
             return grpc.stream_stream_rpc_method_handler(self._carrying(method))
         if marks == {FOR}:
-            asked = Details(straight(method), details.invocation_metadata)
-            found = (handler.service(asked) for handler in self._own)  # type: ignore[arg-type]
-            own = next((one for one in found if one is not None), None)
+            own = find_handler(self._own, straight(method), details.invocation_metadata)
             return None if own is None else self._carried(own)
         return None
 
