@@ -1,13 +1,14 @@
 """Calls of services in the same process: the stubs and handlers of gRPC, without a network between.
 
 Requests and responses are serialised all the same, so that no end sees what the other changes later. What calls mean
-(statuses, cancellation, half-closed streams, back pressure) is as with `grpc.aio`, of which a channel offers what
-`UnaryUnaryMultiCallable` and `StreamStreamMultiCallable` of these services use.
+(statuses, deadlines, cancellation, half-closed streams, back pressure) is as with `grpc.aio`, of which a channel offers
+what `UnaryUnaryMultiCallable`, `UnaryStreamMultiCallable` and `StreamStreamMultiCallable` of these services use.
 """
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
 import grpc
@@ -63,7 +64,18 @@ class LocalServices:
     ) -> Callable[..., "UnaryCall"]:
         def call(request: Any, *, metadata: Metadata = (), timeout: float | None = None) -> UnaryCall:
             stream = self._begin(method, request_serializer, response_deserializer, metadata)
-            return UnaryCall(stream, request, timeout)
+            stream.ask(request, timeout)
+            return UnaryCall(stream)
+
+        return call
+
+    def unary_stream(
+        self, method: str, request_serializer: Serialize, response_deserializer: Deserialize, **_: Any
+    ) -> Callable[..., "StreamCall"]:
+        def call(request: Any, *, metadata: Metadata = (), timeout: float | None = None) -> StreamCall:
+            stream = self._begin(method, request_serializer, response_deserializer, metadata)
+            stream.ask(request, timeout)
+            return stream
 
         return call
 
@@ -72,14 +84,6 @@ class LocalServices:
     ) -> Callable[..., "StreamCall"]:
         def call(*, metadata: Metadata = ()) -> StreamCall:
             return self._begin(method, request_serializer, response_deserializer, metadata)
-
-        return call
-
-    def unary_stream(self, method: str, *_: Any, **__: Any) -> Callable[..., NoReturn]:
-        """Nobody in the process calls these; stubs ask for them when they are made."""
-
-        def call(*_: Any, **__: Any) -> NoReturn:
-            raise NotImplementedError(f"{method} is called over the network only")
 
         return call
 
@@ -121,6 +125,10 @@ class _Pipe:
         while len(self._waiting) >= WAITING and not self._closed:
             self._room.clear()
             await self._room.wait()
+        self.put_nowait(message)
+
+    def put_nowait(self, message: Any) -> None:
+        """However many are there. Raises asyncio.InvalidStateError when nobody reads any more."""
         if self._closed:
             raise asyncio.InvalidStateError("the call has ended")
         self._waiting.append(message)
@@ -150,7 +158,7 @@ class _Status(NamedTuple):
 
 
 class StreamCall:
-    """What a caller has of a call, as `grpc.aio.StreamStreamCall`."""
+    """What a caller has of a call, as `grpc.aio.StreamStreamCall` and `UnaryStreamCall`."""
 
     def __init__(self, ends: _Ends, deserialize: Deserialize) -> None:
         self.requests = _Pipe()
@@ -163,12 +171,20 @@ class StreamCall:
 
     async def write(self, request: Any) -> None:
         """Raises AioRpcError when it is too long, InvalidStateError when the call has ended."""
-        content = self._ends.serialize(request)
-        if len(content) > self._ends.max_bytes:
-            self.end(_Status(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a request is longer than {self._ends.max_bytes} B"))
-            self.task.cancel()
-            self._raise()
-        await self.requests.put(self._ends.deserialize(content))
+        await self.requests.put(self._handed_over(request))
+
+    def ask(self, request: Any, timeout: float | None) -> None:
+        """The only request, of a call that ends after `timeout` seconds. Who reads is told when it is too long."""
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            self.requests.put_nowait(self._handed_over(request))
+        if timeout is not None:
+            late = _Status(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")
+            timer = asyncio.get_running_loop().call_later(timeout, self._abandon, late)
+            self.task.add_done_callback(lambda _: timer.cancel())
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while (response := await self.read()) is not grpc.aio.EOF:
+            yield response
 
     async def read(self) -> Any:
         """`grpc.aio.EOF` after the last one. Raises AioRpcError when the call has failed, CancelledError when it was
@@ -183,8 +199,7 @@ class StreamCall:
         if self.status is not None:
             return False
         self._cancelled = True
-        self.end(_Status(grpc.StatusCode.CANCELLED, "cancelled by the caller"))
-        self.task.cancel()
+        self._abandon(_Status(grpc.StatusCode.CANCELLED, "cancelled by the caller"))
         return True
 
     async def code(self) -> grpc.StatusCode:
@@ -200,6 +215,18 @@ class StreamCall:
         self.requests.close()
         self.responses.close()
 
+    def _abandon(self, status: _Status) -> None:
+        self.end(status)
+        self.task.cancel()
+
+    def _handed_over(self, request: Any) -> Any:
+        content = self._ends.serialize(request)
+        if len(content) > self._ends.max_bytes:
+            longer = f"a request is longer than {self._ends.max_bytes} B"
+            self._abandon(_Status(grpc.StatusCode.RESOURCE_EXHAUSTED, longer))
+            self._raise()
+        return self._ends.deserialize(content)
+
     async def _ended(self) -> _Status:
         await asyncio.wait([self.task])
         return self.status or _Status(grpc.StatusCode.UNKNOWN)
@@ -214,27 +241,19 @@ class StreamCall:
 
 
 class UnaryCall:
-    """One request, awaited for its response."""
+    """One request that was made, awaited for its response."""
 
-    def __init__(self, stream: StreamCall, request: Any, timeout: float | None) -> None:
+    def __init__(self, stream: StreamCall) -> None:
         self._stream = stream
-        self._request = request
-        self._timeout = timeout
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._response().__await__()
 
     async def _response(self) -> Any:
-        stream = self._stream
         try:
-            async with asyncio.timeout(self._timeout):
-                await stream.write(self._request)
-                return await stream.read()
-        except TimeoutError:
-            late = grpc.StatusCode.DEADLINE_EXCEEDED
-            raise grpc.aio.AioRpcError(late, grpc.aio.Metadata(), grpc.aio.Metadata(), "no answer in time") from None
+            return await self._stream.read()
         finally:
-            stream.cancel()
+            self._stream.cancel()
 
 
 class LocalContext:
@@ -277,7 +296,13 @@ async def _serve(handler: Any, context: LocalContext, call: StreamCall) -> None:
             await handler.stream_stream(None, context)
         else:
             request = await context.read()
-            if request is not grpc.aio.EOF:
+            if request is grpc.aio.EOF:
+                return
+            if handler.response_streaming:
+                async with contextlib.aclosing(handler.unary_stream(request, context)) as responses:
+                    async for response in responses:
+                        await context.write(response)
+            else:
                 await context.write(await handler.unary_unary(request, context))
         call.end(_Status(grpc.StatusCode.OK))
     except (grpc.aio.AbortError, asyncio.InvalidStateError):

@@ -1,6 +1,7 @@
 """Calls within the process mean what calls over the network mean: both are asked the same."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,15 @@ from control_plane.errors import LimitExceededError, NotFoundError
 from control_plane.gateway.upstream import retry_after_of
 from control_plane.services.calls import refuse, unary
 from control_plane.services.local import WAITING, LocalServices
-from pysfu.v1 import allocation_pb2, allocation_pb2_grpc, signaling_pb2, signaling_pb2_grpc
+from pysfu.v1 import (
+    allocation_pb2,
+    allocation_pb2_grpc,
+    models_pb2,
+    rooms_pb2,
+    rooms_pb2_grpc,
+    signaling_pb2,
+    signaling_pb2_grpc,
+)
 
 LONGEST = 10_000
 
@@ -66,26 +75,55 @@ class Signaling(signaling_pb2_grpc.SignalingServiceServicer):
             self.ended.set()
 
 
+class Rooms(rooms_pb2_grpc.RoomServiceServicer):
+    """Tells of three people and ends, or does what the room's name says."""
+
+    def __init__(self) -> None:
+        self.all_told = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.told = 0
+
+    async def WatchEvents(
+        self, request: rooms_pb2.WatchEventsRequest, context: Any
+    ) -> AsyncIterator[rooms_pb2.RoomEvent]:
+        told = dict(context.invocation_metadata()).get("from", "")
+        try:
+            for number in itertools.count() if request.room == "endless" else range(3):
+                yield rooms_pb2.RoomEvent(
+                    room=models_pb2.Room(name=told), participant=models_pb2.Participant(identity=str(number))
+                )
+                self.told += 1
+            self.all_told.set()
+            if request.room == "full":
+                await refuse(context, LimitExceededError("full", retry_after=2.5))
+            if request.room == "slow":
+                await asyncio.sleep(30)
+        finally:
+            self.ended.set()
+
+
 class Ends:
-    def __init__(self, channel: grpc.aio.Channel, allocation: Allocation, signaling: Signaling) -> None:
+    def __init__(self, channel: grpc.aio.Channel, allocation: Allocation, signaling: Signaling, rooms: Rooms) -> None:
         self.assign: Any = allocation_pb2_grpc.AllocationServiceStub(channel).Assign
         self.session: Any = signaling_pb2_grpc.SignalingServiceStub(channel).Session
-        self.allocation, self.signaling = allocation, signaling
+        self.watch: Any = rooms_pb2_grpc.RoomServiceStub(channel).WatchEvents
+        self.allocation, self.signaling, self.rooms = allocation, signaling, rooms
 
 
 @asynccontextmanager
 async def ends(way: str) -> AsyncIterator[Ends]:
-    allocation, signaling = Allocation(), Signaling()  # type: ignore[abstract]
+    allocation, signaling, rooms = Allocation(), Signaling(), Rooms()  # type: ignore[abstract]
     server: Any = LocalServices(LONGEST) if way == "local" else grpc.aio.server(options=_LIMIT)
     allocation_pb2_grpc.add_AllocationServiceServicer_to_server(allocation, server)
     signaling_pb2_grpc.add_SignalingServiceServicer_to_server(signaling, server)
+    rooms_pb2_grpc.add_RoomServiceServicer_to_server(rooms, server)
     if way == "local":
-        yield Ends(server.channel, allocation, signaling)
+        yield Ends(server.channel, allocation, signaling, rooms)
     else:
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Ends(channel, allocation, signaling)
+            yield Ends(channel, allocation, signaling, rooms)
     await server.stop(0)
 
 
@@ -202,6 +240,82 @@ async def test_who_writes_waits_for_who_does_not_read() -> None:
         for _ in range(3 * WAITING):
             assert (await call.read()).request_id == 11
         assert called.signaling.told >= 2 * WAITING
+
+
+def watching(room: str) -> rooms_pb2.WatchEventsRequest:
+    return rooms_pb2.WatchEventsRequest(room=room)
+
+
+@both
+async def test_one_request_many_responses(way: str) -> None:
+    async with ends(way) as called:
+        call = called.watch(watching("room"), metadata=(("from", "here"),), timeout=5)
+        told = [(event.room.name, event.participant.identity) async for event in call]
+        assert told == [("here", "0"), ("here", "1"), ("here", "2")]
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+
+
+@both
+async def test_responses_begin_before_they_are_read(way: str) -> None:
+    async with ends(way) as called:
+        call = called.watch(watching("slow"), metadata=())
+        await asyncio.wait_for(called.rooms.all_told.wait(), 5)
+        call.cancel()
+
+
+@both
+async def test_responses_that_end_with_a_refusal(way: str) -> None:
+    async with ends(way) as called:
+        call = called.watch(watching("full"), metadata=())
+        for number in range(3):
+            assert (await call.read()).participant.identity == str(number)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call.read()
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert retry_after_of(raised.value) == "2.5"
+
+
+@both
+async def test_responses_that_are_late_are_ended(way: str) -> None:
+    async with ends(way) as called:
+        call = called.watch(watching("slow"), metadata=(), timeout=0.2)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            async for _ in call:
+                pass
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await asyncio.wait_for(called.rooms.ended.wait(), 5)
+
+
+@both
+@pytest.mark.parametrize("room", ["slow", "endless"])
+async def test_who_has_read_enough_cancels(way: str, room: str) -> None:
+    async with ends(way) as called:
+        call = called.watch(watching(room), metadata=())
+        assert (await call.read()).participant.identity == "0"
+        assert call.cancel()
+        await asyncio.wait_for(called.rooms.ended.wait(), 5)
+        assert await call.code() is grpc.StatusCode.CANCELLED
+
+
+@both
+async def test_the_only_request_may_be_too_long(way: str) -> None:
+    async with ends(way) as called:
+        call = called.watch(watching("x" * (LONGEST + 1)), metadata=())
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call.read()
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_who_responds_waits_for_who_does_not_read() -> None:
+    async with ends("local") as called:
+        call = called.watch(watching("endless"), metadata=())
+        for _ in range(10 * WAITING):
+            await asyncio.sleep(0)
+        assert called.rooms.told == WAITING
+        for number in range(3 * WAITING):
+            assert (await call.read()).participant.identity == str(number)
+        call.cancel()
 
 
 async def test_the_end_of_the_services_ends_calls() -> None:
