@@ -1,15 +1,14 @@
 """Participants that stay whatever happens: `pysfu-load meet`, and what they heard."""
 
 import asyncio
-import contextlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from bench.cluster.lab.answering import Answering
 from bench.cluster.lab.nodes import KEY, SECRET, Node
-from bench.cluster.lab.processes import Child, LabError
+from bench.cluster.lab.processes import LabError
 from bench.cluster.lab.world import Lab, clients_of
 
 GATHER_SECONDS = 60.0
@@ -116,31 +115,24 @@ class Clients:
         command += ["--rate", str(meeting.rate), *(["--publish-only"] if meeting.publish_only else [])]
         # Small buffers: there may be hundreds.
         command += ["--receive-buffer", "262144", "--json", "/dev/null"]
-        self._child = Child(f"meet-{place}", command, namespace=space, pipes=True)
+        self._child = Answering(f"meet-{place}", command, space)
         self._must_gather = must_gather
-        self._asking = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        await self._child.start()
+        told = await self._child.come(GATHER_SECONDS)
         try:
-            gathered = await self._line("gathered", GATHER_SECONDS)
+            gathered = _answer(told, "gathered")
             if self._must_gather and gathered["present"] < gathered["participants"]:
                 raise LabError(f"not everyone came: {gathered}")
         except BaseException:
-            await self._child.close()
+            await self._child.leave()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        process = self._child.process
-        if process is not None and process.stdin is not None:
-            process.stdin.close()
-            with contextlib.suppress(TimeoutError):
-                # They say goodbye.
-                await asyncio.wait_for(process.wait(), 5)
-        await self._child.close()
+        await self._child.leave()
 
     @property
     def log(self) -> str:
@@ -155,12 +147,7 @@ class Clients:
         return await self._ask("look")
 
     async def _ask(self, order: str) -> Report:
-        async with self._asking:
-            process = self._child.process
-            assert process is not None
-            assert process.stdin is not None
-            process.stdin.write(f"{order}\n".encode())
-            told = await self._line("report", ANSWER_SECONDS)
+        told = _answer(await self._child.ask(order, ANSWER_SECONDS), "report")
         people = [
             Told(**{**one, "audio": Heard(**one["audio"]), "video": Heard(**one["video"])})
             for one in told["participants"]
@@ -176,23 +163,17 @@ class Clients:
                     return report
                 await asyncio.sleep(POLL_SECONDS)
 
-    async def _line(self, what: str, seconds: float) -> dict[str, Any]:
-        process = self._child.process
-        assert process is not None
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), seconds)
-        if not line:
-            raise LabError(f"{self._child.name} ended:\n{self._child.log[-4000:]}")
-        told = json.loads(line)
-        if what not in told:
-            raise LabError(f"{self._child.name} told of {list(told)} where {what} was expected")
-        answer: dict[str, Any] = told[what]
-        return answer
-
 
 def heard(report: Report) -> bool:
     """Everyone is there and hears somebody."""
     return all(one.present and one.audio.streams for one in report.participants)
+
+
+def _answer(told: dict[str, Any], what: str) -> dict[str, Any]:
+    if what not in told:
+        raise LabError(f"clients told of {list(told)} where {what} was expected")
+    answer: dict[str, Any] = told[what]
+    return answer
 
 
 def _range(numbers: range) -> str:

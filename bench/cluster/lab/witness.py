@@ -1,7 +1,8 @@
 """What a participant with a real media stack (Chromium, the Python SDK) noticed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,7 @@ class Witnessed:
         ]
 
 
-class Witness:
+class Witness(ABC):
     """What `Browser` and `Sdk` have in common."""
 
     name: str
@@ -83,8 +84,9 @@ class Witness:
                 raise LabError(f"{self.name}, after {seconds:.0f} s: {what(seen)}")
             await asyncio.sleep(POLL_SECONDS)
 
-    def _ask(self, order: str) -> Awaitable[dict[str, Any]]:
-        raise NotImplementedError
+    @abstractmethod
+    async def _ask(self, order: str) -> dict[str, Any]:
+        """The answer to `look` or `report`: a `Witnessed`, as JSON has it."""
 
 
 def parse(told: dict[str, Any]) -> Witnessed:
