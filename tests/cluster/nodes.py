@@ -1,6 +1,5 @@
 """Nodes of a cluster in this process, which hear of each other's rooms as if by the shared state."""
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
@@ -19,8 +18,6 @@ from control_plane.services.cascade import CascadeService
 from control_plane.services.through import ThroughService
 from tests.control_plane.client import SignalingClient
 from tests.control_plane.conftest import KEY, SECRET, token
-
-PATIENCE = 10.0
 
 
 class PlainSurroundings:
@@ -196,11 +193,3 @@ class TestCluster:
         names = sorted(node.name for node in nodes)
         for node in nodes:
             node.cascade.holders_changed(room, names)
-
-
-async def until(met: Callable[[], Any], patience: float = PATIENCE) -> Any:
-    """Waits for a condition."""
-    async with asyncio.timeout(patience):
-        while not (found := met()):  # noqa: ASYNC110 - whatever changes it tells nobody
-            await asyncio.sleep(0.01)
-    return found

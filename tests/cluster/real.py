@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import grpc
-from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 
 from control_plane.cluster import certs
@@ -159,6 +159,18 @@ class RealCluster:
         peer = await self.peer(node, identity)
         await peer.receive(publisher)
         return peer
+
+    async def chat(self, node: RealNode, identity: str) -> "tuple[RTCDataChannel, asyncio.Queue[str]]":
+        """Somebody with an open data channel `chat`, and what comes by it."""
+        peer = await self.peer(node, identity, auto_subscribe=False)
+        channel = peer.connection.createDataChannel("chat")
+        inbox: asyncio.Queue[str] = asyncio.Queue()
+        opened = asyncio.Event()
+        channel.on("open", opened.set)
+        channel.on("message", inbox.put_nowait)
+        await peer.negotiate()
+        await asyncio.wait_for(opened.wait(), 10)
+        return channel, inbox
 
 
 class Peer:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -26,6 +26,7 @@ from control_plane.cluster.memory import MemoryState
 from control_plane.cluster.registry import NodeInfo, Registry, Timing
 from control_plane.errors import LimitExceededError, NotFoundError, UnavailableError
 from control_plane.rooms import new_room
+from tests.cluster.waiting import until
 
 
 class Nodes:
@@ -61,12 +62,6 @@ class Nodes:
 async def nodes() -> AsyncIterator[Nodes]:
     async with AsyncExitStack() as stack:
         yield Nodes(stack)
-
-
-async def until(condition: Callable[[], object], patience: float = 10.0) -> None:
-    async with asyncio.timeout(patience):
-        while not condition():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.005)
 
 
 async def test_who_is_near_goes_near(nodes: Nodes) -> None:

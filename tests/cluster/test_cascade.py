@@ -8,7 +8,8 @@ import pytest_asyncio
 
 from control_plane.auth import Grants, Token, create_token
 from pysfu.v1 import models_pb2, signaling_pb2
-from tests.cluster.nodes import ClusterNode, TestCluster, until
+from tests.cluster.nodes import ClusterNode, TestCluster
+from tests.cluster.waiting import until
 from tests.control_plane.conftest import KEY, SECRET, token
 from tests.control_plane.recording import RecordingMedia
 

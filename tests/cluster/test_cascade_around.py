@@ -13,8 +13,8 @@ import pytest
 from control_plane.cluster.registry import decode, encode
 from control_plane.gateway.upstream import JoinRefusedError, Upstream
 from pysfu.v1 import models_pb2, rooms_pb2, rooms_pb2_grpc, signaling_pb2
-from tests.cluster.nodes import until
 from tests.cluster.real import RealCluster, RealNode
+from tests.cluster.waiting import until
 from tests.control_plane.conftest import admin_metadata, token
 
 EVERYONE = {"alice", "bob", "carol"}
@@ -170,7 +170,7 @@ async def test_the_bus_is_away_as_well(tmp_path: Path) -> None:
 async def test_data_messages_arrive_once_and_in_order_over_cut_and_healing(tmp_path: Path) -> None:
     async with room(tmp_path) as (cluster, people):
         one, other, third = cluster.nodes
-        inbox = await listener(cluster, other, "ears")
+        _, inbox = await cluster.chat(other, "ears")
         await until(lambda: one.participant("ears"))
         sending = asyncio.ensure_future(talk(people["alice"]))
         await until(lambda: inbox.qsize() > 20)
@@ -187,19 +187,6 @@ async def test_data_messages_arrive_once_and_in_order_over_cut_and_healing(tmp_p
         await until(lambda: inbox.qsize() >= total)
         assert [inbox.get_nowait() for _ in range(inbox.qsize())] == [str(number) for number in range(total)]
         assert third.cluster.through.passed_on
-
-
-async def listener(cluster: RealCluster, node: RealNode, identity: str) -> "asyncio.Queue[str]":
-    """What somebody there hears on the data channel `chat`."""
-    peer = await cluster.peer(node, identity, auto_subscribe=False)
-    channel = peer.connection.createDataChannel("chat")
-    inbox: asyncio.Queue[str] = asyncio.Queue()
-    opened = asyncio.Event()
-    channel.on("open", opened.set)
-    channel.on("message", inbox.put_nowait)
-    await peer.negotiate()
-    await asyncio.wait_for(opened.wait(), 10)
-    return inbox
 
 
 async def talk(client: Any) -> int:

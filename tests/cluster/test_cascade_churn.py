@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pysfu.v1 import signaling_pb2
-from tests.cluster.nodes import ClusterNode, TestCluster, until
+from tests.cluster.nodes import ClusterNode, TestCluster
+from tests.cluster.waiting import until
 from tests.control_plane.client import SignalingClient
 from tests.control_plane.recording import RecordingMedia
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest_asyncio
 
 from pysfu.v1 import signaling_pb2
-from tests.cluster.nodes import ClusterNode, TestCluster, until
+from tests.cluster.nodes import ClusterNode, TestCluster
+from tests.cluster.waiting import until
 from tests.control_plane.client import recorded
 from tests.control_plane.recording import RecordingMedia
 from tests.control_plane.test_backup_codecs import only, twice

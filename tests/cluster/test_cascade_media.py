@@ -8,8 +8,8 @@ import pytest
 
 from control_plane.cluster.cascade.routes import SETTLED
 from pysfu.v1 import models_pb2
-from tests.cluster.nodes import until
 from tests.cluster.real import RealCluster, RealNode, frame
+from tests.cluster.waiting import until
 
 
 @pytest.mark.timeout(60)
@@ -35,18 +35,8 @@ async def test_both_ways_and_data(tmp_path: Path) -> None:
             viewer = await cluster.viewer(node, identity, publisher)
             tracks = await viewer.tracks()
             assert (await frame(tracks["video"])).width == 640
-        inboxes = []
-        for node, identity in ((one, "eve"), (other, "frank")):
-            peer = await cluster.peer(node, identity, auto_subscribe=False)
-            channel = peer.connection.createDataChannel("chat")
-            inbox: asyncio.Queue[str] = asyncio.Queue()
-            opened = asyncio.Event()
-            channel.on("open", opened.set)
-            channel.on("message", inbox.put_nowait)
-            await peer.negotiate()
-            await asyncio.wait_for(opened.wait(), 10)
-            inboxes.append((channel, inbox))
-        (eve, eves), (frank, franks) = inboxes
+        eve, eves = await cluster.chat(one, "eve")
+        frank, franks = await cluster.chat(other, "frank")
         await until(lambda: one.participant("frank") and other.participant("eve"))
         frank.send("from frank")
         assert await asyncio.wait_for(eves.get(), 10) == "from frank"

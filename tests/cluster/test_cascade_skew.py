@@ -13,7 +13,8 @@ from control_plane.cluster.cascade.stream import OLDEST_PROTOCOL, PROTOCOL
 from pysfu.v1 import cascade_pb2, models_pb2
 from pysfu.v1.cascade_pb2 import CascadeMessage
 from tests.cluster import recorded
-from tests.cluster.nodes import ClusterNode, TestCluster, until
+from tests.cluster.nodes import ClusterNode, TestCluster
+from tests.cluster.waiting import until
 from tests.control_plane.recording import RecordingMedia
 
 

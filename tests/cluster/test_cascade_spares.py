@@ -13,8 +13,9 @@ from control_plane.cluster.cascade.routes import SETTLED
 from control_plane.cluster.cascade.spares import AT_ONCE, Spares
 from control_plane.cluster.cascade.wire import Source
 from pysfu.v1 import signaling_pb2
-from tests.cluster.nodes import ClusterNode, TestCluster, until
+from tests.cluster.nodes import ClusterNode, TestCluster
 from tests.cluster.real import RealCluster, frame
+from tests.cluster.waiting import until
 from tests.control_plane.recording import RecordingMedia
 
 

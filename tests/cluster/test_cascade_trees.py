@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from tests.cluster.nodes import ClusterNode, TestCluster, until
+from tests.cluster.nodes import ClusterNode, TestCluster
+from tests.cluster.waiting import until
 from tests.control_plane.recording import RecordingMedia
 
 FAN_OUT = 2

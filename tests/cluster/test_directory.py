@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,8 +20,11 @@ from control_plane.cluster.registry import NodeInfo, Registry, Timing
 from control_plane.cluster.state import SharedState
 from control_plane.errors import NotFoundError, UnavailableError
 from control_plane.rooms import new_room
+from tests.cluster import waiting
 from tests.cluster.cut import CutState
 from tests.cluster.nats_server import NatsServer
+
+until = partial(waiting.until, patience=15.0)
 
 FAST = Timing().scaled(0.05)
 
@@ -152,12 +156,6 @@ class Cluster:
 async def cluster() -> AsyncIterator[Cluster]:
     async with AsyncExitStack() as stack:
         yield Cluster(stack)
-
-
-async def until(condition: Callable[[], object], patience: float = 15.0) -> None:
-    async with asyncio.timeout(patience):
-        while not condition():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.005)
 
 
 async def until_record(cluster: Cluster, name: str, is_so: Callable[[RoomRecord | None], bool]) -> RoomRecord | None:

@@ -1,8 +1,9 @@
 """Rooms with a limit, on whole nodes: as many get in as there is room for, whichever node they come to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from control_plane.cluster.records import key_of
 from control_plane.cluster.registry import Timing
 from control_plane.cluster.seat_record import decode, mark
 from pysfu.v1 import models_pb2, rooms_pb2, rooms_pb2_grpc, signaling_pb2
+from tests.cluster import waiting
 from tests.cluster.real import RealCluster
 from tests.cluster.whole import Whole, WholeNode
 from tests.control_plane.client import SignalingClient
 from tests.control_plane.conftest import admin_metadata, token
+
+until = partial(waiting.until, patience=15.0)
 
 # Who was killed is believed to live for long enough that a test sees it.
 SLOW = Timing().scaled(0.5)
@@ -68,12 +72,6 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         yield House(Whole(stack, tmp_path), stack)
-
-
-async def until(condition: Callable[[], object], patience: float = 15.0) -> None:
-    async with asyncio.timeout(patience):
-        while not condition():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.01)
 
 
 async def create(node: WholeNode, limit: int, room: str = "room") -> None:

@@ -19,7 +19,7 @@ from control_plane.errors import UnavailableError
 from control_plane.node import NodeLimits
 from control_plane.server import ControlPlane, ServerOptions
 from pysfu.v1 import models_pb2, moving_pb2, signaling_pb2
-from tests.cluster.nodes import until
+from tests.cluster.waiting import until
 from tests.control_plane.client import SignalingClient, recorded
 from tests.control_plane.conftest import KEY, SECRET, token
 from tests.control_plane.recording import RecordingMedia
@@ -77,15 +77,30 @@ class Member:
 @pytest_asyncio.fixture
 async def members(tmp_path: Path) -> AsyncIterator[list[Member]]:
     """Two nodes, a and b, which know each other."""
-    certs.make(("a", "b", "c"), tmp_path)
+    async with started("ab", tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def trio(tmp_path: Path) -> AsyncIterator[list[Member]]:
+    """The same with a third, c."""
+    async with started("abc", tmp_path) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def started(names: str, folder: Path) -> AsyncIterator[list[Member]]:
+    certs.make("abc", folder)
     state = MemoryState()
-    running = [Member(name, tmp_path, state) for name in ("a", "b")]
+    running = [Member(name, folder, state) for name in names]
     for member in running:
         await member.start()
-    await until(lambda: all(len(member.cluster.registry.nodes()) == 2 for member in running))
-    yield running
-    for member in running:
-        await member.stop()
+    try:
+        await until(lambda: all(len(member.cluster.registry.nodes()) == len(running) for member in running))
+        yield running
+    finally:
+        for member in running:
+            await member.stop()
 
 
 async def publish(client: SignalingClient) -> str:
@@ -168,70 +183,50 @@ async def test_a_participant_moves_and_nobody_notices(members: list[Member]) -> 
     assert one.plane.node.num_sessions == 0
 
 
-async def test_a_third_node_goes_on_with_what_it_receives(tmp_path: Path) -> None:
-    certs.make(("a", "b", "c"), tmp_path)
-    state = MemoryState()
-    trio = [Member(name, tmp_path, state) for name in ("a", "b", "c")]
-    for member in trio:
-        await member.start()
-    try:
-        one, other, third = trio
-        await until(lambda: all(len(member.cluster.registry.nodes()) == 3 for member in trio))
-        alice = await one.client("alice")
-        await other.client("bob")
-        carol = await third.client("carol")
-        await publish(alice)
-        await carol.until_participant("alice", lambda item: len(item.tracks) == 2)
-        await carol.offer("chromium_sendrecv")
-        await until(lambda: len(third.media.named("subscribe")) == 2)
-        again = await other.client("alice", resume_session_id=alice.joined.session_id)
-        await again.offer("chromium_sendrecv")
-        await until(partial(two_redirects, third))
-        assert third.person("alice").home.node == "b"
-        subscribed = {call["handle"] for call in third.media.named("subscribe")}
-        assert {call["subscription"] for call in third.media.named("redirect")} == subscribed
-        assert third.media.named("unsubscribe") == []
-        # The node that it left tells so later, and then nothing happens either.
-        await until(lambda: one.person("alice").session is None)
-        await asyncio.sleep(HEARD + 0.5)
-        await quiet(carol)
-        assert list(disconnected(carol)) == []
-        assert third.person("alice").id == alice.joined.participant.id
-    finally:
-        for member in trio:
-            await member.stop()
+async def test_a_third_node_goes_on_with_what_it_receives(trio: list[Member]) -> None:
+    one, other, third = trio
+    alice = await one.client("alice")
+    await other.client("bob")
+    carol = await third.client("carol")
+    await publish(alice)
+    await carol.until_participant("alice", lambda item: len(item.tracks) == 2)
+    await carol.offer("chromium_sendrecv")
+    await until(lambda: len(third.media.named("subscribe")) == 2)
+    again = await other.client("alice", resume_session_id=alice.joined.session_id)
+    await again.offer("chromium_sendrecv")
+    await until(partial(two_redirects, third))
+    assert third.person("alice").home.node == "b"
+    subscribed = {call["handle"] for call in third.media.named("subscribe")}
+    assert {call["subscription"] for call in third.media.named("redirect")} == subscribed
+    assert third.media.named("unsubscribe") == []
+    # The node that it left tells so later, and then nothing happens either.
+    await until(lambda: one.person("alice").session is None)
+    await asyncio.sleep(HEARD + 0.5)
+    await quiet(carol)
+    assert list(disconnected(carol)) == []
+    assert third.person("alice").id == alice.joined.participant.id
 
 
-async def test_before_a_move_everybody_is_known_also_those_of_third_nodes(tmp_path: Path) -> None:
-    certs.make(("a", "b", "c"), tmp_path)
-    state = MemoryState()
-    trio = [Member(name, tmp_path, state) for name in ("a", "b", "c")]
-    for member in trio:
-        await member.start()
-    try:
-        one, other, third = trio
-        await until(lambda: all(len(member.cluster.registry.nodes()) == 3 for member in trio))
-        alice, carol = await one.client("alice"), await third.client("carol")
-        await until(lambda: one.person("carol"))
-        drained = asyncio.create_task(one.cluster.drain(10))
-        move = await alice.until("move_to")
-        target = {member.cluster.id: member for member in trio}[move.node_id]
-        assert target.person("carol") is not None
-        again = await target.client("alice", resume_session_id=move.session_id)
-        assert {item.identity for item in again.joined.others} == {"carol"}
-        await again.offer("chromium_sendrecv")
-        assert (await drained).moved == 1
+async def test_before_a_move_everybody_is_known_also_those_of_third_nodes(trio: list[Member]) -> None:
+    one, other, third = trio
+    alice, carol = await one.client("alice"), await third.client("carol")
+    await until(lambda: one.person("carol"))
+    drained = asyncio.create_task(one.cluster.drain(10))
+    move = await alice.until("move_to")
+    target = {member.cluster.id: member for member in trio}[move.node_id]
+    assert target.person("carol") is not None
+    again = await target.client("alice", resume_session_id=move.session_id)
+    assert {item.identity for item in again.joined.others} == {"carol"}
+    await again.offer("chromium_sendrecv")
+    assert (await drained).moved == 1
 
-        # Only those of the node that asks have to be known in the end: one of a third node may have left meanwhile.
-        ids = {"alice": alice.joined.participant.id, "carol": carol.joined.participant.id}
-        asked = moving_pb2.PrepareMove(room="room", participant_ids=[ids["carol"]], others=[ids["alice"], "PA_gone"])
-        await other.cluster.moving.prepare(asked)
-        assert {other.person(name).id for name in ids} == set(ids.values())
-        with pytest.raises(UnavailableError, match="1 participants are not known"):
-            await other.cluster.moving.prepare(moving_pb2.PrepareMove(room="room", participant_ids=["PA_gone"]))
-    finally:
-        for member in trio:
-            await member.stop()
+    # Only those of the node that asks have to be known in the end: one of a third node may have left meanwhile.
+    ids = {"alice": alice.joined.participant.id, "carol": carol.joined.participant.id}
+    asked = moving_pb2.PrepareMove(room="room", participant_ids=[ids["carol"]], others=[ids["alice"], "PA_gone"])
+    await other.cluster.moving.prepare(asked)
+    assert {other.person(name).id for name in ids} == set(ids.values())
+    with pytest.raises(UnavailableError, match="1 participants are not known"):
+        await other.cluster.moving.prepare(moving_pb2.PrepareMove(room="room", participant_ids=["PA_gone"]))
 
 
 async def test_a_split_session_is_offered_its_sections_again(members: list[Member]) -> None:

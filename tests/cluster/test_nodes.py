@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from control_plane.cluster.registry import Timing
 from control_plane.errors import UnavailableError
 from control_plane.gateway.app import HAND_OVER
 from pysfu.v1 import allocation_pb2, models_pb2, rooms_pb2
+from tests.cluster import waiting
 from tests.cluster.whole import Whole, WholeNode
 from tests.cluster.wires import Wires
 from tests.control_plane.client import SignalingClient, recorded
 from tests.control_plane.conftest import KEY, SECRET, admin_metadata, token
+
+until = partial(waiting.until, patience=15.0)
 
 # Nobody hears anything new: what a gateway knows of other nodes is old.
 STALE = Timing(heartbeat=60.0, expiry=300.0, echo=300.0)
@@ -38,12 +42,6 @@ async def two(whole: Whole, timing: Timing | None = None, **limits: Any) -> tupl
     a, b = await whole.start("a", "eu", timing, **limits), await whole.start("b", "us", timing, **limits)
     await until(lambda: all(len(one.cluster.registry.nodes()) == 2 for one in (a, b)))
     return a, b
-
-
-async def until(condition: Callable[[], object], patience: float = 15.0) -> None:
-    async with asyncio.timeout(patience):
-        while not condition():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.01)
 
 
 class LiveKit:

@@ -17,6 +17,7 @@ from control_plane.cluster.registry import NodeInfo, Registry, Timing, decode, e
 from control_plane.cluster.state import SharedState
 from tests.cluster.cut import CutState
 from tests.cluster.nats_server import NatsServer
+from tests.cluster.waiting import until
 
 FAST = Timing().scaled(0.1)
 
@@ -53,12 +54,6 @@ class Nodes:
 async def nodes() -> AsyncIterator[Nodes]:
     async with AsyncExitStack() as stack:
         yield Nodes(stack)
-
-
-async def until(condition: Callable[[], object], patience: float = 10.0) -> None:
-    async with asyncio.timeout(patience):
-        while not condition():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.005)
 
 
 def seen(registry: Registry) -> list[str]:

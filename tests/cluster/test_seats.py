@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,8 +21,11 @@ from control_plane.cluster.seat_record import SeatRecord, mark
 from control_plane.cluster.seats import Seats
 from control_plane.cluster.state import Bucket, Change, ConflictError, Entry, SharedState
 from control_plane.errors import LimitExceededError
+from tests.cluster import waiting
 from tests.cluster.cut import CutState
 from tests.cluster.nats_server import NatsServer
+
+until = partial(waiting.until, patience=15.0)
 
 FAST = Timing().scaled(0.05)
 # Who was killed is still believed to live for long enough that a test sees it.
@@ -246,12 +250,6 @@ class Cluster:
 async def cluster() -> AsyncIterator[Cluster]:
     async with AsyncExitStack() as stack:
         yield Cluster(stack)
-
-
-async def until(condition: Callable[[], object], patience: float = 15.0) -> None:
-    async with asyncio.timeout(patience):
-        while not condition():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.005)
 
 
 async def refused(join: Any) -> bool:

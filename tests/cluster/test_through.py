@@ -15,8 +15,9 @@ from control_plane.cluster.through import FOR, TO, Through, around, straight
 from control_plane.services import through as service
 from pysfu.v1 import cascade_pb2
 from pysfu.v1.cascade_pb2 import CascadeMessage
-from tests.cluster.nodes import TestCluster, until
+from tests.cluster.nodes import TestCluster
 from tests.cluster.real import RealCluster, RealNode
+from tests.cluster.waiting import until
 from tests.control_plane.recording import RecordingMedia
 
 

@@ -12,7 +12,7 @@ from livekit.protocol import rtc as lr
 from control_plane.gateway.livekit import from_livekit, to_livekit
 from control_plane.selection import Choice, Viewer, choose
 from pysfu.v1 import models_pb2, signaling_pb2, stats_pb2
-from tests.cluster.nodes import PATIENCE, until
+from tests.cluster.waiting import PATIENCE, until
 from tests.control_plane.client import recorded
 from tests.control_plane.conftest import admin_metadata
 from tests.control_plane.recording import RecordingMedia, rows

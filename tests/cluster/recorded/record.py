@@ -10,7 +10,8 @@ from typing import Any
 from control_plane.cluster.cascade import stream
 from pysfu.v1 import models_pb2, signaling_pb2
 from tests.cluster import recorded
-from tests.cluster.nodes import TestCluster, until
+from tests.cluster.nodes import TestCluster
+from tests.cluster.waiting import until
 from tests.control_plane.recording import RecordingMedia
 
 
