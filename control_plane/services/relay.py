@@ -1,6 +1,8 @@
 """Calls about what is on another node: passed on to it with the caller's own token, which it checks again."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import grpc
@@ -8,17 +10,36 @@ import structlog
 
 from control_plane.cluster.certs import CertificateError, node_of
 from control_plane.cluster.cluster import Cluster
-from control_plane.errors import UnavailableError
+from control_plane.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from control_plane.node import Node
 from control_plane.services.calls import Context
+from control_plane.services.first_answer import first_answer
 
 log = structlog.get_logger(__name__)
 
 # A room that moves while it is asked for is found at the second or third.
 MAX_HOPS: Final = 3
 HOPS: Final = "pysfu-hops"
-# A node that does not answer is not waited for longer.
+# A node that does not answer is not waited for longer; nor are several that are asked in turn.
 TIMEOUT: Final = 5.0
+# Of the nodes of a room, for one answer.
+MAX_ASKED: Final = 4
+
+_REFUSALS: Final = (InvalidArgumentError, NotFoundError, PermissionDeniedError, UnauthenticatedError)
+_REFUSAL_CODES: Final = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+    }
+)
 
 
 class Relay:
@@ -34,7 +55,7 @@ class Relay:
         """Where the room is, its `owner`, or the participant of it; None for this node. Raises UnavailableError."""
         if self._cluster is None:
             return None
-        node = await self._node_of(self._cluster, room, identity, owner=owner)
+        node = (await self._nodes(self._cluster, room, identity, owner=owner))[0]
         return None if node == self._node.id else self.channel(context, node)
 
     def channel(self, context: Context, node: str) -> grpc.aio.Channel:
@@ -50,19 +71,57 @@ class Relay:
         except grpc.aio.AioRpcError as error:
             await _refuse_alike(context, error)
 
-    async def _node_of(self, cluster: Cluster, room: str, identity: str, *, owner: bool) -> str:
+    async def read(
+        self,
+        context: Context,
+        request: Any,
+        here: Callable[[], Awaitable[Any]],
+        there: Callable[[grpc.aio.Channel], Callable[..., Awaitable[Any]]],
+    ) -> Any:
+        """What a node that has the room of the request tells, this one (`here`) or another; the next when one does not.
+
+        Only for calls that change nothing: some nodes may be asked at the same time.
+        """
+        nodes = [self._node.id]
+        if self._cluster is not None:
+            nodes = await self._nodes(self._cluster, request.room, getattr(request, "identity", ""), suspected=True)
+        # One of several that are asked asks one.
+        nodes = nodes[: 1 if hops(context) else MAX_ASKED]
+        loop = asyncio.get_running_loop()
+        end = loop.time() + TIMEOUT
+
+        async def ask(node: str) -> Any:
+            if node == self._node.id:
+                return await here()
+            call = there(self.channel(context, node))
+            return await call(request, metadata=passed_on(context), timeout=end - loop.time())
+
+        try:
+            return await first_answer([partial(ask, node) for node in nodes], _is_refusal)
+        except grpc.aio.AioRpcError as error:
+            await _refuse_alike(context, error)
+
+    async def _nodes(
+        self, cluster: Cluster, room: str, identity: str, *, owner: bool = False, suspected: bool = False
+    ) -> list[str]:
+        """Who knows of the room, or of the participant of it, the best first. Raises UnavailableError for none.
+
+        `suspected`: those that are, too, as the last.
+        """
+        here = self._node.id
         if self._node.is_live(room) and not owner:
             home = cluster.home_of(room, identity) if identity else None
-            return home or self._node.id
+            return [here] if home in (None, here) else [home, here]
         record = await cluster.directory.find(room)
         if record is None or record.ended:
-            return self._node.id
+            return [here]
         registry = cluster.registry
-        holders = [record.owner, *record.holders]
-        alive = [node for node in holders if registry.node(node) is not None and not registry.is_suspected(node)]
-        if not alive:
+        holders = dict.fromkeys([record.owner, *record.holders])
+        alive = [node for node in holders if registry.node(node) is not None]
+        able = [node for node in alive if suspected or not registry.is_suspected(node)]
+        if not able:
             raise UnavailableError(f"no node of room {room[:80]!r} answers", retry_after=1.0)
-        return alive[0]
+        return sorted(able, key=registry.is_suspected)
 
 
 def hops(context: Context) -> int:
@@ -80,6 +139,12 @@ def passed_on(context: Context) -> tuple[tuple[str, str], ...]:
     """Metadata of the same call to another node."""
     authorization = str(_metadata(context).get("authorization", ""))
     return ("authorization", authorization), (HOPS, str(hops(context) + 1))
+
+
+def _is_refusal(error: Exception) -> bool:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code() in _REFUSAL_CODES
+    return isinstance(error, _REFUSALS)
 
 
 def _metadata(context: Context) -> dict[str, str | bytes]:

@@ -1,7 +1,7 @@
 """`RoomService`."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import grpc
@@ -28,7 +28,7 @@ Response = TypeVar("Response")
 def relayed(
     method: Callable[["RoomService", Request, Context], Awaitable[Response]],
 ) -> Callable[["RoomService", Request, Context], Awaitable[Response]]:
-    """For methods about a room, or a participant of it, that may be on another node."""
+    """For methods about a room, or a participant of it, that may be on another node: it is asked once."""
 
     @wraps(method)
     async def call(self: "RoomService", request: Request, context: Context) -> Response:
@@ -37,6 +37,23 @@ def relayed(
             return await method(self, request, context)
         stub = rooms_pb2_grpc.RoomServiceStub(channel)
         answer: Response = await self.relay.pass_on(context, getattr(stub, method.__name__), request)
+        return answer
+
+    return call
+
+
+def relayed_read(
+    method: Callable[["RoomService", Request, Context], Awaitable[Response]],
+) -> Callable[["RoomService", Request, Context], Awaitable[Response]]:
+    """For those that change nothing: when one node of the room does not answer, the next one may."""
+
+    def there(channel: grpc.aio.Channel) -> Callable[..., Awaitable[Response]]:
+        return getattr(rooms_pb2_grpc.RoomServiceStub(channel), method.__name__)  # type: ignore[no-any-return]
+
+    @wraps(method)
+    async def call(self: "RoomService", request: Request, context: Context) -> Response:
+        self.check_token(context)
+        answer: Response = await self.relay.read(context, request, partial(method, self, request, context), there)
         return answer
 
     return call
@@ -60,7 +77,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         return live.room.snapshot()
 
     @unary
-    @relayed
+    @relayed_read
     async def GetRoom(self, request: rooms_pb2.GetRoomRequest, context: Context) -> models_pb2.Room:
         self._grants(context).require_room_read(request.room)
         return self._node.room(request.room).room.snapshot()
@@ -91,7 +108,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         return live.room.snapshot()
 
     @unary
-    @relayed
+    @relayed_read
     async def ListParticipants(
         self, request: rooms_pb2.ListParticipantsRequest, context: Context
     ) -> rooms_pb2.ListParticipantsResponse:
@@ -100,7 +117,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         return rooms_pb2.ListParticipantsResponse(participants=participants)
 
     @unary
-    @relayed
+    @relayed_read
     async def GetParticipant(
         self, request: rooms_pb2.GetParticipantRequest, context: Context
     ) -> models_pb2.Participant:
@@ -197,10 +214,14 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
         """The node that the request is about; None for this one. Only for who has a valid token."""
         if self._cluster is None:
             return None
-        authenticate(context, self._verifier)
+        self.check_token(context)
         # Who owns a room ends it: that it has ended is told by one node.
         owner = isinstance(request, rooms_pb2.EndRoomRequest)
         return await self.relay.target(context, request.room, getattr(request, "identity", ""), owner=owner)
+
+    def check_token(self, context: Context) -> None:
+        """Raises UnauthenticatedError."""
+        authenticate(context, self._verifier)
 
     def _grants(self, context: Context) -> Grants:
         return authenticate(context, self._verifier).grants
