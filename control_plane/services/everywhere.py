@@ -1,10 +1,10 @@
 """What is asked of all nodes at once: the rooms that there are, and what happens in them.
 
-Each tells what it alone is to tell, so that nothing comes twice: of a room its owner, of participants their node.
+Each tells what it alone is to tell, so that nothing comes twice: of a room its owner, of participants their node. Where
+an owner does not answer, the others that hold its rooms are believed.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final
 
@@ -22,8 +22,9 @@ from pysfu.v1 import models_pb2, rooms_pb2, rooms_pb2_grpc
 
 log = structlog.get_logger(__name__)
 
-# A node that does not answer is left out.
+# A node that does not answer is left out; a suspected one sooner.
 TIMEOUT: Final = 3.0
+TIMEOUT_OF_SUSPECTED: Final = 1.0
 # How soon a node that came, or came back, is listened to.
 LOOK: Final = 0.5
 WAITING: Final = 4_096
@@ -39,18 +40,24 @@ _ROOM_KINDS: Final = frozenset(
 
 async def rooms_everywhere(
     cluster: Cluster, context: Context, request: rooms_pb2.ListRoomsRequest, here: Iterable[models_pb2.Room]
-) -> list[models_pb2.Room]:
-    """`here`: those of this node. Asked by another node: the ones that this node owns."""
-    own = [room for room in here if _owns(cluster, room.name)]
+) -> rooms_pb2.ListRoomsResponse:
+    """`here`: those of this node."""
+    known = [rooms_pb2.HeldRoom(room=room, owner=_owner(cluster, room.name)) for room in here]
+    own = [item.room for item in known if item.owner == cluster.id]
     if hops(context):
-        return own
-    others = [info.id for info in cluster.registry.nodes() if info.id != cluster.id and info.fits]
-    answers = await asyncio.gather(*(_rooms_of(cluster, node, context, request) for node in others))
-    found = {room.name: room for answer in answers for room in answer}
-    found |= {room.name: room for room in own}
+        return rooms_pb2.ListRoomsResponse(rooms=own, held=[item for item in known if item.owner != cluster.id])
+    answers = await _rooms_of_others(cluster, context, request)
+    found = {
+        item.room.name: item.room
+        for answer in answers.values()
+        for item in answer.held
+        if item.owner not in answers and item.owner != cluster.id
+    }
     # Of rooms whose owner has just died this node knows as much.
-    found = {room.name: room for room in here} | found
-    return [found[name] for name in sorted(found)]
+    found |= {item.room.name: item.room for item in known}
+    found |= {room.name: room for answer in answers.values() for room in answer.rooms}
+    found |= {room.name: room for room in own}
+    return rooms_pb2.ListRoomsResponse(rooms=[found[name] for name in sorted(found)])
 
 
 def is_told_here(cluster: Cluster) -> Accepts:
@@ -66,7 +73,7 @@ def is_told_here(cluster: Cluster) -> Accepts:
         if participant is None or participant.session is not None:
             return True
         home = str(getattr(participant.home, "node", ""))
-        return _owns(cluster, live.name) and cluster.registry.node(home) is None
+        return _owner(cluster, live.name) == cluster.id and cluster.registry.node(home) is None
 
     return accepts
 
@@ -144,17 +151,40 @@ async def _follow(
         log.info("events of a node are not heard", node=node, reason=error.details())
 
 
-async def _rooms_of(
-    cluster: Cluster, node: str, context: Context, request: rooms_pb2.ListRoomsRequest
-) -> list[models_pb2.Room]:
-    with contextlib.suppress(Exception):
+async def _rooms_of_others(
+    cluster: Cluster, context: Context, request: rooms_pb2.ListRoomsRequest
+) -> dict[str, rooms_pb2.ListRoomsResponse]:
+    """By node, of those that answer."""
+    metadata = passed_on(context)
+
+    async def ask(node: str) -> rooms_pb2.ListRoomsResponse:
         stub: Any = rooms_pb2_grpc.RoomServiceStub(cluster.channel(node))
-        answer = await stub.ListRooms(request, metadata=passed_on(context), timeout=TIMEOUT)
-        return list(answer.rooms)
-    log.warning("rooms of a node are not listed: it does not answer", node=node)
-    return []
+        answer: rooms_pb2.ListRoomsResponse = await stub.ListRooms(request, metadata=metadata, timeout=TIMEOUT)
+        return answer
+
+    others = [info.id for info in cluster.registry.nodes() if info.id != cluster.id and info.fits]
+    asked = {asyncio.ensure_future(ask(node)): node for node in others}
+    waiting = set(asked)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    try:
+        while waiting:
+            doubtful = all(cluster.registry.is_suspected(asked[task]) for task in waiting)
+            left = begun + (TIMEOUT_OF_SUSPECTED if doubtful else TIMEOUT) - loop.time()
+            if left <= 0:
+                break
+            _, waiting = await asyncio.wait(waiting, timeout=min(left, LOOK), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+    answers = {node: task.result() for task, node in asked.items() if not task.cancelled() and task.exception() is None}
+    if silent := sorted(set(others) - set(answers)):
+        log.warning("rooms are listed without the word of nodes that do not answer", nodes=silent)
+    return answers
 
 
-def _owns(cluster: Cluster, room: str) -> bool:
+def _owner(cluster: Cluster, room: str) -> str:
+    """Empty while that is not known."""
     record = cluster.directory.record(room)
-    return record is not None and record.owner == cluster.id
+    return record.owner if record is not None else ""

@@ -89,7 +89,7 @@ class RoomService(rooms_pb2_grpc.RoomServiceServicer):
             raise InvalidArgumentError(f"more than {MAX_LISTED} names")
         rooms = [live.room.snapshot() for live in self._node.rooms(request.names)]
         if self._cluster is not None:
-            rooms = await rooms_everywhere(self._cluster, context, request, rooms)
+            return await rooms_everywhere(self._cluster, context, request, rooms)
         return rooms_pb2.ListRoomsResponse(rooms=rooms)
 
     @unary

@@ -1,4 +1,4 @@
-"""Operators ask a node that does not have the room: any node that has it answers, whatever became of the others."""
+"""Operators ask a node that does not have the room: those that have it answer, whatever became of the others."""
 
 import asyncio
 import socket
@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from control_plane.cluster.registry import Timing
-from control_plane.services import relay
+from control_plane.services import everywhere, relay
 from control_plane.services.first_answer import PATIENCE
-from pysfu.v1 import rooms_pb2
+from pysfu.v1 import rooms_pb2, rooms_pb2_grpc
 from tests.cluster.waiting import until
 from tests.cluster.whole import Whole, WholeNode
 from tests.control_plane.client import SignalingClient
@@ -23,7 +23,10 @@ from tests.e2e.harness.ports import free_port
 
 # Who is gone is not found out.
 STALE = Timing(heartbeat=60.0, expiry=300.0, echo=300.0)
+ALL = rooms_pb2.ListRoomsRequest()
 AUTH: dict[str, Any] = {"metadata": admin_metadata()}
+# Timers may be early by so much.
+CLOCK = 0.05
 GET_ROOM = rooms_pb2.GetRoomRequest(room="room")
 LIST = rooms_pb2.ListParticipantsRequest(room="room")
 
@@ -86,7 +89,7 @@ async def test_another_node_answers_for_one_that_hangs(trio: Trio) -> None:
     asked = rooms_pb2.GetParticipantRequest(room="room", identity="alice")
     found, taken = await seconds(trio.c.rooms.GetParticipant(asked, **AUTH))
     assert found.identity == "alice"
-    assert PATIENCE <= taken < relay.TIMEOUT
+    assert PATIENCE - CLOCK < taken < relay.TIMEOUT
 
 
 async def test_who_has_the_room_tells_of_those_on_a_node_that_hangs(trio: Trio) -> None:
@@ -130,3 +133,55 @@ async def test_what_changes_something_is_asked_of_one(trio: Trio) -> None:
         await trio.c.rooms.UpdateRoom(rooms_pb2.UpdateRoomRequest(room="room", metadata="new"), **AUTH)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     assert trio.b.plane.node.room("room").room.info.metadata == ""
+
+
+def told(answer: rooms_pb2.ListRoomsResponse) -> list[tuple[str, int]]:
+    assert not answer.held, "clients are told of rooms alone"
+    return [(room.name, room.num_participants) for room in answer.rooms]
+
+
+async def test_rooms_of_an_owner_that_has_gone_are_listed(trio: Trio) -> None:
+    assert told(await trio.c.rooms.ListRooms(ALL, **AUTH)) == [("room", 2)]
+    await trio.vanish("a")
+    answer, taken = await seconds(trio.c.rooms.ListRooms(ALL, **AUTH))
+    assert told(answer) == [("room", 2)]
+    assert taken < everywhere.TIMEOUT_OF_SUSPECTED
+
+
+async def test_rooms_of_an_owner_that_is_known_to_be_dead_are_listed(trio: Trio) -> None:
+    trio.c.cluster.registry._gone("a", "silent")
+    assert trio.b.cluster.directory.record("room").owner == "a"  # type: ignore[union-attr]
+    assert told(await trio.c.rooms.ListRooms(ALL, **AUTH)) == [("room", 2)]
+
+
+@pytest.mark.parametrize("suspected", [False, True])
+async def test_rooms_of_an_owner_that_hangs_are_listed(trio: Trio, suspected: bool) -> None:
+    await trio.hang("a")
+    if suspected:
+        trio.c.cluster.suspect("a")
+    answer, taken = await seconds(trio.c.rooms.ListRooms(ALL, **AUTH))
+    assert told(answer) == [("room", 2)]
+    least, most = (everywhere.TIMEOUT_OF_SUSPECTED, everywhere.TIMEOUT) if suspected else (everywhere.TIMEOUT, 5.0)
+    assert least - CLOCK < taken < most
+
+
+async def test_an_owner_that_is_suspected_meanwhile_is_not_waited_for(trio: Trio) -> None:
+    await trio.hang("a")
+    asyncio.get_running_loop().call_later(0.2, trio.c.cluster.suspect, "a")
+    _, taken = await seconds(trio.c.rooms.ListRooms(ALL, **AUTH))
+    assert taken < everywhere.TIMEOUT
+
+
+async def test_an_owner_that_answers_is_believed(trio: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It has ended the room, and b has not heard of it yet.
+    monkeypatch.setattr(trio.a.plane.node, "rooms", lambda _: [])
+    assert told(await trio.c.rooms.ListRooms(ALL, **AUTH)) == []
+
+
+async def test_nodes_of_the_release_before_read_what_owners_tell(trio: Trio) -> None:
+    answers = {}
+    for node in "ab":
+        stub: Any = rooms_pb2_grpc.RoomServiceStub(trio.c.cluster.channel(node))
+        answers[node] = await stub.ListRooms(ALL, **AUTH)
+    assert [[room.name for room in answers[node].rooms] for node in "ab"] == [["room"], []]
+    assert [[(one.room.name, one.owner) for one in answers[node].held] for node in "ab"] == [[], [("room", "a")]]
