@@ -92,10 +92,7 @@ async def test_join_is_refused_with_a_status(server: Server, room: str, bearer: 
 
 
 async def test_full_room_is_resource_exhausted(server: Server, room: str) -> None:
-    operator = [("authorization", f"Bearer {admin_token(room)}")]
-    async with grpc.aio.insecure_channel(server.grpc_address) as channel:
-        rooms = rooms_pb2_grpc.RoomServiceStub(channel)
-        await rooms.CreateRoom(rooms_pb2.CreateRoomRequest(name=room, max_participants=1), metadata=operator)
+    await server.make_room(room, max_participants=1)
     async with Session(server.grpc_address, token(room, "one")) as first:
         await first.wait("joined")
         async with Session(server.grpc_address, token(room, "two")) as second:

@@ -77,6 +77,25 @@ async def test_two_people_meet_talk_and_chat(open_client: OpenClient, room: str)
     await expect(bob.get_by_text("Alice", exact=True)).to_have_count(0, timeout=10_000)
 
 
+async def test_a_full_meeting_says_so(open_client: OpenClient, chromium: Browser, server: Server, room: str) -> None:
+    await server.make_room(room, max_participants=1)
+    alice = await open_client(f"/r/{room}")
+    await enter(alice, "Alice")
+    # Browsers write to the console that a WebSocket was refused.
+    context = await chromium.new_context(permissions=["camera", "microphone"], base_url=server.url)
+    try:
+        bob = await context.new_page()
+        await bob.goto(f"/r/{room}")
+        await bob.get_by_test_id("prejoin-name").fill("Bob")
+        await bob.get_by_test_id("prejoin-join").click()
+        problem = bob.get_by_test_id("problem")
+        await expect(problem).to_have_attribute("data-code", "room-full", timeout=15_000)
+        await alice.get_by_test_id("leave").click()
+        await enter(bob, "Bob")
+    finally:
+        await context.close()
+
+
 async def test_phone_sized_screen_shows_every_control(open_client: OpenClient, room: str) -> None:
     page = await open_client(f"/r/{room}", 360, 640)
     await enter(page, "Small")

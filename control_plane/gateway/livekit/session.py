@@ -18,6 +18,7 @@ from control_plane.errors import ControlError, PermissionDeniedError
 from control_plane.gateway.livekit import connect, from_livekit, to_livekit
 from control_plane.gateway.livekit.data import DataState, relay
 from control_plane.gateway.livekit.from_livekit import BadRequestError
+from control_plane.gateway.livekit.refusals import Refusal, Refusals
 from control_plane.gateway.livekit.renewal import Renewal
 from control_plane.gateway.route import Route
 from control_plane.gateway.upstream import JoinRefusedError, Upstream
@@ -55,6 +56,7 @@ class LiveKitGateway:
         self._route = route
         self._verifier = verifier
         self._seats: dict[str, Seat] = {}
+        self._refusals = Refusals()
         self._sockets: set[web.WebSocketResponse] = set()
         self._connections: set[Connection] = set()
 
@@ -87,6 +89,10 @@ class LiveKitGateway:
             token.grants.require_room_join(token.grants.room)
         except ControlError as error:
             return web.Response(status=refusal_status(error), text=str(error), headers=headers)
+        refusal = self._refusals.of(bearer(request))
+        if refusal is not None:
+            told = refusal.for_people()
+            return web.Response(status=told.status, text=told.text, headers=headers | told.headers)
         return web.Response(text="success", headers=headers)
 
     async def _serve(
@@ -99,7 +105,7 @@ class LiveKitGateway:
         except ControlError as error:
             return web.Response(status=refusal_status(error), text=str(error))
         except BadRequestError as error:
-            return web.Response(status=400, text=str(error))
+            return self._refuse(token, Refusal(400, str(error)))
         seat = self._seats.get(asked.participant_sid) if asked.reconnect else None
         if asked.reconnect and not asked.participant_sid:
             return await self._refuse_resume(request)
@@ -112,9 +118,10 @@ class LiveKitGateway:
         except JoinRefusedError as error:
             if asked.reconnect:
                 return await self._refuse_resume(request)
-            return web.Response(status=error.status, text=str(error), headers=error.headers)
+            return self._refuse(token, Refusal(error.status, str(error), error.headers))
         except ValueError as error:
-            return web.Response(status=400, text=f"join_request: {error}")
+            return self._refuse(token, Refusal(400, f"join_request: {error}"))
+        self._refusals.forget(token)
         # Without compression: its state costs each connection 300 kB, and large messages are sent by tasks that outlive
         # the connection.
         socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, compress=False)
@@ -168,6 +175,11 @@ class LiveKitGateway:
             seat.expiry = None
         seat.session_id, seat.participant = joined.session_id, joined.participant
         return seat
+
+    def _refuse(self, token: str, refusal: Refusal) -> web.Response:
+        """`token`: one that was verified."""
+        self._refusals.keep(token, refusal)
+        return web.Response(status=refusal.status, text=refusal.text, headers=refusal.headers)
 
     async def _refuse_resume(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()

@@ -7,11 +7,13 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
+import grpc
 from livekit import api
 
+from pysfu.v1 import rooms_pb2, rooms_pb2_grpc
 from tests.e2e.harness.ports import free_port, free_udp_range
 
 KEY, SECRET = "devkey", "secret"  # what --dev allows on the loopback
@@ -83,6 +85,13 @@ class Server:
             lines = (await response.text()).splitlines()
         samples = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in samples}
+
+    async def make_room(self, room: str, max_participants: int = 0) -> None:
+        """By an operator. 0: for any number."""
+        async with grpc.aio.insecure_channel(self.grpc_address) as channel:
+            stub: Any = rooms_pb2_grpc.RoomServiceStub(channel)
+            request = rooms_pb2.CreateRoomRequest(name=room, max_participants=max_participants)
+            await stub.CreateRoom(request, metadata=[("authorization", f"Bearer {admin_token(room)}")])
 
     async def _ready(self) -> None:
         assert self.process is not None
