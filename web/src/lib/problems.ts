@@ -43,7 +43,7 @@ export function joinProblem(error: unknown): Problem {
           advice: 'The network may be slow, or a firewall may block UDP. Try again, or try another network.',
         };
       default:
-        return /full/i.test(error.message) ? ROOM_FULL : withReason(UNKNOWN, error.message);
+        return unopened(error.message, error.context);
     }
   }
   return withReason(UNKNOWN, error instanceof Error ? error.message : '');
@@ -167,6 +167,14 @@ function refusal(message: string, status: number | undefined): Problem {
   return withReason(REFUSED, message);
 }
 
+/** A WebSocket that was refused: of the server's answer livekit-client tells the status alone. */
+function unopened(message: string, context: unknown): Problem {
+  const { status } = (context ?? {}) as { status?: number };
+  if (status === 429) return SERVER_FULL;
+  if (status !== undefined && status >= 500) return SERVER_TROUBLE;
+  return withReason(UNKNOWN, message);
+}
+
 function withReason(problem: Problem, message: string): Problem {
   const reason = message.replace(/^could not establish signal connection: /i, '').trim();
   return reason === '' ? problem : { ...problem, reason };
@@ -181,6 +189,11 @@ const ROOM_FULL: Problem = {
   code: 'room-full',
   title: 'This meeting is full',
   advice: 'Wait until somebody leaves, then try again.',
+};
+const SERVER_FULL: Problem = {
+  code: 'server-full',
+  title: 'The server has no place for you now',
+  advice: 'Wait a little, then try again.',
 };
 export const EXPIRED: Problem = {
   code: 'token-expired',
