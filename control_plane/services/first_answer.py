@@ -17,8 +17,8 @@ async def first_answer(
 ) -> Answer:
     """Makes the next call once one before has failed, or all have said nothing for PATIENCE seconds; they go on.
 
-    `is_refusal`: an exception is an answer. That of the first call holds at once; those of others, who may know less, only
-    when nobody answers: the first of them is raised, else the first failure. Each call has to end by itself.
+    `is_refusal`: an exception is an answer. That of the first call holds at once; those of others, who may know less,
+    only when nobody answers: the first of them is raised, else the first failure. Each call has to end by itself.
     """
     left = list(calls)
     asked: list[asyncio.Future[Answer]] = []
