@@ -60,6 +60,11 @@ class ClientOffers:
         return moving_pb2.SessionState.ClientOffered(version=self._version, bound=bound)
 
     @property
+    def revision(self) -> int:
+        """Another one after each answer."""
+        return self._version
+
+    @property
     def is_negotiated(self) -> bool:
         """There was an answer, here or elsewhere."""
         return self._version > 0

@@ -498,6 +498,7 @@ class Node:
             server_version=self.version,
             node_id=self.id,
             moved=session.arriving,
+            rebuilt=session.arriving and session.is_rebuilt,
         )
         content = joined.SerializeToString() + splice.repeated(signaling_pb2.Joined.OTHERS_FIELD_NUMBER, others)
         response = SessionResponse(request_id=request_id).SerializeToString()

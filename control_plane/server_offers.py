@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from control_plane import ids
 from control_plane.errors import FailedPreconditionError
@@ -17,6 +17,10 @@ from pysfu.v1 import moving_pb2, signaling_pb2
 
 if TYPE_CHECKING:
     from control_plane.session import Session
+
+
+# More offers than a node makes that others have not heard of.
+GAP: Final = 1 << 16
 
 
 @dataclass(slots=True)
@@ -44,11 +48,22 @@ class ServerOffers:
         self._outstanding: int | None = None
         self._dirty = bool(labels)
         self._last_id = 0
+        self._known_id = 0
+        """Of the last offer that is known of a node that has died; our own are far from it."""
         self._channels: Sequence[ChannelRow] = ()
         """Data channels that the client has open with the node from which the session came."""
         self._former = ""
         """That node's fingerprint, until the client's ICE has come here."""
         self._has_ice = False
+
+    @property
+    def revision(self) -> int:
+        """Another one after each offer and each answer."""
+        return 2 * self._last_id + (self._outstanding is None)
+
+    def is_unknown(self, offer_id: int) -> bool:
+        """Another node made that offer after what is known of it here."""
+        return self._known_id < offer_id <= self._known_id + GAP
 
     @property
     def is_negotiated(self) -> bool:
@@ -80,7 +95,9 @@ class ServerOffers:
         with our own: DTLS starts over where ICE is by then, instead of sending its first flights to the former node.
         """
         self._channels, self._former = channels, state.fingerprint
-        self._last_id = state.last_id
+        self._last_id = self._known_id = state.last_id
+        if self._session.is_rebuilt:
+            self._last_id += GAP
         self._dirty = True
         for told in state.slots:
             slot = _Slot(told.mid, KINDS[told.kind], tuple(map(codec_of, told.formats)), cooling=told.cooling)

@@ -61,6 +61,7 @@ SPEAKERS_DELAY: Final = 1.0
 OFFER_PATIENCE: Final = 5.0
 # After it was handed over. A client that has got the other node's description leaves by itself.
 LINGER: Final = 5.0
+_CHANGE_NOTHING: Final = frozenset({"send_data", "candidate", "client_state"})
 
 
 class Session:
@@ -84,6 +85,8 @@ class Session:
         """From another node, where its client has transports."""
         self.arriving = False
         """It has come from another node, which tells of its participant until its client is here."""
+        self.is_rebuilt = False
+        """From what another node kept of it: its own has died."""
         self.is_handed_over = False
         self.goes_to = ""
         """The node that goes on with it; empty: none. It is served here until that node tells of its participant."""
@@ -91,6 +94,7 @@ class Session:
         """The secret by which that node is to know it."""
         self.settings: dict[str, signaling_pb2.UpdateTrackSettings] = {}
         """How it wants each track that it said something of."""
+        self._changes = 0
         self._undecodable: set[str] = set()
         self._requests = TokenBucket(REQUEST_RATE, REQUEST_BURST)
         self._data = TokenBucket(DATA_RATE, DATA_BURST)
@@ -123,6 +127,13 @@ class Session:
             data_channels=self.subscriber.labels if self.subscriber is not None else (),
             client=self.client,
         )
+
+    @property
+    def revision(self) -> tuple[int, ...]:
+        """Another one when another node would need other things to go on with it."""
+        info, offers = self.participant.info, [offers.revision for offers in self.transports()]
+        channels = sum(len(one.peer.channels) for one in self.transports() if one.peer is not None)
+        return self._changes, info.version, info.state, channels, *offers
 
     # Signaling stream.
 
@@ -164,6 +175,7 @@ class Session:
             handler = self._HANDLERS.get(kind or "")
             if handler is None:
                 raise InvalidArgumentError(f"unexpected request {kind!r}" if kind else "a request without a message")
+            self._changes += kind not in _CHANGE_NOTHING
             handler(self, getattr(request, kind or ""), request.request_id)
         except ControlError as error:
             self.emit(SessionResponse(request_id=request.request_id, request_failed=request_failed(error)))
@@ -351,6 +363,17 @@ class Session:
     def _on_leave(self, _: signaling_pb2.Leave, __: int) -> None:
         self.leave(models_pb2.DISCONNECT_REASON_CLIENT_INITIATED)
 
+    def _on_client_state(self, state: signaling_pb2.ClientState, _: int) -> None:
+        """What its client has of a session that was rebuilt from what was known a moment before its node died."""
+        if not self.is_rebuilt:
+            return
+        known = {*self.participant.tracks, *(encoding.track.id for encoding in self.publications.pending.values())}
+        offers = self.subscriber if state.sdp_session_id == self.sdp_session_id else None
+        is_newer = offers is not None and offers.is_unknown(state.sdp_version)
+        if is_newer or not known.issuperset(_bounded(state.track_ids)):
+            text = "the session went on after it was last known"
+            self.leave(models_pb2.DISCONNECT_REASON_STATE_MISMATCH, text, can_rejoin=True)
+
     _HANDLERS: Final[dict[str, Callable[["Session", Any, int], None]]] = {
         "offer": _on_offer,
         "answer": _on_answer,
@@ -365,6 +388,7 @@ class Session:
         "send_data": _on_send_data,
         "update_participant": _on_update_participant,
         "leave": _on_leave,
+        "client_state": _on_client_state,
     }
 
     # Subscribing.

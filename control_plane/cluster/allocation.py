@@ -119,13 +119,16 @@ class Allocation:
         registry: Registry,
         directory: Directory,
         home_of: Callable[[str, str], str | None],
+        keeper_of: Callable[[str], str] = lambda _: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`home_of`: the node of an identity in a room, as far as this node knows."""
+        """`home_of`: the node of an identity in a room, as far as this node knows; `keeper_of`: the one that keeps a
+        node's sessions."""
         self._state = state
         self._registry = registry
         self._directory = directory
         self._home_of = home_of
+        self._keeper_of = keeper_of
         self._clock = clock
         self._reservations = Reservations(clock)
         self._costs = Costs()
@@ -147,10 +150,11 @@ class Allocation:
         """Ids of nodes to try, best first; a place on the first is kept. Raises ControlError when there is none."""
         session = self._registry.node(wanted.session_node) if wanted.session_node else None
         if session is not None and session.id not in wanted.exclude:
-            if self._registry.is_suspected(session.id):
+            if not self._registry.is_suspected(session.id):
+                # Also of a node that drains: the session is there and nowhere else.
+                return [session.id]
+            if not self._is_kept(session.id):
                 raise NotFoundError("the session's node does not answer")
-            # Also of a node that drains: the session is there and nowhere else.
-            return [session.id]
         holders = await self._holders_of(wanted.room)
         if wanted.resume:
             self._check_resumable(wanted, holders)
@@ -183,11 +187,13 @@ class Allocation:
         """Raises NotFoundError when no node can have the session: its client starts over at once then, and nobody waits
         for the dead."""
         home = self._home_of(wanted.room, wanted.identity)
-        if not any(self._answers(node) for node in ([home] if home is not None else holders)):
+        may_have_it = [home] if home is not None else holders
+        if not any(self._registry.answers(node) or self._is_kept(node) for node in may_have_it):
             raise NotFoundError("the session's node is gone")
 
-    def _answers(self, node: str) -> bool:
-        return self._registry.node(node) is not None and not self._registry.is_suspected(node)
+    def _is_kept(self, node: str) -> bool:
+        """There is a node that may have what it takes to go on with a session of that one."""
+        return self._registry.answers(self._keeper_of(node))
 
     def _view(self, info: NodeInfo) -> NodeView:
         is_open = info.open and not self._registry.is_suspected(info.id)

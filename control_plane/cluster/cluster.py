@@ -20,6 +20,8 @@ from control_plane.cluster.describe import Description
 from control_plane.cluster.directory import Directory
 from control_plane.cluster.gateways import gateways
 from control_plane.cluster.moving.drain import PREPARE_TIMEOUT, Drain, Progress
+from control_plane.cluster.moving.keepers import Keepers, choose_keeper
+from control_plane.cluster.moving.keeping import Keeping
 from control_plane.cluster.moving.moving import Moving
 from control_plane.cluster.nats import NatsState
 from control_plane.cluster.records import RoomRecord
@@ -94,10 +96,14 @@ class Cluster:
         self.registry = Registry(self._state, self.describe, timing=options.timing)
         self.directory = Directory(self._state, self.registry, node.is_live)
         self.seats = Seats(self._state, self.registry, node.seated, self._elsewhere)
-        self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of)
+        self.keepers = Keepers()
+        self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of, self.keepers.of)
         self.channels = Channels(options.identity, self._address_of)
         self.cascade = Cascade(node, self, relay_ip=options.relay_ip, fan_out=options.fan_out)
-        self.moving = Moving(node, self.channel, self.home_of, self.directory.holders)
+        self.moving = Moving(
+            node, self.channel, self.home_of, self.directory.holders, self.registry.answers, self.keepers.of
+        )
+        self.keeping = Keeping(node, self._choose_keeper, self.registry.answers, self.channel, self.registry.announce)
         self.through = ThroughService(options.identity.node, caller, self._onward, self.node_ids)
         self.draining: Drain | None = None
         self._drained: asyncio.Future[Progress] | None = None
@@ -129,11 +135,14 @@ class Cluster:
         self.description.round_trips = self.cascade.round_trips
         self.description.link_nodes = self.link_nodes
         self.description.around = self.cascade.around
+        self.description.keeper = lambda: self.keeping.keeper
+        self.registry.heard.append(self._heard)
         self.cascade.start()
         await self.registry.start()
         await self.directory.start()
         await self.seats.start()
         await self.allocation.start()
+        self._spawn(self.keeping.run())
         log.info("cluster node", node=self.id, region=self.options.region, port=self.port, nats=self.options.nats)
 
     def link_nodes(self) -> dict[int, str]:
@@ -313,6 +322,15 @@ class Cluster:
             raise ClusterBindError(self.options.address)
         return server
 
+    def _heard(self, node: str) -> None:
+        info = self.registry.node(node)
+        if info is not None:
+            self.keepers.heard(info)
+
+    def _choose_keeper(self, current: str) -> str:
+        registry = self.registry
+        return choose_keeper(registry.me, registry.nodes(), registry.region_paths(), registry.answers, current)
+
     def _onward(self, node: str) -> grpc.aio.Channel:
         """For what others say to that node. Raises UnavailableError."""
         if not self.cascade.reaches(node):
@@ -328,6 +346,7 @@ class Cluster:
 
     def _on_node(self, node: str, kind: str) -> None:
         if kind == "gone":
+            self.moving.kept.gone(node)
             self.cascade.node_gone(node)
             for told in self._lost:
                 told(node)

@@ -24,6 +24,8 @@ class Description:
         """The third node through which each node is spoken to that cannot be reached straight."""
         self.drain: Callable[[], Mapping[str, float]] = dict
         """How far the node is emptied."""
+        self.keeper: Callable[[], str] = str
+        """The node that keeps this one's sessions."""
         self._node = node
         self._version = version
         self._capacity = capacity
@@ -62,6 +64,8 @@ class Description:
             link_loss={peer: round(link.loss, 5) for peer, link in links.items()},
             link_bps={peer: round(link.bps) for peer, link in links.items()},
             seats=True,
+            keeps=True,
+            keeper=self.keeper(),
             around=self.around(),
             drain=self.drain(),
         )

@@ -86,6 +86,11 @@ class NodeInfo:
     seats: bool = False
     """It writes who is there in rooms with a limit. False of the release before."""
 
+    keeps: bool = False
+    """It keeps sessions of others. False of the release before."""
+    keeper: str = ""
+    """The node that keeps its sessions; empty: none does now."""
+
     around: Mapping[str, str] = field(default_factory=dict)
     """Nodes that it cannot reach straight: by id the third node through which it speaks to each."""
     drain: Mapping[str, float] = field(default_factory=dict)
@@ -201,6 +206,10 @@ class Registry:
     def is_suspected(self, node: str) -> bool:
         found = self._heard.get(node)
         return found is not None and found.suspected_at is not None
+
+    def answers(self, node: str) -> bool:
+        """It is there, and nobody saw it not answer."""
+        return self.node(node) is not None and not self.is_suspected(node)
 
     def is_dead(self, node: str) -> bool:
         """It is known not to be there: never true while this node cannot tell."""
@@ -392,6 +401,8 @@ _TYPES: Final[dict[str, Callable[[Any], Any]]] = {
     "draining": bool,
     "leaving": bool,
     "seats": bool,
+    "keeps": bool,
+    "keeper": _text,
     "load": _shares,
     "participants": _count,
     "capacity": _count,

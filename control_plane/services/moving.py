@@ -33,3 +33,7 @@ class MovingService(moving_pb2_grpc.MovingServiceServicer):
         if request.format < OLDEST_FORMAT:
             raise FailedPreconditionError(f"node {node!r} reads no format that this node writes")
         return self._moving.give(node, request)
+
+    @unary
+    async def Keep(self, request: moving_pb2.KeepSessions, context: Context) -> moving_pb2.SessionsKept:
+        return self._moving.kept.keep(self._caller(context), request)

@@ -24,6 +24,60 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class KeepSessions(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGINS_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    begins: _builtins.bool
+    """what was kept of the caller before is not any more"""
+    @_builtins.property
+    def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionState]:
+        """new, or as they are now"""
+
+    @_builtins.property
+    def ended(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """participant ids"""
+
+    def __init__(
+        self,
+        *,
+        begins: _builtins.bool = ...,
+        sessions: _abc.Iterable[Global___SessionState] | None = ...,
+        ended: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begins", b"begins", "ended", b"ended", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeepSessions: _TypeAlias = KeepSessions  # noqa: Y015
+
+@_typing.final
+class SessionsKept(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """participant ids: there is no room for them"""
+
+    def __init__(
+        self,
+        *,
+        refused: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionsKept: _TypeAlias = SessionsKept  # noqa: Y015
+
+@_typing.final
 class PrepareMove(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -83,6 +137,7 @@ class TakeSession(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     PARTICIPANT_ID_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    HOME_FIELD_NUMBER: _builtins.int
     room: _builtins.str
     identity: _builtins.str
     """of the client's token, which the caller has verified"""
@@ -91,6 +146,8 @@ class TakeSession(_message.Message):
     participant_id: _builtins.str
     format: _builtins.int
     """the newest that the caller reads"""
+    home: _builtins.str
+    """the node that had it, which does not answer; empty: the receiver"""
     def __init__(
         self,
         *,
@@ -99,10 +156,11 @@ class TakeSession(_message.Message):
         session_id: _builtins.str = ...,
         participant_id: _builtins.str = ...,
         format: _builtins.int = ...,
+        home: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "identity", b"identity", "participant_id", b"participant_id", "room", b"room", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "home", b"home", "identity", b"identity", "participant_id", b"participant_id", "room", b"room", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,6 +44,11 @@ class MovingServiceStub:
                 request_serializer=pysfu_dot_v1_dot_moving__pb2.TakeSession.SerializeToString,
                 response_deserializer=pysfu_dot_v1_dot_moving__pb2.SessionState.FromString,
                 _registered_method=True)
+        self.Keep = channel.unary_unary(
+                '/pysfu.v1.MovingService/Keep',
+                request_serializer=pysfu_dot_v1_dot_moving__pb2.KeepSessions.SerializeToString,
+                response_deserializer=pysfu_dot_v1_dot_moving__pb2.SessionsKept.FromString,
+                _registered_method=True)
 
 
 class MovingServiceServicer:
@@ -65,6 +70,14 @@ class MovingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Keep(self, request, context):
+        """What the caller's clients need to go on elsewhere should it die. Whoever keeps it gives it to one node that asks for
+        a session of the dead (`TakeSession.home`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MovingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +90,11 @@ def add_MovingServiceServicer_to_server(servicer, server):
                     servicer.Take,
                     request_deserializer=pysfu_dot_v1_dot_moving__pb2.TakeSession.FromString,
                     response_serializer=pysfu_dot_v1_dot_moving__pb2.SessionState.SerializeToString,
+            ),
+            'Keep': grpc.unary_unary_rpc_method_handler(
+                    servicer.Keep,
+                    request_deserializer=pysfu_dot_v1_dot_moving__pb2.KeepSessions.FromString,
+                    response_serializer=pysfu_dot_v1_dot_moving__pb2.SessionsKept.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -133,6 +151,33 @@ class MovingService:
             '/pysfu.v1.MovingService/Take',
             pysfu_dot_v1_dot_moving__pb2.TakeSession.SerializeToString,
             pysfu_dot_v1_dot_moving__pb2.SessionState.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Keep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pysfu.v1.MovingService/Keep',
+            pysfu_dot_v1_dot_moving__pb2.KeepSessions.SerializeToString,
+            pysfu_dot_v1_dot_moving__pb2.SessionsKept.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,10 @@ class MovingServiceStub:
     """The caller goes on with a session. It stays served here until the caller tells of its participant as its own.
     NOT_FOUND: no such session.
     """
+    Keep: _grpc.UnaryUnaryMultiCallable[_moving_pb2.KeepSessions, _moving_pb2.SessionsKept]
+    """What the caller's clients need to go on elsewhere should it die. Whoever keeps it gives it to one node that asks for
+    a session of the dead (`TakeSession.home`).
+    """
 
 @_typing.type_check_only
 class MovingServiceAsyncStub(MovingServiceStub):
@@ -53,6 +57,10 @@ class MovingServiceAsyncStub(MovingServiceStub):
     Take: _aio.UnaryUnaryMultiCallable[_moving_pb2.TakeSession, _moving_pb2.SessionState]  # type: ignore[assignment]
     """The caller goes on with a session. It stays served here until the caller tells of its participant as its own.
     NOT_FOUND: no such session.
+    """
+    Keep: _aio.UnaryUnaryMultiCallable[_moving_pb2.KeepSessions, _moving_pb2.SessionsKept]  # type: ignore[assignment]
+    """What the caller's clients need to go on elsewhere should it die. Whoever keeps it gives it to one node that asks for
+    a session of the dead (`TakeSession.home`).
     """
 
 class MovingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -74,6 +82,16 @@ class MovingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_moving_pb2.SessionState, _abc.Awaitable[_moving_pb2.SessionState]]:
         """The caller goes on with a session. It stays served here until the caller tells of its participant as its own.
         NOT_FOUND: no such session.
+        """
+
+    @_abc_1.abstractmethod
+    def Keep(
+        self,
+        request: _moving_pb2.KeepSessions,
+        context: _ServicerContext,
+    ) -> _typing.Union[_moving_pb2.SessionsKept, _abc.Awaitable[_moving_pb2.SessionsKept]]:
+        """What the caller's clients need to go on elsewhere should it die. Whoever keeps it gives it to one node that asks for
+        a session of the dead (`TakeSession.home`).
         """
 
 def add_MovingServiceServicer_to_server(servicer: MovingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -72,6 +72,7 @@ class SessionRequest(_message.Message):
     SEND_DATA_FIELD_NUMBER: _builtins.int
     UPDATE_PARTICIPANT_FIELD_NUMBER: _builtins.int
     LEAVE_FIELD_NUMBER: _builtins.int
+    CLIENT_STATE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """chosen by the client, echoed in the answer; 0: none"""
     @_builtins.property
@@ -102,6 +103,8 @@ class SessionRequest(_message.Message):
     def update_participant(self) -> Global___UpdateParticipant: ...
     @_builtins.property
     def leave(self) -> Global___Leave: ...
+    @_builtins.property
+    def client_state(self) -> Global___ClientState: ...
     def __init__(
         self,
         *,
@@ -120,16 +123,50 @@ class SessionRequest(_message.Message):
         send_data: Global___SendData | None = ...,
         update_participant: Global___UpdateParticipant | None = ...,
         leave: Global___Leave | None = ...,
+        client_state: Global___ClientState | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_track", b"add_track", "answer", b"answer", "candidate", b"candidate", "join", b"join", "leave", b"leave", "message", b"message", "mute", b"mute", "offer", b"offer", "restart_ice", b"restart_ice", "send_data", b"send_data", "subscription_permission", b"subscription_permission", "unpublish", b"unpublish", "update_participant", b"update_participant", "update_subscription", b"update_subscription", "update_track_settings", b"update_track_settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_track", b"add_track", "answer", b"answer", "candidate", b"candidate", "client_state", b"client_state", "join", b"join", "leave", b"leave", "message", b"message", "mute", b"mute", "offer", b"offer", "restart_ice", b"restart_ice", "send_data", b"send_data", "subscription_permission", b"subscription_permission", "unpublish", b"unpublish", "update_participant", b"update_participant", "update_subscription", b"update_subscription", "update_track_settings", b"update_track_settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_track", b"add_track", "answer", b"answer", "candidate", b"candidate", "join", b"join", "leave", b"leave", "message", b"message", "mute", b"mute", "offer", b"offer", "request_id", b"request_id", "restart_ice", b"restart_ice", "send_data", b"send_data", "subscription_permission", b"subscription_permission", "unpublish", b"unpublish", "update_participant", b"update_participant", "update_subscription", b"update_subscription", "update_track_settings", b"update_track_settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_track", b"add_track", "answer", b"answer", "candidate", b"candidate", "client_state", b"client_state", "join", b"join", "leave", b"leave", "message", b"message", "mute", b"mute", "offer", b"offer", "request_id", b"request_id", "restart_ice", b"restart_ice", "send_data", b"send_data", "subscription_permission", b"subscription_permission", "unpublish", b"unpublish", "update_participant", b"update_participant", "update_subscription", b"update_subscription", "update_track_settings", b"update_track_settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["join", "offer", "answer", "candidate", "restart_ice", "add_track", "unpublish", "mute", "update_subscription", "update_track_settings", "subscription_permission", "send_data", "update_participant", "leave"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["join", "offer", "answer", "candidate", "restart_ice", "add_track", "unpublish", "mute", "update_subscription", "update_track_settings", "subscription_permission", "send_data", "update_participant", "leave", "client_state"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___SessionRequest: _TypeAlias = SessionRequest  # noqa: Y015
+
+@_typing.final
+class ClientState(_message.Message):
+    """What the client had when it resumed: to be said once after `joined.rebuilt`. When it had more than is known of it, it is
+    told to join anew.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SDP_SESSION_ID_FIELD_NUMBER: _builtins.int
+    SDP_VERSION_FIELD_NUMBER: _builtins.int
+    TRACK_IDS_FIELD_NUMBER: _builtins.int
+    sdp_session_id: _builtins.int
+    """Of the server's last offer that it has taken, as its `o=` line has them (RFC 8866 section 5.2); in a single layout 0."""
+    sdp_version: _builtins.int
+    @_builtins.property
+    def track_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """that it publishes"""
+
+    def __init__(
+        self,
+        *,
+        sdp_session_id: _builtins.int = ...,
+        sdp_version: _builtins.int = ...,
+        track_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sdp_session_id", b"sdp_session_id", "sdp_version", b"sdp_version", "track_ids", b"track_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientState: _TypeAlias = ClientState  # noqa: Y015
 
 @_typing.final
 class SessionResponse(_message.Message):
@@ -402,6 +439,7 @@ class Joined(_message.Message):
     SERVER_VERSION_FIELD_NUMBER: _builtins.int
     NODE_ID_FIELD_NUMBER: _builtins.int
     MOVED_FIELD_NUMBER: _builtins.int
+    REBUILT_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """a secret of this session, for `resume_session_id`"""
     resumed: _builtins.bool
@@ -411,6 +449,8 @@ class Joined(_message.Message):
     """With `resumed`: the session has come here from another node, and with its first description from here media comes
     over a new transport (ICE restart, new DTLS fingerprint). In a single layout offer again, with an ICE restart.
     """
+    rebuilt: _builtins.bool
+    """with `moved`: its node died, and this is how it was a moment before; say `client_state`"""
     @_builtins.property
     def room(self) -> _models_pb2.Room: ...
     @_builtins.property
@@ -428,10 +468,11 @@ class Joined(_message.Message):
         server_version: _builtins.str = ...,
         node_id: _builtins.str = ...,
         moved: _builtins.bool = ...,
+        rebuilt: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["participant", b"participant", "room", b"room"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["moved", b"moved", "node_id", b"node_id", "others", b"others", "participant", b"participant", "resumed", b"resumed", "room", b"room", "server_version", b"server_version", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moved", b"moved", "node_id", b"node_id", "others", b"others", "participant", b"participant", "rebuilt", b"rebuilt", "resumed", b"resumed", "room", b"room", "server_version", b"server_version", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -58,6 +58,17 @@ class Member:
         await self.channel.close()
         await self.plane.stop()
 
+    async def die(self) -> None:
+        """As if it was killed: nobody is told, its ports are closed and its heart beats no more."""
+        for task in [*self.cluster.registry._tasks, *self.cluster._tasks]:
+            task.cancel()
+        for peer in self.cluster.cascade.peers.values():
+            peer.disconnect("killed")
+        assert self.cluster._server is not None
+        await self.cluster._server.stop(0)
+        for client in self.clients:
+            client.call.cancel()
+
     async def client(self, identity: str, **join: Any) -> SignalingClient:
         client = SignalingClient(self.channel, token(identity=identity))
         self.clients.append(client)

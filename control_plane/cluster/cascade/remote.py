@@ -234,7 +234,7 @@ class RemoteRoom:
         best = max(candidates, key=lambda item: (_newness(item[1].info), item[0]), default=None)
         shown = self.live.room.participants.get(identity)
         if shown is not None and shown.session is not None:
-            if best is not None and best[1].info.id == shown.id and shown.session.goes_to == best[0]:
+            if best is not None and best[1].info.id == shown.id and _has_taken(shown.session, *best):
                 self._hand_over(shown.session, *best)
                 return
             if best is None or best[1].info.id == shown.id or _newness(best[1].info) < _newness(shown.info):
@@ -452,6 +452,11 @@ class RemoteRoom:
             self.came_home(encoding)
         if isinstance(participant.home, RemoteHome):
             participant.home.forget(track)
+
+
+def _has_taken(session: Session, node: str, told: cascade_pb2.RemoteParticipant) -> bool:
+    """That node goes on with the session: it was given it, or took this one for dead."""
+    return session.goes_to == node or told.info.version > session.participant.info.version
 
 
 def _has_moved(former: wire.Source | None, now: wire.Source | None) -> bool:

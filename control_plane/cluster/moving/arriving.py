@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Of one session. More than any client has.
 MAX_SECTIONS: Final = 512
+# More versions than a participant has that others have not heard of.
+NEWER: Final = 1 << 16
 
 
 def check(state: moving_pb2.SessionState) -> None:
@@ -34,15 +36,18 @@ def check(state: moving_pb2.SessionState) -> None:
         raise InvalidArgumentError("a section that is neither audio nor video")
 
 
-def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy) -> Session:
-    """The session in `live`, with all that it publishes and subscribes to. Nobody is told. Call `check` before."""
+def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy, *, rebuilt: bool = False) -> Session:
+    """The session in `live`, with all that it publishes and subscribes to. Nobody is told. Call `check` before.
+
+    `rebuilt`: its node is dead, or seems to be, and may have known more of it.
+    """
     session = Session(live, state.join, fec=fec)
-    session.id, session.came, session.arriving = state.session_id, True, True
+    session.id, session.came, session.arriving, session.is_rebuilt = state.session_id, True, True, rebuilt
     session.sdp_session_id = state.sdp_session_id or session.sdp_session_id
     info = models_pb2.Participant()
     info.CopyFrom(state.participant)
     # What it was seen with is told anew from here: the higher version wins.
-    info.version += 1
+    info.version += NEWER if rebuilt else 1
     participant = session.participant = Participant(info, session, session)
     if state.HasField("subscription_permission"):
         permission = state.subscription_permission

@@ -1,6 +1,8 @@
-"""Sessions that go from node to node: asked for where a client resumes, given by the node that has them."""
+"""Sessions that go from node to node: asked for where a client resumes, given by the node that has them, or by the one
+that kept them when that node is dead."""
 
 import asyncio
+import contextlib
 import hmac
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -11,8 +13,9 @@ import structlog
 from control_plane import ids
 from control_plane.auth import Token
 from control_plane.cluster.moving import arriving
+from control_plane.cluster.moving.kept import Kept
 from control_plane.cluster.moving.leaving import FORMAT, session_state
-from control_plane.errors import ControlError, NotFoundError, UnavailableError
+from control_plane.errors import NotFoundError, UnavailableError
 from control_plane.live_room import LiveRoom
 from control_plane.node import Node
 from control_plane.rooms import new_room
@@ -39,13 +42,20 @@ class Moving:
         channel: Callable[[str], grpc.aio.Channel],
         home_of: Callable[[str, str], str | None],
         holders_of: Callable[[str], Iterable[str]],
+        answers: Callable[[str], bool],
+        keeper_of: Callable[[str], str],
     ) -> None:
         """`channel`: to another node; raises UnavailableError. `home_of`: the node of an identity in a room;
-        `holders_of`: the nodes of a room. Of rooms that are here."""
+        `holders_of`: the nodes of a room. Of rooms that are here. `answers`: a node is there, as far as is known;
+        `keeper_of`: the one that keeps its sessions."""
+        self.kept = Kept()
+        """Sessions of others."""
         self._node = node
         self._channel = channel
         self._home_of = home_of
         self._holders_of = holders_of
+        self._answers = answers
+        self._keeper_of = keeper_of
         self._taking: dict[tuple[str, str], asyncio.Lock] = {}
 
     async def take(self, token: Token, join: signaling_pb2.Join) -> None:
@@ -80,7 +90,10 @@ class Moving:
         return moving_pb2.Prepared(format=FORMAT)
 
     def give(self, node: str, request: moving_pb2.TakeSession) -> moving_pb2.SessionState:
-        """That node goes on with a session of this one. Raises NotFoundError."""
+        """That node goes on with a session of this one, or of one that does not answer it. Raises NotFoundError."""
+        if request.home:
+            log.info("a session is given that was kept", node=node, home=request.home, room=request.room)
+            return self.kept.take(request)
         live = self._node.room(request.room)
         session = live.room.participant(request.identity).session
         if session is None or session.ended or session.arriving or not _is_it(session, request):
@@ -105,19 +118,53 @@ class Moving:
             participant_id=join.resume_participant_id,
             format=FORMAT,
         )
+        silent = []
         for node in self._candidates(room, token.identity, join):
-            state = await self._ask(node, request)
-            if state is None:
+            try:
+                state = await self._ask(node, request)
+            except UnavailableError:
+                silent.append(node)
                 continue
-            arriving.check(state)
-            if state.participant.identity != token.identity or state.room.name != room:
-                log.error("a node gave another session than was asked for", node=node, room=room)
-                continue
-            session = arriving.revive(state, live, self._node.fec)
-            self._node.adopt(session)
-            join.resume_session_id = session.id
-            log.info("a session is taken over", node=node, room=room, participant=session.participant.id)
-            return
+            if state is not None:
+                self._revive(state, node, live, token, join)
+                return
+        for home in silent:
+            state = await self._ask_keeper(home, request)
+            if state is not None:
+                # It is another one from now on: the secret says where it is.
+                state.session_id = ids.session_id(self._node.id)
+                self._revive(state, home, live, token, join, rebuilt=True)
+                return
+
+    def _revive(
+        self,
+        state: moving_pb2.SessionState,
+        home: str,
+        live: LiveRoom,
+        token: Token,
+        join: signaling_pb2.Join,
+        *,
+        rebuilt: bool = False,
+    ) -> None:
+        """Raises ControlError for a state that cannot be gone on with."""
+        arriving.check(state)
+        if state.participant.identity != token.identity or state.room.name != live.name:
+            raise NotFoundError(f"node {home!r} has given another session than was asked for")
+        session = arriving.revive(state, live, self._node.fec, rebuilt=rebuilt)
+        self._node.adopt(session)
+        join.resume_session_id = session.id
+        participant = session.participant.id
+        log.info("a session is taken over", node=home, room=live.name, participant=participant, rebuilt=rebuilt)
+
+    async def _ask_keeper(self, home: str, request: moving_pb2.TakeSession) -> moving_pb2.SessionState | None:
+        """For a session of a node that does not answer."""
+        keeper = self._keeper_of(home)
+        asked = moving_pb2.TakeSession()
+        asked.CopyFrom(request)
+        asked.home = home
+        with contextlib.suppress(NotFoundError, UnavailableError):
+            return self.kept.take(asked) if keeper == self._node.id else await self._ask(keeper, asked)
+        return None
 
     def _candidates(self, room: str, identity: str, join: signaling_pb2.Join) -> list[str]:
         likely = [self._home_of(room, identity), ids.node_of_session(join.resume_session_id)]
@@ -125,15 +172,17 @@ class Moving:
         return [node for node in found if node and node != self._node.id][:MAX_ASKED]
 
     async def _ask(self, node: str, request: moving_pb2.TakeSession) -> moving_pb2.SessionState | None:
+        """None when it has no such session. Raises UnavailableError when it does not answer."""
+        if not self._answers(node):
+            raise UnavailableError(f"node {node!r} does not answer")
         try:
             stub: Any = moving_pb2_grpc.MovingServiceStub(self._channel(node))
             state: moving_pb2.SessionState = await stub.Take(request, timeout=TAKE_TIMEOUT)
-        except ControlError:
-            return None
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.NOT_FOUND:
-                log.warning("a session was not given", node=node, room=request.room, reason=error.details())
-            return None
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return None
+            log.warning("a session was not given", node=node, room=request.room, reason=error.details())
+            raise UnavailableError(error.details() or "it does not answer") from error
         return state
 
     async def _held(self, room: str) -> LiveRoom:

@@ -1,6 +1,7 @@
 """LiveKit's requests as ours. Pure functions; what is malformed raises BadRequestError that names it."""
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -162,6 +163,18 @@ def _metadata(request: lr.UpdateParticipantMetadata) -> list[dict[str, Any]]:
     return [{"request_id": request.request_id, "update_participant": update}]
 
 
+def _sync(request: lr.SyncState) -> list[dict[str, Any]]:
+    found = _ORIGIN.search(request.offer.sdp)
+    session, version = (int(number) for number in found.groups()) if found is not None else (0, 0)
+    state = signaling_pb2.ClientState(track_ids=[one.track.sid for one in request.publish_tracks])
+    if max(session, version) < 1 << 64:
+        state.sdp_session_id, state.sdp_version = session, version
+    return [{"client_state": state}]
+
+
+# RFC 8866 section 5.2.
+_ORIGIN: Final = re.compile(r"^o=\S+ (\d{1,20}) (\d{1,20}) ", re.MULTILINE | re.ASCII)
+
 _TRANSLATIONS: Final[dict[str, Any]] = {
     "offer": lambda m: [{"request_id": m.id, "offer": _description(m, signaling_pb2.TRANSPORT_PUBLISHER)}],
     "answer": lambda m: [{"answer": _description(m, signaling_pb2.TRANSPORT_SUBSCRIBER)}],
@@ -173,4 +186,5 @@ _TRANSLATIONS: Final[dict[str, Any]] = {
     "subscription_permission": _permission,
     "update_metadata": _metadata,
     "leave": lambda m: [{"leave": signaling_pb2.Leave()}],
+    "sync_state": _sync,
 }

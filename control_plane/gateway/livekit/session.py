@@ -148,7 +148,7 @@ class LiveKitGateway:
         sid = joined.participant.id
         seat = self._take_seat(sid, joined)
         renewal = Renewal(self._verifier, token, joined.participant)
-        connection = Connection(socket, upstream, seat, renewal)
+        connection = Connection(socket, upstream, seat, renewal, is_rebuilt=joined.rebuilt)
         if joined.resumed:
             await connection.send(to_livekit.reconnect(joined, seat.data.last_sequence))
             await connection.send(to_livekit.participants([joined.participant, *joined.others]))
@@ -192,12 +192,15 @@ class LiveKitGateway:
 class Connection:
     """Moves messages both ways until one side ends."""
 
-    def __init__(self, socket: web.WebSocketResponse, upstream: Upstream, seat: Seat, renewal: Renewal) -> None:
+    def __init__(
+        self, socket: web.WebSocketResponse, upstream: Upstream, seat: Seat, renewal: Renewal, *, is_rebuilt: bool
+    ) -> None:
         self._socket = socket
         self._renewal = renewal
         self._upstream = upstream
         upstream.can_resume = True
         self._seat = seat
+        self._is_rebuilt = is_rebuilt
         self._text = False
         self._left = False
         self._bad_messages = 0
@@ -304,6 +307,9 @@ class Connection:
             case "ping_req":
                 # Both forms: clients wait for one or the other.
                 await self.send(to_livekit.pong(request.ping_req))
+            case "sync_state" if not self._is_rebuilt:
+                # Its node knows.
+                pass
             case _:
                 for translated in from_livekit.requests(request):
                     self._upstream.send(translated)

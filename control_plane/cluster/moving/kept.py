@@ -1,0 +1,105 @@
+"""What other nodes' clients need to go on should their node die: kept in memory, given to the node that takes them."""
+
+import asyncio
+import hmac
+from dataclasses import dataclass
+from typing import Final
+
+from control_plane.errors import NotFoundError
+from pysfu.v1 import moving_pb2
+
+# Of all nodes together, and of one session. More keeps more participants of larger rooms.
+MAX_BYTES: Final = 512 * 1024 * 1024
+MAX_SESSION: Final = 1024 * 1024
+# Seconds after a node is gone. Its clients come within some, or never.
+LINGER: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    room: str
+    identity: str
+    session_id: str
+    content: bytes
+
+
+class Kept:
+    """Sessions by the node that has them."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._of: dict[str, dict[str, _Session]] = {}
+        """By node and participant id."""
+        self._by_person: dict[tuple[str, str, str], str] = {}
+        """Participant id by node, room and identity."""
+        self._expiry: dict[str, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._of.values()))
+
+    def keep(self, home: str, request: moving_pb2.KeepSessions) -> moving_pb2.SessionsKept:
+        """What node `home` says of its sessions. Names those for which there is no room."""
+        self._stays(home)
+        if request.begins:
+            self._forget(home)
+        for participant_id in request.ended:
+            self._remove(home, participant_id)
+        refused = [state.participant.id for state in request.sessions if not self._put(home, state)]
+        return moving_pb2.SessionsKept(refused=refused)
+
+    def take(self, request: moving_pb2.TakeSession) -> moving_pb2.SessionState:
+        """Gives a session of `request.home` away, once. Raises NotFoundError."""
+        participant_id = self._by_person.get((request.home, request.room, request.identity), "")
+        found = self._of.get(request.home, {}).get(participant_id)
+        if found is None or not _is_it(found, participant_id, request):
+            raise NotFoundError("no such session")
+        self._remove(request.home, participant_id)
+        return moving_pb2.SessionState.FromString(found.content)
+
+    def gone(self, home: str) -> None:
+        """The node is not there any more: whom nobody takes soon is forgotten."""
+        if home in self._of and home not in self._expiry:
+            self._expiry[home] = asyncio.get_running_loop().call_later(LINGER, self._expire, home)
+
+    def _put(self, home: str, state: moving_pb2.SessionState) -> bool:
+        content, participant = state.SerializeToString(), state.participant
+        self._remove(home, participant.id)
+        if not participant.id or len(content) > MAX_SESSION or self.bytes + len(content) > MAX_BYTES:
+            return False
+        person = home, state.room.name, participant.identity
+        # One identity has one session on a node.
+        self._remove(home, self._by_person.get(person, ""))
+        self._of.setdefault(home, {})[participant.id] = _Session(*person[1:], state.session_id, content)
+        self._by_person[person] = participant.id
+        self.bytes += len(content)
+        return True
+
+    def _remove(self, home: str, participant_id: str) -> None:
+        of_home = self._of.get(home, {})
+        found = of_home.pop(participant_id, None)
+        if found is None:
+            return
+        self.bytes -= len(found.content)
+        self._by_person.pop((home, found.room, found.identity), None)
+        if not of_home:
+            del self._of[home]
+
+    def _stays(self, home: str) -> None:
+        expiry = self._expiry.pop(home, None)
+        if expiry is not None:
+            expiry.cancel()
+
+    def _expire(self, home: str) -> None:
+        self._expiry.pop(home, None)
+        self._forget(home)
+
+    def _forget(self, home: str) -> None:
+        for participant_id in list(self._of.get(home, ())):
+            self._remove(home, participant_id)
+
+
+def _is_it(found: _Session, participant_id: str, request: moving_pb2.TakeSession) -> bool:
+    """By its secret or by its participant: the identity was verified with the client's token."""
+    if request.participant_id:
+        return request.participant_id == participant_id
+    return hmac.compare_digest(request.session_id.encode(), found.session_id.encode())

@@ -1,0 +1,292 @@
+"""Sessions that outlive their node: whole nodes with mutual TLS, with cores that only write down their commands."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from control_plane.cluster.moving import kept
+from control_plane.cluster.moving.keepers import Keepers, choose_keeper
+from control_plane.cluster.moving.kept import Kept
+from control_plane.cluster.registry import NodeInfo
+from control_plane.errors import NotFoundError
+from control_plane.server_offers import GAP
+from pysfu.v1 import models_pb2, moving_pb2, signaling_pb2
+from tests.cluster.nodes import until
+from tests.cluster.test_moving import (
+    SPLIT,
+    Member,
+    answer,
+    disconnected,
+    fingerprint,
+    members,  # noqa: F401 - a fixture
+    mids,
+    publish,
+    quiet,
+)
+
+
+async def all_kept(member: Member, keeper: Member) -> None:
+    """What the keeper has of all who are here is as they are now."""
+    cluster = member.cluster
+    await until(lambda: cluster.keeping.keeper == keeper.cluster.id and cluster.keeping.untold == 0)
+    assert len(keeper.cluster.moving.kept) == member.plane.node.num_sessions
+
+
+async def test_who_was_on_a_node_that_dies_goes_on_at_another(members: list[Member]) -> None:  # noqa: F811
+    one, other = members
+    alice, carol = await one.client("alice", metadata="kept"), await other.client("carol")
+    camera = await publish(alice)
+    await carol.until_participant("alice", lambda item: len(item.tracks) == 2)
+    await carol.offer("chromium_sendrecv")
+    await until(lambda: len(other.media.named("subscribe")) == 2)
+    await all_kept(one, other)
+    await one.die()
+    again = await other.client("alice", resume_session_id=alice.joined.session_id)
+    assert (again.joined.resumed, again.joined.moved, again.joined.rebuilt) == (True, True, True)
+    assert again.joined.session_id.endswith(".b")
+    assert again.joined.participant.id == alice.joined.participant.id
+    assert again.joined.participant.metadata == "kept"
+    assert {item.identity for item in again.joined.others} == {"carol"}
+    answered = await again.offer("chromium_sendrecv")
+    assert camera in answered.mid_to_track_id.values()
+    await until(lambda: len(other.media.named("redirect")) == 2)
+    assert other.media.named("unsubscribe") == []
+    await quiet(carol)
+    assert list(disconnected(carol)) == []
+    # Not twice, and by nobody else.
+    assert len(other.cluster.moving.kept) == 0
+
+
+async def test_a_room_that_was_on_the_dead_node_alone_goes_on(members: list[Member]) -> None:  # noqa: F811
+    one, other = members
+    alice, bob = await one.client("alice"), await one.client("bob", layout=SPLIT)
+    camera = await publish(alice)
+    before = await bob.until("offer")
+    while camera not in before.mid_to_track_id.values():
+        await answer(bob, before)
+        before = await bob.until("offer")
+    await answer(bob, before)
+    await all_kept(one, other)
+    await one.die()
+    again = await other.client("alice", resume_participant_id=alice.joined.participant.id)
+    assert again.joined.rebuilt
+    assert again.joined.room.id == alice.joined.room.id
+    await again.offer("chromium_sendrecv")
+    viewer = await other.client("bob", resume_participant_id=bob.joined.participant.id)
+    offer = await viewer.until("offer")
+    assert dict(offer.mid_to_track_id) == dict(before.mid_to_track_id)
+    assert mids(offer.sdp) == mids(before.sdp)
+    assert offer.id == before.id + GAP + 1
+    assert fingerprint(offer.sdp) == one.media.fingerprint, "ICE comes first"
+    await answer(viewer, offer)
+    await until(lambda: len(other.media.named("subscribe")) == 2)
+
+
+@pytest.mark.parametrize(
+    ("version", "tracks", "is_known"),
+    [
+        pytest.param(0, ("camera",), True, id="as it is known"),
+        pytest.param(-1, (), True, id="less than is known: the offer had not come"),
+        pytest.param(GAP + 1, ("camera",), True, id="it has taken an offer of the new node already"),
+        pytest.param(1, ("camera",), False, id="an offer that the new node does not know"),
+        pytest.param(0, ("camera", "TR_newer"), False, id="a track that the new node does not know"),
+    ],
+)
+async def test_a_client_that_has_more_than_is_known_joins_anew(
+    members: list[Member],  # noqa: F811
+    version: int,
+    tracks: tuple[str, ...],
+    is_known: bool,
+) -> None:
+    one, other = members
+    bob = await one.client("bob", layout=SPLIT)
+    camera = await publish(bob)
+    alice = await one.client("alice")
+    await publish(alice)
+    offer = await bob.until("offer")
+    while len(offer.mid_to_track_id) < 2:
+        await answer(bob, offer)
+        offer = await bob.until("offer")
+    await answer(bob, offer)
+    await all_kept(one, other)
+    session, known = (int(word) for word in offer.sdp.split("o=- ")[1].split()[:2])
+    await one.die()
+    again = await other.client("bob", resume_session_id=bob.joined.session_id)
+    had = [camera if name == "camera" else name for name in tracks]
+    state = signaling_pb2.ClientState(sdp_session_id=session, sdp_version=known + version, track_ids=had)
+    await again.send(client_state=state)
+    if is_known:
+        await again.offer("chromium_sendrecv")
+        return
+    left = await again.until("left")
+    assert (left.can_rejoin, left.reason) == (True, models_pb2.DISCONNECT_REASON_STATE_MISMATCH)
+
+
+async def test_a_node_that_was_taken_for_dead_gives_way(members: list[Member]) -> None:  # noqa: F811
+    one, other = members
+    alice, bob, carol = await one.client("alice"), await one.client("bob"), await other.client("carol")
+    await publish(alice)
+    for client in (bob, carol):
+        await client.until_participant("alice", lambda item: len(item.tracks) == 2)
+    await all_kept(one, other)
+    registry = other.cluster.registry
+    registry.suspect("a")
+    again = await other.client("alice", resume_participant_id=alice.joined.participant.id)
+    assert again.joined.rebuilt
+    await again.offer("chromium_sendrecv")
+    await until(lambda: one.person("alice").session is None)
+    assert one.person("alice").id == other.person("alice").id == alice.joined.participant.id
+    await until(lambda: registry.answers("a"))
+    for client in (bob, carol):
+        await quiet(client)
+        assert list(disconnected(client)) == []
+
+
+async def test_what_has_ended_is_not_kept(members: list[Member]) -> None:  # noqa: F811
+    one, other = members
+    alice, bob = await one.client("alice"), await one.client("bob")
+    await one.client("encoder", auto_publish=True)
+    await until(lambda: len(other.cluster.moving.kept) == 2)
+    await alice.send(leave=signaling_pb2.Leave())
+    await until(lambda: len(other.cluster.moving.kept) == 1)
+    again = await other.client("bob", resume_session_id=bob.joined.session_id)
+    await again.offer("chromium_sendrecv")
+    await until(lambda: len(other.cluster.moving.kept) == 0)
+    await until(lambda: len(one.cluster.moving.kept) == 1)
+    await one.die()
+    gone = await other.client("alice", resume_session_id=alice.joined.session_id)
+    assert gone.seen[0].left.can_rejoin
+
+
+async def test_what_changes_is_told_once_it_rests(members: list[Member]) -> None:  # noqa: F811
+    one, other = members
+    alice = await one.client("alice")
+    told = 0
+    keep = other.cluster.moving.kept.keep
+
+    def counted(home: str, request: moving_pb2.KeepSessions) -> moving_pb2.SessionsKept:
+        nonlocal told
+        told += len(request.sessions)
+        return keep(home, request)
+
+    other.cluster.moving.kept.keep = counted  # type: ignore[method-assign]
+    await all_kept(one, other)
+    before = told
+    for number in range(10):
+        await alice.send(update_participant=signaling_pb2.UpdateParticipant(metadata=str(number)))
+        await asyncio.sleep(0.02)
+    await until(lambda: told > before)
+    await all_kept(one, other)
+    assert told == before + 1
+    await asyncio.sleep(1)
+    assert told == before + 1, "what has not changed is not told again"
+
+
+# Decisions.
+
+
+def node(name: str, region: str = "eu", **other: object) -> NodeInfo:
+    return NodeInfo(name, 1, "", region=region, keeps=True, **other)  # type: ignore[arg-type]
+
+
+PATHS = {("eu", "us"): 80.0, ("ap", "eu"): 250.0, ("ap", "us"): 150.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "current", "expected"),
+    [
+        pytest.param([], "", "", id="nobody else"),
+        pytest.param([node("b", "us"), node("c", "ap")], "", "b", id="the nearest region"),
+        pytest.param([node("b", "us"), node("c", "eu")], "", "c", id="its own region"),
+        pytest.param([node("b", "us"), node("c", "xx")], "", "b", id="a path that is not known"),
+        pytest.param([node("c", "xx")], "", "c", id="better than nobody"),
+        pytest.param([node("b", "us"), node("c", "ap")], "c", "b", id="a much nearer one than the present"),
+        pytest.param([node("b", "us"), node("c", "us")], "c", "c", id="the present one stays"),
+        pytest.param([node("b", "us", draining=True), node("c", "ap")], "b", "c", id="it drains"),
+        pytest.param([node("b", "us", leaving=True), node("c", "ap")], "b", "c", id="it leaves"),
+        pytest.param([NodeInfo("b", 1, "", region="us"), node("c", "ap")], "", "c", id="of the release before"),
+        pytest.param([node("silent", "us"), node("c", "ap")], "silent", "c", id="it does not answer"),
+    ],
+)
+def test_who_keeps(nodes: list[NodeInfo], current: str, expected: str) -> None:
+    me = node("a")
+    assert choose_keeper(me, [me, *nodes], PATHS, lambda name: name != "silent", current) == expected
+
+
+def test_keepers_of_a_region_are_spread() -> None:
+    nodes = [node(f"node-{number}") for number in range(20)]
+    chosen = {choose_keeper(me, nodes, PATHS, lambda _: True, "") for me in nodes}
+    assert len(chosen) > 8
+
+
+def test_the_keeper_of_a_node_is_remembered_when_it_says_none() -> None:
+    keepers = Keepers()
+    assert keepers.of("a") == ""
+    keepers.heard(node("a", keeper="b"))
+    keepers.heard(node("a"))
+    assert keepers.of("a") == "b"
+
+
+def state(participant: str, identity: str = "alice", padding: int = 0) -> moving_pb2.SessionState:
+    return moving_pb2.SessionState(
+        session_id=f"SE_{participant}.a",
+        room=models_pb2.Room(name="room"),
+        participant=models_pb2.Participant(id=participant, identity=identity, metadata="x" * padding),
+    )
+
+
+def take(kept: Kept, **asked: Any) -> moving_pb2.SessionState:
+    return kept.take(moving_pb2.TakeSession(**{"home": "a", "room": "room", "identity": "alice"} | asked))
+
+
+async def test_it_is_given_to_whom_it_belongs_and_once() -> None:
+    kept = Kept()
+    assert list(kept.keep("a", moving_pb2.KeepSessions(sessions=[state("PA_1")])).refused) == []
+    for wrong in (
+        {"session_id": "SE_guessed.a"},
+        {"participant_id": "PA_2"},
+        {"participant_id": "PA_1", "identity": "bob"},
+        {"participant_id": "PA_1", "room": "other"},
+        {"participant_id": "PA_1", "home": "c"},
+        {"session_id": ""},
+    ):
+        with pytest.raises(NotFoundError):
+            take(kept, **wrong)
+    assert take(kept, session_id="SE_PA_1.a").participant.id == "PA_1"
+    with pytest.raises(NotFoundError):
+        take(kept, session_id="SE_PA_1.a")
+    assert (len(kept), kept.bytes) == (0, 0)
+
+
+async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "MAX_SESSION", 1_000)
+    monkeypatch.setattr(kept, "MAX_BYTES", 1_500)
+    store = Kept()
+    many = [state(f"PA_{number}", f"person-{number}", 500) for number in range(3)]
+    large = state("PA_large", "large", 2_000)
+    assert list(store.keep("a", moving_pb2.KeepSessions(sessions=[*many, large])).refused) == ["PA_2", "PA_large"]
+    assert store.bytes <= 1_500
+    # What it was is not what it is.
+    assert list(store.keep("a", moving_pb2.KeepSessions(sessions=[state("PA_1", "person-1", 2_000)])).refused) == [
+        "PA_1"
+    ]
+    assert len(store) == 1
+    store.keep("a", moving_pb2.KeepSessions(ended=["PA_0", "PA_unknown"]))
+    assert (len(store), store.bytes) == (0, 0)
+
+
+async def test_a_new_life_of_a_node_and_the_end_of_one_forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "LINGER", 0.05)
+    store = Kept()
+    store.keep("a", moving_pb2.KeepSessions(sessions=[state("PA_1")]))
+    store.keep("c", moving_pb2.KeepSessions(sessions=[state("PA_2")]))
+    store.keep("a", moving_pb2.KeepSessions(begins=True, sessions=[state("PA_3")]))
+    assert len(store) == 2
+    store.gone("a")
+    store.gone("c")
+    store.keep("c", moving_pb2.KeepSessions())
+    await until(lambda: len(store) == 1)
+    await asyncio.sleep(0.1)
+    assert take(store, home="c", participant_id="PA_2").participant.id == "PA_2"
+    assert store.bytes == 0
