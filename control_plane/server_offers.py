@@ -1,5 +1,6 @@
 """The subscriber transport of a split layout: the server offers, one offer at a time, changes in between gathered."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 # More offers than a node makes that others have not heard of.
 GAP: Final = 1 << 16
+# Seconds for which sections wait for tracks of others whose node has died, too. Longer spares those who come late an
+# offer, shorter shows sooner who does not come back.
+EXPECTED: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -55,6 +59,7 @@ class ServerOffers:
         self._former = ""
         """That node's fingerprint, until the client's ICE has come here."""
         self._has_ice = False
+        self._agreement: Agreement | None = None
 
     @property
     def revision(self) -> int:
@@ -99,17 +104,24 @@ class ServerOffers:
         if self._session.is_rebuilt:
             self._last_id += GAP
         self._dirty = True
+        is_rebuilt = self._session.is_rebuilt
         for told in state.slots:
             slot = _Slot(told.mid, KINDS[told.kind], tuple(map(codec_of, told.formats)), cooling=told.cooling)
-            if told.track_id in self._session.subscriptions:
+            if told.track_id in self._session.subscriptions or (told.track_id and is_rebuilt):
                 slot.sending = Sending(told.participant_id, told.track_id, ids.ssrc(), ids.ssrc(), ids.ssrc())
             elif told.track_id:
                 slot.cooling = True
             self._slots.append(slot)
+        if is_rebuilt:
+            asyncio.get_running_loop().call_later(EXPECTED, self._expect_no_more)
 
-    def changed(self) -> None:
-        """Subscriptions have changed."""
-        self._dirty = True
+    def subscribed(self, track: Track) -> None:
+        """There is a new subscription. It begins at once where a section was negotiated for it beforehand."""
+        slot = next((one for one in self._slots if one.sending is not None and one.sending.track_id == track.id), None)
+        if slot is None or slot.sending is None:
+            self._dirty = True
+        elif self._agreement is not None and any(offered.sending is slot.sending for offered in self._offered):
+            self._place(slot, slot.sending, self._agreement)
 
     def restart(self) -> None:
         """Restarts ICE with the next offer, which replaces one that is outstanding."""
@@ -153,7 +165,7 @@ class ServerOffers:
         if self._outstanding is None or self.peer is None or offer_id not in (0, self._outstanding):
             raise FailedPreconditionError(f"no offer with id {offer_id} is outstanding")
         agreement = read_answer(parse(sdp), self._offered, data=bool(self.labels))
-        self._outstanding = None
+        self._outstanding, self._agreement = None, agreement
         self.peer.apply(agreement)
         self._settle_former()
         for slot, offered in zip(self._slots, self._offered, strict=False):
@@ -178,6 +190,13 @@ class ServerOffers:
             if slot.sending is not None and slot.sending.track_id == track.id:
                 slot.sending, slot.cooling = None, True
                 self._dirty = True
+
+    def _expect_no_more(self) -> None:
+        for slot in self._slots:
+            if slot.sending is not None and slot.sending.track_id not in self._session.subscriptions:
+                slot.sending, slot.cooling = None, True
+                self._dirty = True
+        self._session.settle()
 
     def _fill_slots(self) -> None:
         placed = {slot.sending.track_id for slot in self._slots if slot.sending is not None}

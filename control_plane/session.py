@@ -415,7 +415,7 @@ class Session:
             self.subscriptions[track.id] = Subscription(track, self._wanted(track))
             self.room.subscriber_added(track)
             if self.subscriber is not None:
-                self.subscriber.changed()
+                self.subscriber.subscribed(track)
             else:
                 self.publisher.bind_reserved(track)
             self.settle()

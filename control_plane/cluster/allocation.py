@@ -119,16 +119,16 @@ class Allocation:
         registry: Registry,
         directory: Directory,
         home_of: Callable[[str, str], str | None],
-        keeper_of: Callable[[str], str] = lambda _: "",
+        is_kept: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`home_of`: the node of an identity in a room, as far as this node knows; `keeper_of`: the one that keeps a
-        node's sessions."""
+        """`home_of`: the node of an identity in a room, as far as this node knows; `is_kept`: another one can
+        go on with a node's sessions."""
         self._state = state
         self._registry = registry
         self._directory = directory
         self._home_of = home_of
-        self._keeper_of = keeper_of
+        self._is_kept = is_kept
         self._clock = clock
         self._reservations = Reservations(clock)
         self._costs = Costs()
@@ -190,10 +190,6 @@ class Allocation:
         may_have_it = [home] if home is not None else holders
         if not any(self._registry.answers(node) or self._is_kept(node) for node in may_have_it):
             raise NotFoundError("the session's node is gone")
-
-    def _is_kept(self, node: str) -> bool:
-        """There is a node that may have what it takes to go on with a session of that one."""
-        return self._registry.answers(self._keeper_of(node))
 
     def _view(self, info: NodeInfo) -> NodeView:
         is_open = info.open and not self._registry.is_suspected(info.id)

@@ -97,7 +97,7 @@ class Cluster:
         self.directory = Directory(self._state, self.registry, node.is_live)
         self.seats = Seats(self._state, self.registry, node.seated, self._elsewhere)
         self.keepers = Keepers()
-        self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of, self.keepers.of)
+        self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of, self.is_kept)
         self.channels = Channels(options.identity, self._address_of)
         self.cascade = Cascade(node, self, relay_ip=options.relay_ip, fan_out=options.fan_out)
         self.moving = Moving(
@@ -237,6 +237,10 @@ class Cluster:
     def suspect(self, node: str) -> None:
         """It broke off, or did not answer: nobody is sent there until it is heard again."""
         self.registry.suspect(node)
+
+    def is_kept(self, node: str) -> bool:
+        """Another node, which answers, has what it takes to go on with that one's sessions."""
+        return self.registry.answers(self.keepers.of(node))
 
     def gateways(self) -> list[tuple[str, str]]:
         """Region and URL of each that clients may go on at, the best first."""

@@ -20,6 +20,9 @@ class ClusterNodes(Protocol):
     def goes_round(self, node: str) -> bool:
         """It lives, and is called through a third node, because what is straight to it is broken."""
 
+    def is_kept(self, node: str) -> bool:
+        """Another node, which answers, has what it takes to go on with that one's sessions."""
+
     def suspect(self, node: str) -> None:
         """It broke off, or did not answer."""
 

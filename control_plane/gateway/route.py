@@ -95,7 +95,8 @@ class Route:
         if node == nodes.id:
             return Upstream(self._channel, node)
         is_cut = partial(nodes.goes_round, node)
-        return Upstream(nodes.channel(node), node, goes_round=is_cut(), is_cut=is_cut)
+        is_kept = partial(nodes.is_kept, node)
+        return Upstream(nodes.channel(node), node, goes_round=is_cut(), is_cut=is_cut, is_kept=is_kept)
 
     async def _candidates(self, token: str, join: signaling_pb2.Join, region: str, tried: list[str]) -> list[str]:
         if node_of_session(join.resume_session_id) in tried:

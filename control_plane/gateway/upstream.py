@@ -47,15 +47,23 @@ class Upstream:
     """Open it with `join`; then `send` requests and iterate over responses until the session ends."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, node: str = "", *, goes_round: bool = False, is_cut: Callable[[], bool] = bool
+        self,
+        channel: grpc.aio.Channel,
+        node: str = "",
+        *,
+        goes_round: bool = False,
+        is_cut: Callable[[], bool] = bool,
+        is_kept: Callable[[], bool] = bool,
     ) -> None:
         """`node`: the id of the node that the channel leads to, in a cluster; `goes_round`: through a third one.
-        `is_cut`: the straight way to it is broken, and the node is not."""
+        `is_cut`: the straight way to it is broken, and the node is not. `is_kept`: another can go on with its
+        sessions."""
         self.node = node
         self.goes_round = goes_round
         self.can_resume = False
         """The client can be told to begin this stream anew."""
         self._is_cut = is_cut
+        self._is_kept = is_kept
         self.broken = False
         """The node has gone away in the middle of the session."""
         self._stub: Any = signaling_pb2_grpc.SignalingServiceStub(channel)
@@ -94,6 +102,11 @@ class Upstream:
     def lives_on(self) -> bool:
         """The session does, at its node, though it is broken here."""
         return self.goes_round or self._is_cut()
+
+    @property
+    def goes_on(self) -> bool:
+        """The same, or at another node if this one is dead."""
+        return self.lives_on or self._is_kept()
 
     def send(self, request: signaling_pb2.SessionRequest) -> None:
         """Raises asyncio.QueueFull when the node does not keep up: the session should end then."""

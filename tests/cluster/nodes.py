@@ -40,6 +40,9 @@ class PlainSurroundings:
     def went_round(self, node: str) -> None:
         """Nothing else goes there."""
 
+    def is_kept(self, node: str) -> bool:
+        return False
+
     def suspect(self, node: str) -> None:
         self.suspected.append(node)
 

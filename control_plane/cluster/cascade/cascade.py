@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 SWEEP: Final = 1.0
 # Between looks at who cannot be reached. Shorter finds the dead sooner.
 WATCH: Final = 0.1
+# For so long participants of a dead node may come back by another one. Longer spares more of the others that they leave
+# and come, shorter shows sooner who is gone.
+MISSED: Final = 1.5
 # Until then every node has heard of a participant from the node to which it has moved.
 HEARD: Final = 3.0
 
@@ -270,7 +273,7 @@ class Cascade(Neighbours):
         )
         if peer.third is not None:
             self._surroundings.went_round(peer.id)
-        peer.is_unreachable = False
+        peer.is_unreachable, peer.died_at = False, 0.0
         self.mirrors.opened_stream(peer.id)
         for room in self._rooms.values():
             room.tell_again(peer.id)
@@ -344,16 +347,23 @@ class Cascade(Neighbours):
     def _judge(self, peer: Peer) -> None:
         """Whether it is still there."""
         verdict = self._topology.verdict(peer)
-        if verdict == "dead":
+        if verdict == "dead" and not self._is_missed(peer):
             self._surroundings.suspect(peer.id)
             self._bury(peer)
-        elif verdict == "unreachable" and not peer.is_unreachable:
-            log.warning("a node cannot be reached", node=peer.id)
-            peer.is_unreachable = True
-            self._surroundings.suspect(peer.id)
-            self.mirrors.broken(peer.id)
+        elif verdict in ("dead", "unreachable"):
+            if not peer.is_unreachable:
+                log.warning("a node cannot be reached", node=peer.id)
+                peer.is_unreachable = True
+                self._surroundings.suspect(peer.id)
+                self.mirrors.broken(peer.id)
         elif verdict == "doubtful":
             self._surroundings.suspect(peer.id)
+
+    def _is_missed(self, peer: Peer) -> bool:
+        """It died a moment ago, and who was there may go on at another node: nobody has to see them leave."""
+        now = time.monotonic()
+        peer.died_at = peer.died_at or now
+        return self._surroundings.is_kept(peer.id) and now - peer.died_at < MISSED
 
     def _bury(self, peer: Peer) -> None:
         log.warning("a node is gone, with everybody there", node=peer.id)

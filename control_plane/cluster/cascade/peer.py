@@ -85,6 +85,8 @@ class Peer:
         self.refused = False
         """The last attempt found nobody there."""
         self.is_unreachable = False
+        self.died_at = 0.0
+        """0: it lives, as far as is known."""
         self.third: str | None = None
         """The node through which the stream goes; None: straight."""
         self.relays: Final = Relays(

@@ -46,6 +46,9 @@ class Surroundings(Protocol):
     def suspect(self, node: str) -> None:
         """It cannot be reached: nobody is to be sent there until it is heard again."""
 
+    def is_kept(self, node: str) -> bool:
+        """Another node, which answers, has what it takes to go on with that one's sessions."""
+
 
 class Topology(Ways):
     """Around node `here`. `peer`: that node, made known when it is not."""

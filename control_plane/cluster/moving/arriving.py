@@ -67,6 +67,9 @@ def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy, *, 
                 session.publications.pending[encoding.cid] = encoding
     live.adopt(participant)
     session.publisher.restore(state.client_offered, expected, _channels(state, session.publisher.transport))
+    if rebuilt:
+        # Nobody sends from there any more.
+        state.server_offered.fingerprint = ""
     if session.subscriber is not None:
         session.subscriber.restore(state.server_offered, _channels(state, session.subscriber.transport))
     return session

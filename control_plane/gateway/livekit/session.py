@@ -253,7 +253,7 @@ class Connection:
             if kind == "left":
                 self._left = True
                 return
-        if self._upstream.broken and self._upstream.lives_on:
+        if self._upstream.broken and self._upstream.goes_on:
             log.warning("the way to a node broke", node=self._upstream.node, participant=self._seat.participant.id)
             await self._socket.close(code=WSCloseCode.SERVICE_RESTART, message=b"the session goes on another way")
         elif self._upstream.broken:
