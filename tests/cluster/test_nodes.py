@@ -242,9 +242,37 @@ async def test_a_full_room_is_full_on_every_node(whole: Whole, client: Callable[
     assert "Retry-After" not in refused.headers
 
 
-async def test_clients_of_a_node_that_breaks_off_are_told_to_come_back(
-    whole: Whole, client: Callable[[], LiveKit]
+async def test_clients_of_a_node_that_breaks_off_resume(whole: Whole, client: Callable[[], LiveKit]) -> None:
+    a, b = await two(whole)
+    far = client()
+    await far.connect(a, token(identity="far"), region="us")
+    await until(lambda: len(a.cluster.moving.kept) == 1)
+    await b.die()
+    async with asyncio.timeout(2):
+        assert await far.closed() == aiohttp.WSCloseCode.SERVICE_RESTART
+    again = await far.connect(a, token(identity="far"), resume=far.sid)
+    assert again.reconnect.server_info.node_id == "a"
+    assert a.identities == {"far"}
+
+
+async def test_whose_session_was_not_kept_joins_anew(whole: Whole, client: Callable[[], LiveKit]) -> None:
+    a, b = await two(whole)
+    await until(lambda: b.cluster.keeping.keeper == "a")
+    far = client()
+    await far.connect(a, token(identity="far"), region="us")
+    await b.die()
+    async with asyncio.timeout(2):
+        assert await far.closed() == aiohttp.WSCloseCode.SERVICE_RESTART
+    left = await far.connect(a, token(identity="far"), resume=far.sid)
+    assert (left.leave.action, left.leave.can_reconnect) == (lr.LeaveRequest.RECONNECT, True)
+    again = await far.connect(a, token(identity="far"), region="us")
+    assert again.join.server_info.node_id == "a"
+
+
+async def test_clients_of_a_node_that_breaks_off_and_that_nobody_keeps_are_told_to_join_anew(
+    whole: Whole, client: Callable[[], LiveKit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("control_plane.cluster.cluster.choose_keeper", lambda *_: "")
     a, b = await two(whole)
     far = client()
     await far.connect(a, token(identity="far"), region="us")
