@@ -42,6 +42,12 @@ def cluster(seen: Cluster) -> Iterator[Metric]:
     yield GaugeMetricFamily("pysfu_cluster_passing_on", text, value=seen.through.calls)
     text = "Rooms of this node that the cluster knows of."
     yield GaugeMetricFamily("pysfu_cluster_rooms_held", text, value=len(seen.directory.records()))
+    text = "Sessions of other nodes that this node can go on with should theirs die."
+    yield GaugeMetricFamily("pysfu_cluster_sessions_kept", text, value=len(seen.moving.kept))
+    text = "What is kept of them, in bytes."
+    yield GaugeMetricFamily("pysfu_cluster_sessions_kept_bytes", text, value=seen.moving.kept.bytes)
+    text = "Sessions of this node whose present state no other node has."
+    yield GaugeMetricFamily("pysfu_cluster_sessions_not_kept", text, value=seen.keeping.untold)
 
 
 def links(rows: Any, nodes: Mapping[int, str]) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ import aiohttp
 import grpc
 import pytest
 import pytest_asyncio
+from livekit.protocol import models as lm
 from livekit.protocol import rtc as lr
 
 from control_plane.auth import Grants, Token, create_token
@@ -74,6 +75,12 @@ class LiveKit:
                 if message.WhichOneof("message") in kinds:
                     return message
 
+    async def sync(self, *tracks: str) -> None:
+        """Says that it publishes them."""
+        published = [lr.TrackPublishedResponse(track=lm.TrackInfo(sid=sid)) for sid in tracks]
+        request = lr.SignalRequest(sync_state=lr.SyncState(publish_tracks=published))
+        await self.socket.send_bytes(request.SerializeToString())
+
     async def closed(self) -> int:
         """With which code the server closes it, without a leave request before."""
         async with asyncio.timeout(10):
@@ -112,6 +119,10 @@ async def test_a_session_is_resumed_where_it_is(whole: Whole, client: Callable[[
     again = await far.connect(a, token(identity="far"), resume=far.sid)
     assert again.WhichOneof("message") == "reconnect"
     assert (a.identities, b.identities) == (set(), {"far"})
+    # Its node knows better.
+    await far.sync("TR_unknown")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(far.until("leave"), 0.3)
 
 
 async def test_a_session_stays_where_it_is_when_its_client_comes_to_a_gateway_without_the_room(
@@ -253,6 +264,10 @@ async def test_clients_of_a_node_that_breaks_off_resume(whole: Whole, client: Ca
     again = await far.connect(a, token(identity="far"), resume=far.sid)
     assert again.reconnect.server_info.node_id == "a"
     assert a.identities == {"far"}
+    await far.sync()
+    await far.sync("TR_newer")
+    left = await far.until("leave")
+    assert (left.leave.action, left.leave.can_reconnect) == (lr.LeaveRequest.RECONNECT, True)
 
 
 async def test_whose_session_was_not_kept_joins_anew(whole: Whole, client: Callable[[], LiveKit]) -> None:
