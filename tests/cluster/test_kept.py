@@ -12,7 +12,6 @@ from control_plane.cluster.registry import NodeInfo
 from control_plane.errors import NotFoundError
 from control_plane.server_offers import GAP
 from pysfu.v1 import models_pb2, moving_pb2, signaling_pb2
-from tests.cluster.nodes import until
 from tests.cluster.test_moving import (
     SPLIT,
     Member,
@@ -24,6 +23,7 @@ from tests.cluster.test_moving import (
     publish,
     quiet,
 )
+from tests.cluster.waiting import until
 
 
 async def all_kept(member: Member, keeper: Member) -> None:
