@@ -133,7 +133,8 @@ def _media(section: Section, plan: SectionPlan, result: Negotiated, local: Local
     lines = write.media_line(section.kind, section.protocol, formats, local)
     lines += write.transport_lines(local, local.answering, tagged)
     lines += [f"a=mid:{section.mid}", f"a={ours}", "a=rtcp-mux", "a=rtcp-rsize"]
-    lines += write.codec_lines(result.codecs) + fec.lines(result.fec)
+    lines += write.codec_lines(result.codecs)
+    lines += fec.lines(result.fec)
     lines += write.extension_lines(result.extensions)
     if plan.send is not None and ours in ("sendrecv", "sendonly"):
         lines += write.sending_lines(plan.send, result.codecs, result.fec)

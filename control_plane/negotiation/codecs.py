@@ -1,7 +1,8 @@
 """Codecs that the core forwards: which formats are the same, and how payload types translate."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from aiortc.sdp import H264_PROFILE_PATTERNS, H264Profile
@@ -20,6 +21,8 @@ _NAMES: Final = {mime.lower(): name for name, mime in MIME_TYPES.items()}
 CLOCK_RATES: Final[Mapping[str, int]] = {
     name: 48_000 if mime.startswith("audio") else 90_000 for name, mime in MIME_TYPES.items()
 }
+# Lists of formats whose answers are remembered: clients with the same software offer the same.
+CACHED_ANSWERS: Final = 256
 
 FEEDBACK: Final[Mapping[str, frozenset[str]]] = {
     "audio": frozenset({"transport-cc", "nack"}),
@@ -130,7 +133,8 @@ def red_payload(subscriber: Sequence[Codec]) -> int | None:
     return next((codec.payload_type for codec in red), None)
 
 
-def answer_codecs(kind: str, offered: Iterable[Codec], options: ReceiveOptions | None) -> tuple[Codec, ...]:
+@lru_cache(CACHED_ANSWERS)
+def answer_codecs(kind: str, offered: tuple[Codec, ...], options: ReceiveOptions | None) -> tuple[Codec, ...]:
     """What we answer to a section's formats, in the order of the offer but for RED and `preferred_codec`.
 
     `options` is None for a section in which the client only receives.

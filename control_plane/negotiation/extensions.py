@@ -1,6 +1,7 @@
 """RTP header extensions that we accept, and the ids that we use in our own offers."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from control_plane.negotiation.model import REVERSED, Extension, NegotiationError
@@ -21,6 +22,8 @@ NAMES: Final[Mapping[str, str]] = {
     "urn:3gpp:video-orientation": "video_orientation",
     "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay": "playout_delay",
 }
+# Lists of offers that are remembered: clients with the same software offer the same.
+CACHED: Final = 256
 _URIS: Final = {name: uri for uri, name in NAMES.items()}
 
 # In our own offers. RIDs are left out: we never send simulcast.
@@ -50,7 +53,8 @@ OFFERED: Final[Mapping[str, tuple[Extension, ...]]] = {
 }
 
 
-def accepted(offered: Iterable[Extension]) -> tuple[Extension, ...]:
+@lru_cache(CACHED)
+def accepted(offered: tuple[Extension, ...]) -> tuple[Extension, ...]:
     """Those of an offer that we accept, with the direction seen from our side."""
     return tuple(Extension(item.id, item.uri, REVERSED[item.direction]) for item in offered if item.uri in NAMES)
 

@@ -52,7 +52,8 @@ def offer(
         lines += write.transport_lines(local, "actpass", section.mid == mids[0])
         lines += [f"a=mid:{section.mid}", f"a={'sendonly' if section.sending else 'inactive'}"]
         lines += ["a=rtcp-mux", "a=rtcp-rsize"]
-        lines += write.codec_lines(ours) + fec.lines(parity)
+        lines += write.codec_lines(ours)
+        lines += fec.lines(parity)
         # Beside transport-wide feedback: the client takes what it has.
         lines += write.stream_feedback_lines()
         lines += write.extension_lines(extensions.OFFERED[section.kind])

@@ -1,12 +1,13 @@
 """Reads a session description.
 
-`aiortc.sdp` parses formats, extensions and sources of a section. It is given only lines whose shape was checked here,
-one section at a time, so that an error names its section. The rest (transport, RIDs, MSID) is read from the lines.
+`aiortc.sdp` parses formats and extensions of a section. It is given only lines whose shape was checked here, one
+section at a time, so that an error names its section. The rest (transport, sources, RIDs, MSID) is read from the lines:
+it differs from client to client, and what clients have in common is parsed once.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final, cast
 
@@ -33,11 +34,15 @@ MAX_SECTION_LINES: Final = 2_000
 MAX_SSRCS: Final = 64
 MAX_RIDS: Final = 8
 MAX_FINGERPRINTS: Final = 16
-# Sections are mostly the same from one offer to the next, and between clients once the transport is left out.
+# Formats are mostly the same from one offer to the next, and between clients.
 CACHED_SECTIONS: Final = 1_024
 MAX_CACHED_CHARACTERS: Final = 16_384
 # Whole ones: an offer that comes with a join is read before anything is done for it, and when it is answered.
 CACHED_DESCRIPTIONS: Final = 256
+MAX_CACHED_DESCRIPTION: Final = 32_768
+# Most lines are those of every client with the same software.
+CACHED_LINES: Final = 4_096
+MAX_CACHED_LINE: Final = 256
 
 _MEDIA_LINE: Final = re.compile(
     r"m=([a-z]{1,16}) (\d{1,5})(?:/\d{1,3})? ([A-Z/]{1,24}) ([!-~]{1,32}(?: [!-~]{1,32}){0,127})"
@@ -51,14 +56,14 @@ _PAYLOAD: Final = r"(?:\d{1,2}|1[01]\d|12[0-7])"
 _SSRC: Final = r"\d{1,10}"
 _EXTENSION: Final = r"(?:[1-9]\d?|1\d\d|2[0-4]\d|25[0-5])"
 _ATTRIBUTES: Final = {
-    # Given to aiortc.
+    # Given to aiortc: `_RTP_ATTRIBUTES`.
     "rtpmap": re.compile(rf"{_PAYLOAD} [\w.-]{{1,32}}/\d{{1,7}}(?:/\d{{1,2}})?"),
     "fmtp": re.compile(rf"{_PAYLOAD} [ -~]{{1,512}}"),
     "rtcp-fb": re.compile(rf"(?:{_PAYLOAD}|\*) [!-~]{{1,32}}(?: [ -~]{{1,64}})?"),
     "extmap": re.compile(rf"{_EXTENSION}(?:/(?:sendrecv|sendonly|recvonly|inactive))? [!-~]{{1,256}}(?: .{{0,64}})?"),
+    # Read here.
     "ssrc": re.compile(rf"{_SSRC} [\w-]{{1,32}}(?::.{{0,512}})?"),
     "ssrc-group": re.compile(rf"[\w-]{{1,16}}(?: {_SSRC}){{1,16}}"),
-    # Read here.
     "mid": re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]{1,16}"),
     "msid": re.compile(r"[!-~]{1,128}(?: [!-~]{1,128})?"),
     "rid": re.compile(r"[A-Za-z0-9_-]{1,16} (?:send|recv)(?: [ -~]{1,512})?"),
@@ -71,7 +76,7 @@ _ATTRIBUTES: Final = {
     "max-message-size": re.compile(r"\d{1,19}"),
     "group": re.compile(r"[A-Za-z0-9_-]{1,32}(?: [!-~]{1,16})*"),
 }
-_RTP_ATTRIBUTES: Final = frozenset({"rtpmap", "fmtp", "rtcp-fb", "extmap", "ssrc", "ssrc-group"})
+_RTP_ATTRIBUTES: Final = frozenset({"rtpmap", "fmtp", "rtcp-fb", "extmap"})
 # RFC 5761 section 4: with RTCP on the same port these would be taken for RTCP.
 _RTCP_PAYLOAD_TYPES: Final = range(64, 96)
 
@@ -86,7 +91,7 @@ def parse(sdp: str) -> Description:
         raise NegotiationError(f"longer than {MAX_SDP_BYTES} bytes")
     if not sdp.isascii():
         raise NegotiationError("holds characters outside of ASCII")
-    return _parse(sdp) if len(sdp) <= MAX_CACHED_CHARACTERS else _parse.__wrapped__(sdp)
+    return _parse(sdp) if len(sdp) <= MAX_CACHED_DESCRIPTION else _parse.__wrapped__(sdp)
 
 
 @lru_cache(CACHED_DESCRIPTIONS)
@@ -113,20 +118,26 @@ def _parse(sdp: str) -> Description:
     return Description(sections, bundle, tagged.transport, allow_mixed)
 
 
-@dataclass(frozen=True, slots=True)
 class _Lines:
     """Attributes of a block: (name, value) in order; flags have an empty value."""
 
-    attributes: tuple[tuple[str, str], ...]
+    __slots__ = ("_by_name", "attributes")
+
+    def __init__(self, attributes: list[tuple[str, str]]) -> None:
+        self.attributes = attributes
+        self._by_name: dict[str, list[str]] = {}
+        for name, value in attributes:
+            self._by_name.setdefault(name, []).append(value)
 
     def first(self, name: str) -> str | None:
-        return next((value for key, value in self.attributes if key == name), None)
+        values = self._by_name.get(name)
+        return values[0] if values else None
 
     def all(self, name: str) -> list[str]:
-        return [value for key, value in self.attributes if key == name]
+        return self._by_name.get(name, [])
 
     def has(self, name: str) -> bool:
-        return any(key == name for key, _ in self.attributes)
+        return name in self._by_name
 
 
 def _blocks(sdp: str) -> list[list[str]]:
@@ -150,17 +161,27 @@ def _blocks(sdp: str) -> list[list[str]]:
 
 
 def _read_lines(lines: Sequence[str], where: str | None) -> _Lines:
-    attributes = []
-    for line in lines:
-        if not line.startswith("a="):
-            continue
-        name, _, value = line[2:].partition(":")
-        shape = _ATTRIBUTES.get(name)
-        value = value.strip()
-        if shape is not None and not shape.fullmatch(value):
-            raise NegotiationError(f"malformed value {value[:80]!r}", section=where, attribute=name)
-        attributes.append((name, value))
-    return _Lines(tuple(attributes))
+    try:
+        return _Lines(
+            [
+                _attribute(line) if len(line) <= MAX_CACHED_LINE else _attribute.__wrapped__(line)
+                for line in lines
+                if line.startswith("a=")
+            ]
+        )
+    except NegotiationError as error:
+        raise NegotiationError(error.reason, section=where, attribute=error.attribute) from error
+
+
+@lru_cache(CACHED_LINES)
+def _attribute(line: str) -> tuple[str, str]:
+    """Name and value of a line `a=…`."""
+    name, _, value = line[2:].partition(":")
+    shape = _ATTRIBUTES.get(name)
+    value = value.strip()
+    if shape is not None and not shape.fullmatch(value):
+        raise NegotiationError(f"malformed value {value[:80]!r}", attribute=name)
+    return name, value
 
 
 def _section(index: int, lines: list[str], session: _Lines) -> Section:
@@ -262,10 +283,11 @@ def _media(section: Section, media_line: str, own: _Lines) -> Media:
     try:
         read = _rtp if len(kept) <= MAX_CACHED_CHARACTERS else _rtp.__wrapped__
         media = read(section.kind, formats, kept)
+        ssrcs = _ssrcs(own)
     except NegotiationError as error:
         raise NegotiationError(error.reason, section=section.mid, attribute=error.attribute) from error
     stream, _, track = (own.first("msid") or _legacy_msid(own)).partition(" ")
-    return replace(media, send_rids=_send_rids(section.mid, own), msid_stream=stream, msid_track=track)
+    return replace(media, ssrcs=ssrcs, send_rids=_send_rids(section.mid, own), msid_stream=stream, msid_track=track)
 
 
 @lru_cache(maxsize=CACHED_SECTIONS)
@@ -282,8 +304,6 @@ def _rtp(kind: str, formats: str, attributes: str) -> Media:
             continue
         if name == "extmap":
             line = f"a=extmap:{' '.join(value.split()[:2])}"
-        if name == "ssrc" and ":" not in value:
-            line += ":"
         usable.append(line)
     text = "\r\n".join(["v=0", f"m={kind} 9 UDP/TLS/RTP/SAVPF {formats or 0}", *usable, ""])
     try:
@@ -307,7 +327,6 @@ def _rtp(kind: str, formats: str, attributes: str) -> Media:
             Extension(item.id, item.uri, cast("Direction", directions.get(str(item.id), "sendrecv")))
             for item in parsed.rtp.headerExtensions
         ),
-        ssrcs=_ssrcs(parsed),
         fec=fec.read(named, rtx) if kind == "video" else NO_FEC,
     )
 
@@ -342,12 +361,13 @@ def _codecs(
     return tuple(replace(codec, rtx=rtx.get(codec.payload_type)) for codec in found)
 
 
-def _ssrcs(parsed: MediaDescription) -> tuple[AnnouncedSsrc, ...]:
+def _ssrcs(own: _Lines) -> tuple[AnnouncedSsrc, ...]:
     """Primary SSRCs with their retransmission SSRC (RFC 5576 section 4.2), in the order of a SIM group if any."""
-    announced = [item.ssrc for item in parsed.ssrc]
+    announced = list(dict.fromkeys(int(value.partition(" ")[0]) for value in own.all("ssrc")))
     if len(announced) > MAX_SSRCS:
         raise NegotiationError(f"more than {MAX_SSRCS}", attribute="ssrc")
-    groups = [(group.semantic, [int(item) for item in group.items]) for group in parsed.ssrc_group]
+    words = [value.split() for value in own.all("ssrc-group")]
+    groups = [(semantic, [int(item) for item in items]) for semantic, *items in words]
     if any(not 0 < ssrc < 1 << 32 for ssrc in [*announced, *(item for _, items in groups for item in items)]):
         raise NegotiationError("is not a 32-bit number above 0", attribute="ssrc")
     rtx = {items[0]: items[1] for semantic, items in groups if semantic == "FID" and len(items) == 2}

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from control_plane.negotiation.codecs import MIME_TYPES
@@ -9,6 +10,8 @@ from control_plane.negotiation.model import Codec, Extension, FecFormats, LocalT
 
 MAX_MESSAGE_SIZE: Final = 262_144
 SCTP_PORT: Final = 5_000
+# Lists of formats whose lines are remembered: clients with the same software get the same.
+CACHED_FORMATS: Final = 256
 
 
 def session_lines(session_id: int, version: int, bundle: Iterable[str], allow_mixed: bool) -> list[str]:
@@ -23,8 +26,13 @@ def session_lines(session_id: int, version: int, bundle: Iterable[str], allow_mi
 def media_line(kind: str, protocol: str, formats: Iterable[str], local: LocalTransport) -> list[str]:
     """The m-line and its address: that of our default candidate (RFC 8839 section 4.2.1.2)."""
     address, port = local.candidates[0] if local.candidates else ("0.0.0.0", 9)  # noqa: S104
-    family = "IP6" if ipaddress.ip_address(address).version == 6 else "IP4"
-    return [f"m={kind} {port} {protocol} {' '.join(formats)}", f"c=IN {family} {address}"]
+    return [f"m={kind} {port} {protocol} {' '.join(formats)}", f"c=IN {_family(address)} {address}"]
+
+
+@lru_cache
+def _family(address: str) -> str:
+    """Of an address of ours."""
+    return "IP6" if ipaddress.ip_address(address).version == 6 else "IP4"
 
 
 def transport_lines(local: LocalTransport, setup: str, with_candidates: bool) -> list[str]:
@@ -46,7 +54,8 @@ def candidate_lines(candidates: Sequence[tuple[str, int]]) -> list[str]:
     return lines
 
 
-def codec_lines(codecs: Iterable[Codec]) -> list[str]:
+@lru_cache(CACHED_FORMATS)
+def codec_lines(codecs: tuple[Codec, ...]) -> tuple[str, ...]:
     lines = []
     for codec in codecs:
         encoding = f"{MIME_TYPES[codec.name].partition('/')[2]}/{codec.clock_rate}"
@@ -58,7 +67,7 @@ def codec_lines(codecs: Iterable[Codec]) -> list[str]:
             lines.append(f"a=fmtp:{codec.payload_type} {codec.fmtp}")
         if codec.rtx is not None:
             lines += [f"a=rtpmap:{codec.rtx} rtx/{codec.clock_rate}", f"a=fmtp:{codec.rtx} apt={codec.payload_type}"]
-    return lines
+    return tuple(lines)
 
 
 # Of all payload types of a section (RFC 8888 section 6).

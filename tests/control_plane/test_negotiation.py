@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc.sdp import SessionDescription
 
 from control_plane.negotiation.answer import Answer, answer
 from control_plane.negotiation.assign import assign
@@ -84,6 +85,27 @@ def test_what_publishers_send_is_read(
     assert extensions.items() <= agreed.extension_ids.items()
     assert all(codec.rtx is not None for codec in video.codecs)
     assert agreed.data
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_offer_is_read_once(name: str) -> None:
+    assert parse(recorded(name)) is parse(recorded(name))
+
+
+@pytest.mark.parametrize("name", ["chromium_publish", "firefox_simulcast", "livekit_js_v1"])
+def test_formats_are_parsed_once_for_clients_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = parse(recorded(name))
+
+    def again(_: str) -> SessionDescription:
+        raise AssertionError("formats are parsed again")
+
+    monkeypatch.setattr(SessionDescription, "parse", again)
+    sdp = re.sub(r"a=ice-ufrag:\S+", "a=ice-ufrag:another", recorded(name))
+    other = parse(re.sub(r"(a=ssrc(?:-group:FID)?[: ])(\d+)", r"\g<1>7", sdp))
+    assert other.transport != first.transport
+    for one, two in zip(first.sections, other.sections, strict=True):
+        assert (one.media.codecs, one.media.extensions) == (two.media.codecs, two.media.extensions)
+        assert not one.media.ssrcs or two.media.ssrcs[0].ssrc == 7
 
 
 def test_transport_wide_feedback_wins_over_remb() -> None:
