@@ -10,7 +10,7 @@ import grpc
 import structlog
 from aiohttp import web
 
-from control_plane import logs, metrics
+from control_plane import garbage, logs, metrics
 from control_plane.cluster import certs
 from control_plane.cluster.cluster import ClusterBindError, ClusterOptions
 from control_plane.config import Settings
@@ -62,6 +62,7 @@ async def _serve(settings: Settings) -> None:
         try:
             await _listen(settings, runner)
             log.info("media", workers=sfu.worker_count, srtp=sfu.srtp_backend, udp_port=settings.udp_port)
+            garbage.settle()
             sys.stdout.write(f"pysfu is ready: {_url(settings)}\n")
             sys.stdout.flush()
             await stop.wait()
