@@ -127,10 +127,10 @@ class Verifier:
         if len(token) > MAX_TOKEN_LENGTH:
             raise UnauthenticatedError(f"the token is longer than {MAX_TOKEN_LENGTH} characters")
         try:
-            algorithm = jwt.get_unverified_header(token).get("alg")
+            claimed = _JWT.decode_complete(token, options={"verify_signature": False})
+            algorithm, issuer = claimed["header"].get("alg"), claimed["payload"].get("iss")
             if algorithm != "HS256":
                 raise UnauthenticatedError(f"the token is signed with {str(algorithm)[:20]!r}, only HS256 is accepted")
-            issuer = _JWT.decode(token, options={"verify_signature": False}).get("iss")
             secret = self._keys.get(issuer) if isinstance(issuer, str) else None
             if secret is None:
                 raise UnauthenticatedError("the token's issuer is not a known API key")

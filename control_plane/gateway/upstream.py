@@ -79,7 +79,8 @@ class Upstream:
         joined: signaling_pb2.Joined | None = None
         retry_after: str | None = None
         try:
-            first = await asyncio.wait_for(self._call.read(), JOIN_TIMEOUT)
+            async with asyncio.timeout(JOIN_TIMEOUT):
+                first = await self._call.read()
             message = None if first is grpc.aio.EOF else first.WhichOneof("message")
             if message == "joined":
                 joined = first.joined

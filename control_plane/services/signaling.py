@@ -78,7 +78,8 @@ class SignalingService:
                 await asyncio.wait_for(context.read(), REFUSAL_PATIENCE)
             raise
         try:
-            first = await asyncio.wait_for(context.read(), JOIN_TIMEOUT)
+            async with asyncio.timeout(JOIN_TIMEOUT):
+                first = await context.read()
         except TimeoutError:
             raise InvalidArgumentError(f"no join within {JOIN_TIMEOUT:.0f} s") from None
         if not isinstance(first, signaling_pb2.SessionRequest) or not first.HasField("join"):

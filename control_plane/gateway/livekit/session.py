@@ -182,7 +182,7 @@ class LiveKitGateway:
         return web.Response(status=refusal.status, text=refusal.text, headers=refusal.headers)
 
     async def _refuse_resume(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
         await socket.send_bytes(to_livekit.unknown_session().SerializeToString())
         await socket.close()
@@ -264,7 +264,8 @@ class Connection:
 
     async def _up(self) -> None:
         while True:
-            message = await asyncio.wait_for(self._receive(), SILENCE)
+            async with asyncio.timeout(SILENCE):
+                message = await self._receive()
             if message is None:
                 return
             if self._rate.take(time.monotonic()):
