@@ -8,8 +8,8 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from contextlib import contextmanager, suppress
+from typing import Final, TextIO
 
 import structlog
 
@@ -21,8 +21,26 @@ _TAKEN: Final = frozenset(
 )
 
 
+class Lines:
+    """What a logger of structlog writes to, beside the standard library, whose records cost more than what they say."""
+
+    def __init__(self, name: str, stream: TextIO) -> None:
+        known = logging.getLogger(name)
+        self.name, self.disabled, self.getEffectiveLevel = known.name, known.disabled, known.getEffectiveLevel
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        # A log that cannot be written is no reason to fail.
+        with suppress(OSError, ValueError):
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+    debug = info = warning = error = exception = critical = write
+
+
 def configure(*, level: str = "info", console: bool = False) -> None:
-    """Routes structlog and the standard library's loggers through one renderer."""
+    """Structlog's and the standard library's loggers write alike, through one renderer."""
+    stream = sys.stderr
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -43,13 +61,13 @@ def configure(*, level: str = "info", console: bool = False) -> None:
             # First, so that what is not logged costs next to nothing.
             structlog.stdlib.filter_by_level,
             *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            renderer,
         ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=lambda name="": Lines(name, stream),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

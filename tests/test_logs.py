@@ -1,13 +1,16 @@
 """What the Rust core logs comes out of Python's logging."""
 
 import asyncio
+import io
 import json
 import logging
 import secrets
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from aioice import stun
 
 from control_plane import logs
@@ -135,3 +138,29 @@ async def test_names_of_ours_are_kept(monkeypatch: pytest.MonkeyPatch, capsys: p
     line = json.loads(capsys.readouterr().err)
     expected = {"event": "odd", "event_": 1, "level": "warning", "level_": "x", "worker": 3, "suppressed": 4}
     assert line.items() >= expected.items()
+
+
+@pytest.mark.parametrize("console", [False, True])
+def test_an_exception_is_written_with_where_it_came_from(console: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(level="info", console=console)
+    log = structlog.get_logger("tests.logs")
+    try:
+        secrets.choice([])
+    except IndexError:
+        log.exception("it failed", attempt=1)
+    log.debug("not said")
+    logging.getLogger("elsewhere").warning("by the %s", "standard library")
+    text = capsys.readouterr().err
+    assert "it failed" in text
+    assert "Traceback" in text
+    assert "IndexError" in text
+    assert "by the standard library" in text
+    assert "not said" not in text
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", closed)
+    logs.configure(level="info")
+    closed.close()
+    structlog.get_logger("tests.logs").warning("nobody hears it")
