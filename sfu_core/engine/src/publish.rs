@@ -4,6 +4,7 @@ pub(crate) mod facts;
 pub(crate) mod keyframe;
 pub mod layer;
 pub(crate) mod liveness;
+pub(crate) mod mirror;
 pub(crate) mod nack;
 pub mod rates;
 pub(crate) mod receive;

@@ -172,7 +172,7 @@ impl Engine {
             formats: track.formats().into(),
         };
         self.crossings
-            .extend(track.mirrors.iter().map(|&mirror| (mirror, crossing.clone())));
+            .extend(track.neighbours().map(|mirror| (mirror, crossing.clone())));
         self.on_layer_activity(now, key);
         Ok(())
     }

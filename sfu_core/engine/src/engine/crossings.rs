@@ -10,6 +10,7 @@ use crate::crossing::{Crossing, Neighbour};
 use crate::forward::MAX_CATCH_UP;
 use crate::ids::{LinkId, TrackId, WorkerId};
 use crate::packet::Packet;
+use crate::publish::mirror::Mirror;
 use crate::publish::track::{Origin, Track};
 
 /// An attach may overtake the command that publishes its track: it waits this long, microseconds.
@@ -57,11 +58,7 @@ impl Engine {
                 self.early
                     .retain(|&(waiting, asked, _)| (waiting, asked) != (track, from));
                 if let Some(&key) = self.track_keys.get(&track) {
-                    self.tracks[key].mirrors.retain(|&mirror| mirror != from);
-                    self.tracks[key]
-                        .thinned
-                        .retain(|(link, _)| Neighbour::Link(*link) != from);
-                    self.tracks[key].wishes.forget_elsewhere(from);
+                    self.tracks[key].forget_mirror(from);
                     self.on_watched(now, key);
                 }
             }
@@ -86,8 +83,7 @@ impl Engine {
                 if let Some(key) = self.mirror_key(track, from) {
                     let track = &mut self.tracks[key];
                     track.set_formats(&formats);
-                    let mirrors = track.mirrors.iter();
-                    let crossing = |&mirror| {
+                    let crossing = |mirror| {
                         (
                             mirror,
                             Crossing::Formats {
@@ -96,7 +92,7 @@ impl Engine {
                             },
                         )
                     };
-                    self.crossings.extend(mirrors.map(crossing));
+                    self.crossings.extend(track.neighbours().map(crossing));
                     self.join_group(key);
                     self.on_layer_activity(now, key);
                 }
@@ -137,8 +133,8 @@ impl Engine {
                 {
                     slot.clock = Some(report);
                     let crossing = Crossing::SenderReport { track, layer, report };
-                    let mirrors = self.tracks[key].mirrors.iter();
-                    self.crossings.extend(mirrors.map(|&mirror| (mirror, crossing.clone())));
+                    let mirrors = self.tracks[key].neighbours();
+                    self.crossings.extend(mirrors.map(|mirror| (mirror, crossing.clone())));
                 }
             }
             Crossing::Removed { track } => {
@@ -232,9 +228,9 @@ impl Engine {
         if matches!((track.origin, mirror), (Origin::Worker(_), Neighbour::Worker(_))) {
             return;
         }
-        let is_new = !track.mirrors.contains(&mirror);
+        let is_new = track.mirror_mut(mirror).is_none();
         if is_new {
-            track.mirrors.push(mirror);
+            track.mirrors.push(Mirror::new(mirror));
         }
         self.begin_thinning(key, mirror);
         self.attend(key);

@@ -43,7 +43,7 @@ impl Engine {
         let resized = track.about.description.sizes != about.description.sizes;
         track.about = Arc::clone(&about);
         let id = track.id;
-        self.crossings.extend(track.mirrors.iter().map(|&mirror| {
+        self.crossings.extend(track.neighbours().map(|mirror| {
             let about = Arc::clone(&about);
             (mirror, Crossing::About { track: id, about })
         }));
@@ -94,8 +94,8 @@ impl Engine {
         from: Neighbour,
         highest: Option<crate::allocate::LayerId>,
     ) {
-        if self.tracks[key].mirrors.contains(&from) {
-            self.tracks[key].wishes.set_elsewhere(from, highest);
+        if self.tracks[key].mirror_mut(from).is_some() {
+            self.tracks[key].set_wants(from, highest);
             self.tell_wishes(now, key);
             self.tracks[key].follow_links();
         }

@@ -7,6 +7,7 @@ use wire::red::Redundant;
 use wire::rtp::{self, Header};
 
 use super::Engine;
+use super::links::Offer;
 use crate::command::{Codec, MediaKind, PublishedCodec};
 use crate::counters::Dropped;
 use crate::crossing::{Crossing, Neighbour};
@@ -192,11 +193,18 @@ impl Engine {
         }
         let track = &mut self.tracks[key];
         let id = track.id;
-        for index in 0..track.mirrors.len() {
-            let to = match track.mirrors[index] {
+        let offer = Offer {
+            track: id,
+            kind: track.kind,
+            layers: &track.layers,
+            packet: &packet,
+            fades,
+        };
+        for mirror in &mut track.mirrors {
+            let to = match mirror.to {
                 Neighbour::Worker(worker) => worker,
                 Neighbour::Link(link) => {
-                    self.links.put(link, track, &packet, fades);
+                    self.links.put(link, &offer, mirror);
                     continue;
                 }
             };
@@ -247,7 +255,7 @@ impl Engine {
             kept: false,
         };
         self.crossings
-            .extend(track.mirrors.iter().map(|&mirror| (mirror, crossing.clone())));
+            .extend(track.neighbours().map(|mirror| (mirror, crossing.clone())));
         // A mirror's home tells the control plane.
         if track.is_home() {
             self.events.push_back(Event::LayerActive {

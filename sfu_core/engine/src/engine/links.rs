@@ -21,6 +21,7 @@ use crate::ids::{LinkId, SocketId, TrackId};
 use crate::publish::track::Origin;
 use crate::stats::LinkRow;
 use crate::transmit::TransmitArena;
+pub(super) use leaving::Offer;
 use leaving::{Leaving, Outgoing};
 
 /// Other nodes times their workers is less.
@@ -175,7 +176,7 @@ impl Engine {
         let mirrored: Vec<TrackId> = self
             .tracks
             .iter()
-            .filter(|(_, track)| track.mirrors.contains(&from))
+            .filter(|(_, track)| track.neighbours().any(|to| to == from))
             .map(|(_, track)| track.id)
             .collect();
         for track in mirrored {

@@ -56,9 +56,8 @@ impl Engine {
         self.pending.retain(|&pending| pending != key);
         self.crossings.extend(
             track
-                .mirrors
-                .iter()
-                .map(|&mirror| (mirror, Crossing::Removed { track: id })),
+                .neighbours()
+                .map(|mirror| (mirror, Crossing::Removed { track: id })),
         );
         if let Origin::Link { link, theirs } = track.origin {
             self.links.forget(link, theirs, key);

@@ -74,7 +74,7 @@ impl Engine {
             report: clock,
         };
         self.crossings
-            .extend(track.mirrors.iter().map(|&mirror| (mirror, crossing.clone())));
+            .extend(track.neighbours().map(|mirror| (mirror, crossing.clone())));
     }
 
     /// A report block of a subscriber about what we send.

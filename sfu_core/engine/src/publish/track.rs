@@ -7,13 +7,14 @@ use arrayvec::ArrayVec;
 
 use super::layer::Layer;
 use super::liveness::{Liveness, MAX_MEMBERS};
+use super::mirror::Mirror;
 use super::rates::{MAX_SPATIAL, MAX_TEMPORAL};
 use super::speaker::Speaker;
 use super::voids::Frames;
 use super::wishes::Wishes;
+use crate::allocate::LayerId;
 use crate::command::{Codec, FecFormats, MediaKind, Publish, PublishedCodec, Sound};
 use crate::crossing::{About, Cname, Formats, Neighbour};
-use crate::forward::thinning::Thinning;
 use crate::ids::{LinkId, PayloadType, PeerId, TrackId, WorkerId};
 use crate::loudest::Voice;
 use crate::packet::Packet;
@@ -97,9 +98,7 @@ pub struct Track {
     /// Of all its layers, where ULPFEC may come among them.
     pub(crate) frames: Frames,
     /// Who mirrors this track.
-    pub(crate) mirrors: Vec<Neighbour>,
-    /// Of them the links whose other end knows what is left out.
-    pub(crate) thinned: Vec<(LinkId, Thinning)>,
+    pub(crate) mirrors: Vec<Mirror>,
     /// Keys of the subscriptions of this worker.
     pub(crate) subscribers: Vec<usize>,
     /// Of the publisher, the same for all its tracks: tells receivers what to keep in sync.
@@ -162,7 +161,6 @@ impl Track {
             fec: FecFormats::default(),
             frames: Frames::default(),
             mirrors: Vec::new(),
-            thinned: Vec::new(),
             subscribers: Vec::new(),
             cname: Cname::new(),
             liveness: Liveness::default(),
@@ -332,13 +330,39 @@ impl Track {
 
     /// What the other end of a link says that it can use, or other layers flow: less may cross.
     pub(crate) fn follow_links(&mut self) {
-        let mut thinned = std::mem::take(&mut self.thinned);
-        for (link, thinning) in &mut thinned {
-            if let Some(Some(highest)) = self.wishes.of(Neighbour::Link(*link)) {
+        let mut mirrors = std::mem::take(&mut self.mirrors);
+        for mirror in &mut mirrors {
+            if let (Some(thinning), Some(Some(highest))) = (&mut mirror.thinning, mirror.wants) {
                 thinning.set(highest, self);
             }
         }
-        self.thinned = thinned;
+        self.mirrors = mirrors;
+    }
+
+    pub(crate) fn neighbours(&self) -> impl Iterator<Item = Neighbour> {
+        self.mirrors.iter().map(|mirror| mirror.to)
+    }
+
+    pub(crate) fn mirror_mut(&mut self, to: Neighbour) -> Option<&mut Mirror> {
+        self.mirrors.iter_mut().find(|mirror| mirror.to == to)
+    }
+
+    /// What one mirror says that it can use.
+    pub(crate) fn set_wants(&mut self, of: Neighbour, wants: Option<LayerId>) {
+        if let Some(mirror) = self.mirror_mut(of) {
+            mirror.wants = Some(wants);
+            self.gather_elsewhere();
+        }
+    }
+
+    pub(crate) fn forget_mirror(&mut self, to: Neighbour) {
+        self.mirrors.retain(|mirror| mirror.to != to);
+        self.gather_elsewhere();
+    }
+
+    fn gather_elsewhere(&mut self) {
+        let wants = self.mirrors.iter().filter_map(|mirror| mirror.wants);
+        self.wishes.gather_elsewhere(wants);
     }
 
     pub(crate) fn push(&mut self, packet: Arc<Packet>) {

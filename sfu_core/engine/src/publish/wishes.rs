@@ -1,14 +1,13 @@
 //! What the subscribers of a video can use of it, here and on other workers.
 
 use crate::allocate::{Demand, LayerId, highest_wanted, join};
-use crate::crossing::Neighbour;
 
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     /// The highest layer of use to a subscription of this worker.
     here: Option<LayerId>,
-    /// Of those that mirror the track.
-    elsewhere: Vec<(Neighbour, Option<LayerId>)>,
+    /// The same of all that mirror the track.
+    elsewhere: Option<LayerId>,
     /// Somebody wants less than before, or other layers are there: `here` is to be gathered anew.
     stale: bool,
     /// At home: what the publisher was told.
@@ -45,23 +44,9 @@ impl Wishes {
         more
     }
 
-    /// What a mirror says.
-    pub(crate) fn set_elsewhere(&mut self, neighbour: Neighbour, wants: Option<LayerId>) {
-        match self.elsewhere.iter_mut().find(|(known, _)| *known == neighbour) {
-            Some((_, known)) => *known = wants,
-            None => self.elsewhere.push((neighbour, wants)),
-        }
-    }
-
-    /// What this mirror said; `None` before it did.
-    pub(crate) fn of(&self, neighbour: Neighbour) -> Option<Option<LayerId>> {
-        let found = self.elsewhere.iter().find(|(known, _)| *known == neighbour);
-        found.map(|&(_, wants)| wants)
-    }
-
-    /// The mirror is gone.
-    pub(crate) fn forget_elsewhere(&mut self, neighbour: Neighbour) {
-        self.elsewhere.retain(|&(known, _)| known != neighbour);
+    /// Those of all mirrors.
+    pub(crate) fn gather_elsewhere(&mut self, wants: impl IntoIterator<Item = Option<LayerId>>) {
+        self.elsewhere = highest_wanted(wants);
     }
 
     /// What a publisher is to be told, when it is something new. `now` in microseconds.
@@ -97,15 +82,13 @@ impl Wishes {
     }
 
     fn wanted(&self) -> Option<LayerId> {
-        let elsewhere = self.elsewhere.iter().map(|&(_, wants)| wants);
-        highest_wanted(elsewhere.chain([self.here]))
+        highest_wanted([self.here, self.elsewhere])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::WorkerId;
 
     const S: u64 = 1_000_000;
 
@@ -129,14 +112,13 @@ mod tests {
     fn workers_count_together_until_they_leave() {
         let mut wishes = Wishes::default();
         wishes.gather([id(0)]);
-        wishes.set_elsewhere(Neighbour::Worker(WorkerId(1)), id(1));
-        wishes.set_elsewhere(Neighbour::Worker(WorkerId(2)), id(2));
+        wishes.gather_elsewhere([id(1), id(2)]);
         assert_eq!(wishes.poll_publisher(0), None);
         assert_eq!(wishes.poll_publisher(5 * S), Some(id(2)));
-        wishes.set_elsewhere(Neighbour::Worker(WorkerId(2)), None);
+        wishes.gather_elsewhere([id(1), None]);
         assert_eq!(wishes.poll_publisher(6 * S), None);
         assert_eq!(wishes.poll_publisher(11 * S), Some(id(1)));
-        wishes.forget_elsewhere(Neighbour::Worker(WorkerId(1)));
+        wishes.gather_elsewhere([None]);
         assert_eq!(
             (wishes.poll_publisher(12 * S), wishes.poll_publisher(17 * S)),
             (None, Some(id(0)))

@@ -8,6 +8,7 @@ use arrayvec::ArrayVec;
 use relay::{Link, MAX_DATAGRAM, OVERHEAD, Text};
 
 use super::{Links, Relay};
+use crate::allocate::LayerId;
 use crate::command::MediaKind;
 use crate::crossing::left_out::{LeftOut, MAX_LEFT_OUT};
 use crate::crossing::wire::{self, Arrived, MAX_HEAD, MAX_MESSAGE, Manner};
@@ -17,8 +18,10 @@ use crate::engine::flush::Full;
 use crate::forward::thinning::{Fate, Thinning};
 use crate::ids::{LinkId, SocketId, TrackId};
 use crate::packet::Packet;
+use crate::publish::layer::Layer;
+use crate::publish::mirror::Mirror;
 use crate::publish::ring::Ring;
-use crate::publish::track::{Origin, Track};
+use crate::publish::track::Origin;
 use crate::transmit::TransmitArena;
 
 /// Packets that wait for the arena or behind messages, per link. More ride out larger bursts and hold more memory.
@@ -32,6 +35,27 @@ const MAX_MESSAGES: usize = 65_536;
 const BEFORE: u64 = 128;
 /// Descriptor and payload that fit beside everything that may be told.
 const MAX_BESIDE: usize = MAX_DATAGRAM - OVERHEAD - MAX_HEAD;
+
+/// A packet of a track, for those that mirror it.
+pub(in crate::engine) struct Offer<'a> {
+    pub(in crate::engine) track: TrackId,
+    pub(in crate::engine) kind: MediaKind,
+    pub(in crate::engine) layers: &'a [Layer],
+    pub(in crate::engine) packet: &'a Arc<Packet>,
+    pub(in crate::engine) fades: bool,
+}
+
+impl Offer<'_> {
+    /// Simulcast layers above what anybody there can use stay here.
+    fn is_wanted(&self, wants: Option<Option<LayerId>>) -> bool {
+        match wants {
+            _ if self.kind == MediaKind::Audio => true,
+            None => true,
+            Some(None) => false,
+            Some(Some(highest)) => self.layers.len() == 1 || self.packet.layer <= highest.spatial,
+        }
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Outgoing {
@@ -92,26 +116,25 @@ impl Outgoing {
         std::mem::take(&mut self.overflowed)
     }
 
-    /// A packet of a track that is mirrored at the other end, if it is of use there.
-    fn offer(&mut self, link: LinkId, track: &mut Track, packet: &Arc<Packet>, fades: bool) {
-        let wanted = is_wanted(track, link, packet);
-        let id = track.id;
+    /// To the mirror at the other end, if it is of use there.
+    fn take(&mut self, offer: &Offer<'_>, mirror: &mut Mirror) {
+        let &Offer { track, packet, .. } = offer;
+        let wanted = offer.is_wanted(mirror.wants);
         let manner = Manner {
-            fades,
+            fades: offer.fades,
             ..Manner::default()
         };
-        let thinned = track.thinned.iter_mut().find(|(to, _)| *to == link);
-        match thinned {
-            None if wanted => self.put(id, packet, manner, None),
+        match &mut mirror.thinning {
+            None if wanted => self.put(track, packet, manner, None),
             None => (),
-            Some((_, thinning)) if wanted => {
-                let layer = track.layers.get(usize::from(packet.layer));
+            Some(thinning) if wanted => {
+                let layer = offer.layers.get(usize::from(packet.layer));
                 if let Some(layer) = layer.filter(|_| thinning.begins_with(packet)) {
-                    self.tell_before(id, packet.seq, &layer.ring, thinning);
+                    self.tell_before(track, packet.seq, &layer.ring, thinning);
                 }
-                self.put_thinned(id, packet, manner, thinning);
+                self.put_thinned(track, packet, manner, thinning);
             }
-            Some((_, thinning)) => thinning.forget(packet.layer),
+            Some(thinning) => thinning.forget(packet.layer),
         }
     }
 
@@ -210,9 +233,9 @@ impl Outgoing {
 
 impl Links {
     /// A packet of a track that is mirrored at the other end.
-    pub(in crate::engine) fn put(&mut self, link: LinkId, track: &mut Track, packet: &Arc<Packet>, fades: bool) {
+    pub(in crate::engine) fn put(&mut self, link: LinkId, offer: &Offer<'_>, mirror: &mut Mirror) {
         if let Some(relay) = self.get_mut(link) {
-            relay.outgoing.offer(link, track, packet, fades);
+            relay.outgoing.take(offer, mirror);
         }
     }
 }
@@ -231,8 +254,19 @@ impl Engine {
                     let Some(track) = key.and_then(|&key| self.tracks.get_mut(key)) else {
                         continue;
                     };
+                    let to = Neighbour::Link(link);
+                    let Some(mirror) = track.mirrors.iter_mut().find(|mirror| mirror.to == to) else {
+                        continue;
+                    };
                     for packet in packets.iter() {
-                        relay.outgoing.offer(link, track, packet, false);
+                        let offer = Offer {
+                            track: track.id,
+                            kind: track.kind,
+                            layers: &track.layers,
+                            packet,
+                            fades: false,
+                        };
+                        relay.outgoing.take(&offer, mirror);
                     }
                 }
                 // What is said of a track to where it comes from is said by the name it has there.
@@ -252,18 +286,6 @@ impl Engine {
                 other => relay.outgoing.say(&other),
             }
         }
-    }
-}
-
-/// Simulcast layers above what anybody there can use stay here.
-fn is_wanted(track: &Track, link: LinkId, packet: &Packet) -> bool {
-    if track.kind == MediaKind::Audio {
-        return true;
-    }
-    match track.wishes.of(Neighbour::Link(link)) {
-        None => true,
-        Some(None) => false,
-        Some(Some(highest)) => track.is_single() || packet.layer <= highest.spatial,
     }
 }
 

@@ -6,7 +6,6 @@ use super::super::Engine;
 use crate::command::{MediaKind, Mirror};
 use crate::crossing::{Crossing, Neighbour};
 use crate::event::{CommandError, Event};
-use crate::forward::thinning::Thinning;
 use crate::publish::track::{Origin, Track};
 
 impl Engine {
@@ -119,9 +118,11 @@ impl Engine {
         let Neighbour::Link(link) = to else { return };
         let knows = self.links.get_mut(link).is_some_and(|relay| relay.knows_left_out);
         let track = &mut self.tracks[key];
-        let begun = track.thinned.iter().any(|(known, _)| *known == link);
-        if knows && !begun && track.kind == MediaKind::Video {
-            track.thinned.push((link, Thinning::default()));
+        if knows
+            && track.kind == MediaKind::Video
+            && let Some(mirror) = track.mirror_mut(to)
+        {
+            mirror.thinning.get_or_insert_default();
         }
     }
 
