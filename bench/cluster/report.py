@@ -176,6 +176,12 @@ def _audience(audience: Result | None) -> str:
 
 def _others(scenarios: Result) -> str:
     rows = []
+    if (links := scenarios.get("links")) and "relay.ratio_interval" in links:
+        low, high = links["relay.ratio_interval"]
+        rows.append(
+            f"A packet over a link takes {links['relay.link_packet_us']:.2f} µs of CPU, one to a client "
+            f"{links['relay.client_packet_us']:.2f} µs: {low:.2f} to {high:.2f} times as much (95 %)."
+        )
     if spanning := scenarios.get("spanning"):
         rows.append(
             f"A room over {spanning['nodes']} nodes with losses of 1 to 5 % between them: whole "

@@ -68,12 +68,7 @@ def evaluate(result: Result) -> list[dict[str, Any]]:
             "; ".join(two.get("invalid", [])),
         ),
         _least("two workers: share of the lesser one", two.get("least_share_of_a_worker"), 0.45, "{:.2f}"),
-        _most(
-            "a packet over a link to another node against one to a client",
-            result.get("relay", {}).get("ratio_to_client_packet"),
-            0.5,
-            "{:.2f} ×",
-        ),
+        _link(result.get("relay", {})),
         _most("join to first media at 20 joins/s, p50", joins["p50"], 150.0, "{:.0f} ms"),
         _storm(storm),
         _most("RPC during the storm, p99", (storm.get("rpc_ms") or {}).get("p99"), 100.0, "{:.0f} ms"),
@@ -87,6 +82,13 @@ def _most(what: str, value: float | None, limit: float, form: str, doubt: str = 
     if value is None:
         return Goal(what, goal, "not measured", None, doubt)
     return Goal(what, goal, form.format(value), None if doubt else value <= limit, doubt)
+
+
+def _link(relay: Result) -> Goal:
+    what = "a packet over a link to another node against one to a client"
+    row = _most(what, relay.get("ratio_to_client_packet"), 0.5, "{:.2f} ×")
+    interval = relay.get("ratio_interval")
+    return row if interval is None else replace(row, note="{:.2f} to {:.2f} (95 %)".format(*interval))
 
 
 def _least(what: str, value: float | None, limit: float, form: str, doubt: str = "") -> Goal:

@@ -1,14 +1,18 @@
-"""CPU of a packet over a link beside that of a packet to a client: both by what more of them cost the same worker.
+"""CPU of a packet over a link beside that of a packet to a client: both by what more of them cost a worker.
 
-One publisher of video. At first one client takes it, then so many more, then so many links instead, each to a worker of
-another core. Rates, frames and destinations are the same, so batches of the kernel are as well.
+Three workers on one CPU at the same time, each with a publisher of video: one has one client, one so many more, and one
+so many links instead, each to a worker of another core. Rates, frames and destinations are the same, so batches of the
+kernel are as well; and what disturbs one of them disturbs the others.
 """
 
 import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
+from statistics import median, quantiles
+from typing import Any, Final
 
 from bench.cluster.relay.joined import TASKS, core, join, unconnected
 from control_plane.server import ControlPlane, ServerOptions
@@ -20,18 +24,27 @@ FRAME_PACKETS = 5
 VIDEO = f"1150x{FRAME_PACKETS}"
 # The load is even by then.
 SETTLE = 1.4
-PATIENCE = 30.0  # Seconds.
+PATIENCE = 60.0  # Seconds.
+TOLERANCE = 0.03
+# Counts of the core are as fresh.
+STATS_INTERVAL: Final = 0.5
+RESAMPLED: Final = 2_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Destinations, frames per second, seconds of each measurement, rounds of the three: on shared cores the median of
-    many short rounds moves less than that of few long ones."""
+    """Destinations, frames per second, seconds of each round, rounds: on shared cores the median of many short rounds
+    moves less than that of few long ones."""
 
     destinations: int = 30
     frames: int = 200
-    seconds: float = 3.0
-    rounds: int = 11
+    seconds: float = 1.0
+    rounds: int = 90
+
+    @property
+    def most_seconds(self) -> float:
+        """Of all rounds, those that do not count among them."""
+        return 3 * self.rounds * (self.seconds + STATS_INTERVAL) + PATIENCE
 
 
 @dataclass(frozen=True)
@@ -51,35 +64,95 @@ class Sample:
         """CPU seconds of what is more than `base`, for as many packets in."""
         return self.cpu - base.cpu * self.packets / base.packets
 
+    def is_whole(self, clients: int, links: int) -> bool:
+        """Each packet went to each."""
+        wanted = (self.packets * clients, self.packets * links)
+        pairs = zip((self.clients, self.links), wanted, strict=True)
+        return self.packets > 0 and all(abs(found - want) <= TOLERANCE * want for found, want in pairs)
+
+
+@dataclass(frozen=True)
+class Round:
+    """CPU seconds of a packet to a client, and of one over a link."""
+
+    client: float
+    link: float
+
+
+@dataclass(frozen=True)
+class Busy:
+    """A core of one worker under load, and how many each packet goes to."""
+
+    media: Sfu
+    thread: int
+    clients: int
+    links: int
+
 
 async def measure(load: Path, plan: Plan) -> dict[str, Any]:
-    """`relay.ratio_to_client_packet`, and CPU µs of both packets, the medians of the rounds."""
-    rounds = []
-    for _ in range(plan.rounds):
-        base = await _phase(load, plan, clients=1, links=0)
-        more = await _phase(load, plan, clients=1 + plan.destinations, links=0)
-        linked = await _phase(load, plan, clients=1, links=plan.destinations)
-        client = more.beyond(base) / (more.clients - more.packets)
-        link = linked.beyond(base) / linked.links
-        rounds.append({"client_us": client * 1e6, "link_us": link * 1e6, "ratio": link / client})
+    """`relay.ratio_to_client_packet` with its interval of 95 %, and CPU µs of both packets: the medians of the rounds.
+    Raises TimeoutError when too few rounds are sound."""
+    rounds: list[Round] = []
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def begin(clients: int, links: int) -> Busy:
+            return await stack.enter_async_context(_busy(load, plan, clients=clients, links=links))
+
+        more = plan.destinations
+        workers = [await begin(1, 0), await begin(1 + more, 0), await begin(1, more)]
+        async with asyncio.timeout(plan.most_seconds):
+            before = await _samples(workers)
+            while len(rounds) < plan.rounds:
+                await asyncio.sleep(plan.seconds - STATS_INTERVAL)
+                after = await _samples(workers)
+                did = [late - early for late, early in zip(after, before, strict=True)]
+                # Where the load could not keep up, or a link was silent, something else was measured.
+                if all(each.is_whole(worker.clients, worker.links) for each, worker in zip(did, workers, strict=True)):
+                    rounds.append(_round(*did))
+                before = after
+    low, high = interval(rounds)
     return {
-        "relay.ratio_to_client_packet": median(each["ratio"] for each in rounds),
-        "relay.client_packet_us": median(each["client_us"] for each in rounds),
-        "relay.link_packet_us": median(each["link_us"] for each in rounds),
-        "relay.rounds": rounds,
+        "relay.ratio_to_client_packet": ratio(rounds),
+        "relay.ratio_interval": [low, high],
+        "relay.client_packet_us": median(each.client for each in rounds) * 1e6,
+        "relay.link_packet_us": median(each.link for each in rounds) * 1e6,
+        "relay.rounds": [
+            {"client_us": each.client * 1e6, "link_us": each.link * 1e6, "ratio": each.link / each.client}
+            for each in rounds
+        ],
     }
 
 
-async def _phase(load: Path, plan: Plan, *, clients: int, links: int) -> Sample:
-    """A while of steady load. Raises TimeoutError when that is not reached."""
+def ratio(rounds: Sequence[Round]) -> float:
+    """Of the medians: a round that was disturbed counts as one, however much it was."""
+    return median(each.link for each in rounds) / median(each.client for each in rounds)
+
+
+def interval(rounds: Sequence[Round]) -> tuple[float, float]:
+    """Of 95 %: what other rounds of the same kind would have told (bootstrap)."""
+    chance = random.Random(0)
+    ratios = quantiles((ratio(chance.choices(rounds, k=len(rounds))) for _ in range(RESAMPLED)), n=40)
+    return ratios[0], ratios[-1]
+
+
+def _round(base: Sample, clients: Sample, links: Sample) -> Round:
+    return Round(
+        clients.beyond(base) / (clients.clients - clients.packets),
+        links.beyond(base) / links.links,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _busy(load: Path, plan: Plan, *, clients: int, links: int) -> AsyncIterator[Busy]:
+    """A worker under steady load. Raises TimeoutError when that is not reached."""
     media, (thread,) = core(1, WORKER_CPU)
     far, _ = core(1, LOAD_CPU)
     plane = ControlPlane(media, ServerOptions({KEY: SECRET}, "127.0.0.1:0", version="bench"))
     await plane.start()
     command = [str(load), "fanout", "--server", f"pysfu://{KEY}:{SECRET}@127.0.0.1:{plane.port}"]
     command += ["--publishers", "1", "--subscribers", str(clients), "--video", VIDEO, "--receive-gro"]
-    command += ["--steps", str(plan.frames), "--warmup", "1", "--seconds", str(plan.seconds + PATIENCE)]
-    command += ["--cpu", str(LOAD_CPU)]
+    command += ["--steps", str(plan.frames), "--warmup", "1", "--cpu", str(LOAD_CPU)]
+    command += ["--seconds", str(plan.most_seconds + 6 * PATIENCE)]
     quiet = asyncio.subprocess.DEVNULL
     child = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet)
     try:
@@ -87,7 +160,7 @@ async def _phase(load: Path, plan: Plan, *, clients: int, links: int) -> Sample:
         if links:
             _link(media, far, links)
             await _until_steady(media, thread, clients, links)
-        return await _watch(media, thread, plan.seconds)
+        yield Busy(media, thread, clients, links)
     finally:
         if child.returncode is None:
             child.kill()
@@ -97,15 +170,10 @@ async def _phase(load: Path, plan: Plan, *, clients: int, links: int) -> Sample:
 
 
 async def _until_steady(media: Sfu, thread: int, clients: int, links: int) -> None:
-    """Each packet goes to each."""
     async with asyncio.timeout(PATIENCE):
         while True:
             did = await _watch(media, thread, SETTLE)
-            wanted = (did.packets * clients, did.packets * links)
-            near = (
-                abs(found - want) <= 0.03 * want for found, want in zip((did.clients, did.links), wanted, strict=True)
-            )
-            if did.packets and all(near):
+            if did.is_whole(clients, links):
                 return
 
 
@@ -122,6 +190,10 @@ def _link(media: Sfu, far: Sfu, links: int) -> None:
         mirror = far.mirror(theirs, int(track), kind="video")
         peer = unconnected(far)
         far.subscribe(peer, mirror, mid="0", ssrc=1, rtx_ssrc=2, payloads=[(96, 96, 97)])
+
+
+async def _samples(workers: Sequence[Busy]) -> list[Sample]:
+    return await asyncio.gather(*(_sample(each.media, each.thread) for each in workers))
 
 
 async def _sample(media: Sfu, thread: int) -> Sample:
