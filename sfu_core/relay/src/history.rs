@@ -12,13 +12,13 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 #[derive(Debug)]
 struct Entry<T> {
-    at: u64,
-    /// When it was sent again.
-    again: u64,
-    phase: u8,
-    len: u16,
-    tag: [u8; TAG],
     text: T,
+    at: u64,
+    tag: [u8; TAG],
+    /// When it was sent again, after `at`; 0: not yet.
+    again: u32,
+    len: u16,
+    phase: u8,
 }
 
 /// The newest of what was sent, within limits of number, octets and age.
@@ -65,12 +65,12 @@ impl<T: Text> History<T> {
         }
         self.bytes += datagram.len();
         self.entries.push_back(Entry {
-            at: now,
-            again: 0,
-            phase: stamp.phase,
-            len: datagram.len() as u16,
-            tag,
             text,
+            at: now,
+            tag,
+            again: 0,
+            len: datagram.len() as u16,
+            phase: stamp.phase,
         });
     }
 
@@ -93,15 +93,15 @@ impl<T: Text> History<T> {
     ) -> Option<usize> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let entry = self.entries.get_mut(index)?;
-        if entry.again != 0 && now < entry.again + interval {
+        if entry.again != 0 && now < entry.at + u64::from(entry.again) + interval {
             return None;
         }
         let stamp = Stamp {
             number,
             phase: entry.phase,
         };
-        let len = sealer.seal_again(stamp, &entry.tag, entry.text.parts(), out)?;
-        entry.again = now.max(1);
+        let len = sealer.seal_again(stamp, &entry.tag, &entry.text, out)?;
+        entry.again = u32::try_from(now.saturating_sub(entry.at)).unwrap_or(u32::MAX).max(1);
         Some(len)
     }
 
@@ -118,7 +118,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::seal::{Keys, Kind, MAX_DATAGRAM};
+    use crate::seal::{Head, Keys, Kind, MAX_DATAGRAM};
 
     fn sealer() -> Sealer {
         let keys = Keys {
@@ -132,15 +132,19 @@ mod tests {
     struct Shared(Rc<Vec<u8>>);
 
     impl Text for Shared {
-        fn parts(&self) -> [&[u8]; 3] {
-            [&[], &[], &self.0]
+        fn write_head(&self, _: &mut Head) -> Option<()> {
+            Some(())
+        }
+
+        fn parts(&self) -> [&[u8]; 2] {
+            [&[], &self.0]
         }
     }
 
     /// Seals and keeps it.
     fn send(history: &mut History<Shared>, sealer: &mut Sealer, now: u64, text: Rc<Vec<u8>>) -> Vec<u8> {
         let mut out = [0; MAX_DATAGRAM];
-        let (stamp, len) = sealer.seal(Kind::Media, [&[], &[], &text], &mut out).unwrap();
+        let (stamp, len) = sealer.seal(Kind::Media, text.as_slice(), &mut out).unwrap();
         history.keep(now, stamp, &out[..len], Shared(text));
         out[..len].to_vec()
     }

@@ -19,4 +19,4 @@ mod seal;
 mod window;
 
 pub use link::{Arrival, Config, Link, Stats, Text};
-pub use seal::{HEADER, Keys, MAX_DATAGRAM, OVERHEAD, Refused, link_id};
+pub use seal::{HEADER, Head, Keys, MAX_DATAGRAM, MAX_HEAD, OVERHEAD, Refused, link_id};

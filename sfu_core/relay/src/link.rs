@@ -7,7 +7,7 @@ use crate::kept::Kept;
 use crate::missing::Missing;
 use crate::parity::{Encoder, MIN_LOSS, MIN_RTT, Received, plan};
 use crate::report::{MAX_MESSAGE, Report};
-use crate::seal::{Keys, Kind, MAX_DATAGRAM, Opener, Refused, Sealer, numbered};
+use crate::seal::{Head, Keys, Kind, MAX_DATAGRAM, Opener, Refused, Sealer, numbered};
 use crate::window::Window;
 
 /// What was sent is kept for repair for some round trips. Longer mends more losses of what was sent again, and holds more packets.
@@ -96,13 +96,29 @@ pub enum Arrival<'a> {
 
 /// What a packet is made of. It must not change while the link has it: it is sealed from again.
 pub trait Text {
-    /// In the order of the datagram. Long parts go last: what stands before is copied once more.
-    fn parts(&self) -> [&[u8]; 3];
+    /// What stands in front, the same octets each time. `None` when it cannot be told; then the packet does not go.
+    fn write_head(&self, out: &mut Head) -> Option<()>;
+    /// What follows, in the order of the datagram. What is long goes last: what stands before is copied once more.
+    fn parts(&self) -> [&[u8]; 2];
+}
+
+impl Text for [u8] {
+    fn write_head(&self, _: &mut Head) -> Option<()> {
+        Some(())
+    }
+
+    fn parts(&self) -> [&[u8]; 2] {
+        [&[], self]
+    }
 }
 
 impl Text for Vec<u8> {
-    fn parts(&self) -> [&[u8]; 3] {
-        [&[], &[], self]
+    fn write_head(&self, _: &mut Head) -> Option<()> {
+        Some(())
+    }
+
+    fn parts(&self) -> [&[u8]; 2] {
+        [&[], self]
     }
 }
 
@@ -198,7 +214,7 @@ impl<T: Text> Link<T> {
     /// when it does not fit.
     pub fn send(&mut self, now: u64, packet: T, out: &mut [u8]) -> Option<usize> {
         let room = out.len().min(MAX_DATAGRAM);
-        let (stamp, len) = self.sealer.seal(Kind::Media, packet.parts(), &mut out[..room])?;
+        let (stamp, len) = self.sealer.seal(Kind::Media, &packet, &mut out[..room])?;
         let datagram = out.get(..len)?;
         self.parity_due |= self.encoder.add(stamp.number, datagram);
         self.history.keep(now, stamp, datagram, packet);
@@ -221,9 +237,7 @@ impl<T: Text> Link<T> {
     /// Parity, what the other side asked for, and control, until `None`.
     pub fn poll_transmit(&mut self, now: u64, out: &mut [u8]) -> Option<usize> {
         if std::mem::take(&mut self.parity_due) {
-            let (_, len) = self
-                .sealer
-                .seal(Kind::Parity, [self.encoder.payload(), &[], &[]], out)?;
+            let (_, len) = self.sealer.seal(Kind::Parity, self.encoder.payload(), out)?;
             self.stats.parity_sent += 1;
             return Some(self.count_redundant(len));
         }
@@ -248,7 +262,7 @@ impl<T: Text> Link<T> {
             return None;
         }
         self.write_control(now);
-        let (_, len) = self.sealer.seal(Kind::Control, [&self.payload, &[], &[]], out)?;
+        let (_, len) = self.sealer.seal(Kind::Control, self.payload.as_slice(), out)?;
         Some(self.count_redundant(len))
     }
 

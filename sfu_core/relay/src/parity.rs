@@ -112,6 +112,9 @@ impl Encoder {
 
     /// True when a sum is complete: then `payload` is what a parity datagram shall carry.
     pub(crate) fn add(&mut self, number: u64, datagram: &[u8]) -> bool {
+        if !self.is_on() {
+            return false;
+        }
         let stride = u64::from(self.plan.stride);
         let Some(sum) = self.sums.get_mut((number % stride.max(1)) as usize) else {
             return false;

@@ -14,15 +14,20 @@
 //! The first octet lies above those of STUN, DTLS and RTP (RFC 7983), so that links share the port of clients. The header is
 //! authenticated. Each kind counts for itself, and is part of the nonce.
 
+use arrayvec::ArrayVec;
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+
+use crate::link::Text;
 
 const MARK: u8 = 0b1100_0000;
 const VERSION: u8 = 0;
 pub(crate) const TAG: usize = 16;
 /// Of the cipher.
 const BLOCK: usize = 16;
-/// What stands in front of a packet's payload and is shorter is gathered on the stack; the payload is sealed from where it lies.
-const LEAD: usize = 8 * BLOCK;
+/// What stands in front of a packet's payload. As much as fits is gathered before it is sealed; the payload is sealed from where it
+/// lies.
+pub type Head = ArrayVec<u8, MAX_HEAD>;
+pub const MAX_HEAD: usize = 10 * BLOCK;
 /// First octet, link id, number.
 pub const HEADER: usize = 11;
 /// Octets that a datagram is longer than what it carries.
@@ -96,9 +101,11 @@ impl Sealed {
     }
 
     /// Returns the length of the datagram; `None` when it does not fit.
-    fn seal(&self, link: u32, kind: Kind, stamp: Stamp, parts: [&[u8]; 3], out: &mut [u8]) -> Option<usize> {
-        let [head, middle, payload] = parts;
-        let front = head.len() + middle.len();
+    fn seal<T: Text + ?Sized>(&self, link: u32, kind: Kind, stamp: Stamp, text: &T, out: &mut [u8]) -> Option<usize> {
+        let mut lead = Head::new();
+        text.write_head(&mut lead)?;
+        let [middle, payload] = text.parts();
+        let front = lead.len() + middle.len();
         let len = OVERHEAD + front + payload.len();
         let (header, rest) = out.get_mut(..len)?.split_at_mut_checked(HEADER)?;
         header[0] = MARK | VERSION << 4 | stamp.phase << 2 | kind as u8;
@@ -107,17 +114,17 @@ impl Sealed {
         let (nonce, aad) = (self.nonce(kind, stamp.number), Aad::from(&*header));
         // Whole blocks: the cipher is slow where it begins in the middle of one.
         let cut = front.next_multiple_of(BLOCK) - front;
-        if cut <= payload.len() && front + cut <= LEAD {
-            let mut lead = [0; LEAD];
+        if cut <= payload.len() && front + cut <= MAX_HEAD {
             let (first, second) = payload.split_at(cut);
-            gather([head, middle, first], &mut lead)?;
+            lead.try_extend_from_slice(middle).ok()?;
+            lead.try_extend_from_slice(first).ok()?;
             let (lead_out, rest) = rest.split_at_mut_checked(front + cut)?;
             self.key
-                .seal_out_of_place_scatter(nonce, aad, &lead[..front + cut], lead_out, second, rest)
+                .seal_out_of_place_scatter(nonce, aad, &lead, lead_out, second, rest)
                 .ok()?;
         } else {
             let (text, tag) = rest.split_at_mut_checked(front + payload.len())?;
-            gather(parts, text)?;
+            gather([&lead, middle, payload], text)?;
             let sealed = self.key.seal_in_place_separate_tag(nonce, aad, text).ok()?;
             tag.copy_from_slice(sealed.as_ref());
         }
@@ -180,7 +187,7 @@ impl Sealer {
     }
 
     /// Writes the datagram into `out` and returns its stamp and length; `None` when it does not fit or numbers have run out.
-    pub(crate) fn seal(&mut self, kind: Kind, parts: [&[u8]; 3], out: &mut [u8]) -> Option<(Stamp, usize)> {
+    pub(crate) fn seal<T: Text + ?Sized>(&mut self, kind: Kind, text: &T, out: &mut [u8]) -> Option<(Stamp, usize)> {
         let stamp = Stamp {
             number: self.next(kind),
             phase: self.phase,
@@ -188,20 +195,26 @@ impl Sealer {
         if stamp.number > MAX_NUMBER {
             return None;
         }
-        let len = self.current.seal(self.link, kind, stamp, parts, out)?;
+        let len = self.current.seal(self.link, kind, stamp, text, out)?;
         self.next[kind as usize] = stamp.number + 1;
         Some((stamp, len))
     }
 
     /// A datagram of media once more, from the same text, into `out`. `tag`: how the first one ended. Another text under the
     /// same number would give away both (NIST SP 800-38D section 8.3): it ends otherwise, and nothing of it is left in `out`.
-    pub(crate) fn seal_again(&self, stamp: Stamp, tag: &[u8; TAG], parts: [&[u8]; 3], out: &mut [u8]) -> Option<usize> {
+    pub(crate) fn seal_again<T: Text + ?Sized>(
+        &self,
+        stamp: Stamp,
+        tag: &[u8; TAG],
+        text: &T,
+        out: &mut [u8],
+    ) -> Option<usize> {
         let sealed = if stamp.phase == self.phase {
             &self.current
         } else {
             self.former.as_ref().filter(|_| next_phase(stamp.phase) == self.phase)?
         };
-        let len = sealed.seal(self.link, Kind::Media, stamp, parts, out)?;
+        let len = sealed.seal(self.link, Kind::Media, stamp, text, out)?;
         let datagram = out.get_mut(..len)?;
         if !datagram.ends_with(tag) {
             datagram.fill(0);
@@ -278,17 +291,29 @@ mod tests {
         }
     }
 
+    struct Parts<'a>([&'a [u8]; 3]);
+
+    impl Text for Parts<'_> {
+        fn write_head(&self, out: &mut Head) -> Option<()> {
+            out.try_extend_from_slice(self.0[0]).ok()
+        }
+
+        fn parts(&self) -> [&[u8]; 2] {
+            [self.0[1], self.0[2]]
+        }
+    }
+
     fn sealed(sealer: &mut Sealer, kind: Kind, text: &[u8]) -> Vec<u8> {
         let mut out = [0; MAX_DATAGRAM];
         let (front, back) = text.split_at(text.len() / 2);
-        let (_, len) = sealer.seal(kind, [front, &[], back], &mut out).unwrap();
+        let (_, len) = sealer.seal(kind, &Parts([&[], front, back]), &mut out).unwrap();
         out[..len].to_vec()
     }
 
     fn again(sealer: &Sealer, stamp: Stamp, first: &[u8], text: &[u8]) -> Option<Vec<u8>> {
         let mut out = [9; MAX_DATAGRAM];
         let tag = first.last_chunk().unwrap();
-        match sealer.seal_again(stamp, tag, [text, &[], &[]], &mut out) {
+        match sealer.seal_again(stamp, tag, &Parts([&[], text, &[]]), &mut out) {
             Some(len) => Some(out[..len].to_vec()),
             None => {
                 assert!(out.iter().all(|octet| [0, 9].contains(octet)), "something is left");
@@ -313,9 +338,10 @@ mod tests {
             ] {
                 let (first, second) = (first.min(len), second.min(len));
                 let mut out = [0; MAX_DATAGRAM];
-                let parts = [&text[..first], &text[first..second], &text[second..len]];
+                let head = first.min(MAX_HEAD);
+                let parts = Parts([&text[..head], &text[head..second], &text[second..len]]);
                 let mut sealer = Sealer::new(7, &keys(1)).unwrap();
-                let (_, sealed) = sealer.seal(Kind::Media, parts, &mut out).unwrap();
+                let (_, sealed) = sealer.seal(Kind::Media, &parts, &mut out).unwrap();
                 assert_eq!(out[..sealed], whole, "{len} {first} {second}");
             }
         }
@@ -394,7 +420,12 @@ mod tests {
     fn what_does_not_fit_is_not_numbered() {
         let mut sealer = Sealer::new(7, &keys(0)).unwrap();
         assert_eq!(
-            sealer.seal(Kind::Media, [b"four", b"", b""], &mut [0; OVERHEAD + 3]),
+            sealer.seal(Kind::Media, &Parts([b"four", b"", b""]), &mut [0; OVERHEAD + 3]),
+            None
+        );
+        let long = [0; MAX_HEAD + 1];
+        assert_eq!(
+            sealer.seal(Kind::Media, &Parts([&long, b"", b""]), &mut [0; MAX_DATAGRAM]),
             None
         );
         assert_eq!(sealer.next(Kind::Media), 0);

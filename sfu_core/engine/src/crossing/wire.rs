@@ -14,6 +14,7 @@
 mod left_out;
 
 use arrayvec::ArrayVec;
+use relay::Head;
 
 use super::left_out::{LeftOut, MAX_LEFT_OUT};
 use super::{About, Cname, Crossing, Formats, SourceClock};
@@ -25,7 +26,11 @@ use crate::packet::{AbsCaptureTime, Carried, Packet};
 /// Octets in front of a packet's payload and dependency descriptor, at most.
 pub(crate) const MAX_HEAD: usize = MAX_PLAIN_HEAD + 1 + MAX_LEFT_OUT * left_out::MAX_ENTRY;
 /// The same where nothing is told as left out.
-const MAX_PLAIN_HEAD: usize = 27 + 2 + 1 + 1 + 16 + 1 + 3 + 1;
+const MAX_PLAIN_HEAD: usize = FIXED + 2 + 1 + 1 + 16 + 1 + 3 + 1;
+
+/// What every packet begins with, up to its time.
+const FIXED: usize = 27;
+const _: () = assert!(MAX_HEAD <= relay::MAX_HEAD);
 
 /// Microseconds that a packet was here already, above which that is told: it goes to who is new to its track.
 const OLD: u64 = 30_000;
@@ -67,6 +72,20 @@ pub(crate) struct Arrived<'a> {
     pub(crate) payload: &'a [u8],
 }
 
+/// How long a packet was here already, ms; 0 where that is not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Age(u16);
+
+impl Age {
+    /// Of microseconds.
+    pub(crate) fn new(micros: u64) -> Self {
+        match micros {
+            0..OLD => Self(0),
+            _ => Self(u16::try_from(micros / 1_000).unwrap_or(u16::MAX)),
+        }
+    }
+}
+
 /// How a packet crosses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Manner {
@@ -84,17 +103,18 @@ impl<'a> Arrived<'a> {
         track: TrackId,
         packet: &Packet,
         manner: Manner,
-        age: u64,
+        age: Age,
         left_out: &[LeftOut],
-        out: &mut ArrayVec<u8, MAX_HEAD>,
+        out: &mut Head,
     ) -> Option<()> {
         let mut writer = Writer(out);
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let dependency = if manner.alone { &[] } else { packet.dependency() };
-        let aged = age >= OLD;
+        let aged = age != Age::default();
         let extended = packet.extensions != Carried::default();
-        writer.put(&track.0.to_be_bytes())?;
-        writer.put(&[
+        let mut fixed = [0; FIXED];
+        fixed[..8].copy_from_slice(&track.0.to_be_bytes());
+        fixed[8..11].copy_from_slice(&[
             flag(packet.marker | manner.ends, MARKER)
                 | flag(packet.recovered, RECOVERED)
                 | flag(manner.fades, FADES)
@@ -105,13 +125,13 @@ impl<'a> Arrived<'a> {
                 | flag(manner.alone, ALONE),
             packet.layer,
             packet.payload_type.0,
-        ])?;
-        writer.put(&packet.stream.to_be_bytes())?;
-        writer.put(&packet.seq.to_be_bytes()[2..])?;
-        writer.put(&packet.time.to_be_bytes()[2..])?;
+        ]);
+        fixed[11..15].copy_from_slice(&packet.stream.to_be_bytes());
+        fixed[15..21].copy_from_slice(&packet.seq.to_be_bytes()[2..]);
+        fixed[21..].copy_from_slice(&packet.time.to_be_bytes()[2..]);
+        writer.put(&fixed)?;
         if aged {
-            let age = u16::try_from(age / 1_000).unwrap_or(u16::MAX);
-            writer.put(&age.to_be_bytes())?;
+            writer.put(&age.0.to_be_bytes())?;
         }
         if extended {
             write_extensions(&packet.extensions, &mut writer)?;
@@ -436,7 +456,7 @@ fn put(out: &mut ArrayVec<u8, MAX_MESSAGE>, octets: &[u8]) -> Option<()> {
     out.try_extend_from_slice(octets).ok()
 }
 
-struct Writer<'a>(&'a mut ArrayVec<u8, MAX_HEAD>);
+struct Writer<'a>(&'a mut Head);
 
 impl Writer<'_> {
     fn put(&mut self, octets: &[u8]) -> Option<()> {
@@ -508,7 +528,7 @@ mod tests {
                 fades: true,
                 ..Manner::default()
             };
-            Arrived::write_head(TRACK, &packet, manner, age, &[], &mut head).unwrap();
+            Arrived::write_head(TRACK, &packet, manner, Age::new(age), &[], &mut head).unwrap();
             let datagram = [&head, dependency, b"a payload"].concat();
             let expected = Arrived {
                 track: TRACK,
@@ -556,7 +576,7 @@ mod tests {
             0, 0, 1, 2, 3, 4, 5, 6, 1, 1, 96, 0, 0, 0, 5, 1, 2, 3, 4, 5, 6, 9, 8, 7, 6, 5, 4,
         ];
         let mut head = ArrayVec::new();
-        Arrived::write_head(TRACK, &packet, Manner::default(), 0, &[], &mut head).unwrap();
+        Arrived::write_head(TRACK, &packet, Manner::default(), Age::default(), &[], &mut head).unwrap();
         assert_eq!(head[..], former);
     }
 

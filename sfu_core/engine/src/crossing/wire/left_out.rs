@@ -80,7 +80,7 @@ pub(super) fn read(seq: u64, reader: &mut Reader<'_>) -> Option<LeftOut> {
 mod tests {
     use arrayvec::ArrayVec;
 
-    use super::super::{Arrived, Manner};
+    use super::super::{Age, Arrived, Manner};
     use super::*;
     use crate::ids::TrackId;
     use crate::packet::Packet;
@@ -125,7 +125,7 @@ mod tests {
                     ..Manner::default()
                 };
                 let mut head = ArrayVec::new();
-                Arrived::write_head(TRACK, &packet, manner, 0, &told, &mut head).unwrap();
+                Arrived::write_head(TRACK, &packet, manner, Age::default(), &told, &mut head).unwrap();
                 let mut datagram = head.to_vec();
                 if !alone {
                     datagram.extend(b"\x01\x02\x03payload");
@@ -144,7 +144,7 @@ mod tests {
         // What is far away is not told.
         let told = [left(packet.seq - 40_000, plain), near[0]];
         let mut head = ArrayVec::new();
-        Arrived::write_head(TRACK, &packet, Manner::default(), 0, &told, &mut head).unwrap();
+        Arrived::write_head(TRACK, &packet, Manner::default(), Age::default(), &told, &mut head).unwrap();
         let datagram = [&head, &b"\x01\x02\x03payload"[..]].concat();
         assert!(Arrived::read(&datagram).unwrap().left_out().eq([near[0]]));
     }

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use relay::{Link, MAX_DATAGRAM, OVERHEAD, Text};
+use relay::{Head, Link, MAX_DATAGRAM, OVERHEAD, Text};
 
 use super::{Links, Relay};
 use crate::allocate::LayerId;
 use crate::command::MediaKind;
 use crate::crossing::left_out::{LeftOut, MAX_LEFT_OUT};
-use crate::crossing::wire::{self, Arrived, MAX_HEAD, MAX_MESSAGE, Manner};
+use crate::crossing::wire::{self, Age, Arrived, MAX_HEAD, MAX_MESSAGE, Manner};
 use crate::crossing::{Crossing, Neighbour};
 use crate::engine::Engine;
 use crate::engine::flush::Full;
@@ -82,20 +82,26 @@ enum Waiting {
     Message(Box<ArrayVec<u8, MAX_MESSAGE>>),
 }
 
-/// A packet on its way. The link keeps it for a while: nobody can write into what is shared, and what stands in front of it is
-/// written once.
+/// A packet on its way. The link keeps it for a while: nobody can write into what is shared. It is small, for a link keeps many.
 pub(super) struct Leaving {
-    head: ArrayVec<u8, MAX_HEAD>,
+    track: TrackId,
     packet: Arc<Packet>,
-    /// Nothing of the packet goes but what stands in front of it.
-    alone: bool,
+    /// Seldom anything.
+    left_out: Option<Box<ArrayVec<LeftOut, MAX_LEFT_OUT>>>,
+    age: Age,
+    manner: Manner,
 }
 
 impl Text for Leaving {
-    fn parts(&self) -> [&[u8]; 3] {
-        match self.alone {
-            true => [&self.head, &[], &[]],
-            false => [&self.head, self.packet.dependency(), self.packet.payload()],
+    fn write_head(&self, out: &mut Head) -> Option<()> {
+        let left_out = self.left_out.as_deref().map_or(&[][..], |told| told);
+        Arrived::write_head(self.track, &self.packet, self.manner, self.age, left_out, out)
+    }
+
+    fn parts(&self) -> [&[u8]; 2] {
+        match self.manner.alone {
+            true => [&[], &[]],
+            false => [self.packet.dependency(), self.packet.payload()],
         }
     }
 }
@@ -219,9 +225,9 @@ impl Outgoing {
 
     /// What the packet that was popped last tells.
     #[cold]
-    fn take_told(&mut self, count: u8, into: &mut ArrayVec<LeftOut, MAX_LEFT_OUT>) {
+    fn take_told(&mut self, count: u8) -> Box<ArrayVec<LeftOut, MAX_LEFT_OUT>> {
         let count = usize::from(count).min(self.left_out.len());
-        into.extend(self.left_out.drain(..count).take(MAX_LEFT_OUT));
+        Box::new(self.left_out.drain(..count).take(MAX_LEFT_OUT).collect())
     }
 
     fn pop(&mut self) -> Option<Waiting> {
@@ -319,13 +325,15 @@ impl Relay {
                 tells,
             }) = self.outgoing.pop()
             {
-                let mut left_out = ArrayVec::new();
-                if tells > 0 {
-                    self.outgoing.take_told(tells, &mut left_out);
-                }
+                let leaving = Leaving {
+                    track,
+                    age: Age::new(at.saturating_sub(packet.arrival)),
+                    packet,
+                    left_out: (tells > 0).then(|| self.outgoing.take_told(tells)),
+                    manner,
+                };
                 // What is too long for a link was too long for its path to the subscribers, too.
-                let leaving = leaving(at, (track, packet), manner, &left_out);
-                match leaving.and_then(|leaving| state.send(at, leaving, room)) {
+                match state.send(at, leaving, room) {
                     Some(len) => arena.commit(to.0, to.1, len),
                     None => self.outgoing.dropped += 1,
                 }
@@ -335,19 +343,6 @@ impl Relay {
         self.due = state.next_timeout();
         Ok(())
     }
-}
-
-fn leaving(
-    at: u64,
-    (track, packet): (TrackId, Arc<Packet>),
-    manner: Manner,
-    left_out: &ArrayVec<LeftOut, MAX_LEFT_OUT>,
-) -> Option<Leaving> {
-    let mut head = ArrayVec::new();
-    let age = at.saturating_sub(packet.arrival);
-    Arrived::write_head(track, &packet, manner, age, left_out, &mut head)?;
-    let alone = manner.alone;
-    Some(Leaving { head, packet, alone })
 }
 
 /// What the link itself has to send.
