@@ -29,6 +29,8 @@ TOLERANCE = 0.03
 # Counts of the core are as fresh.
 STATS_INTERVAL: Final = 0.5
 RESAMPLED: Final = 2_000
+# Rounds in a row: then all begins anew.
+MOST_UNSOUND: Final = 8
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Plan:
     @property
     def most_seconds(self) -> float:
         """Of all rounds, those that do not count among them."""
-        return 3 * self.rounds * (self.seconds + STATS_INTERVAL) + PATIENCE
+        return 3 * (self.rounds * (self.seconds + STATS_INTERVAL) + PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -93,23 +95,9 @@ async def measure(load: Path, plan: Plan) -> dict[str, Any]:
     """`relay.ratio_to_client_packet` with its interval of 95 %, and CPU µs of both packets: the medians of the rounds.
     Raises TimeoutError when too few rounds are sound."""
     rounds: list[Round] = []
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def begin(clients: int, links: int) -> Busy:
-            return await stack.enter_async_context(_busy(load, plan, clients=clients, links=links))
-
-        more = plan.destinations
-        workers = [await begin(1, 0), await begin(1 + more, 0), await begin(1, more)]
-        async with asyncio.timeout(plan.most_seconds):
-            before = await _samples(workers)
-            while len(rounds) < plan.rounds:
-                await asyncio.sleep(plan.seconds - STATS_INTERVAL)
-                after = await _samples(workers)
-                did = [late - early for late, early in zip(after, before, strict=True)]
-                # Where the load could not keep up, or a link was silent, something else was measured.
-                if all(each.is_whole(worker.clients, worker.links) for each, worker in zip(did, workers, strict=True)):
-                    rounds.append(_round(*did))
-                before = after
+    async with asyncio.timeout(plan.most_seconds):
+        while len(rounds) < plan.rounds:
+            await _sitting(load, plan, rounds)
     low, high = interval(rounds)
     return {
         "relay.ratio_to_client_packet": ratio(rounds),
@@ -121,6 +109,30 @@ async def measure(load: Path, plan: Plan) -> dict[str, Any]:
             for each in rounds
         ],
     }
+
+
+async def _sitting(load: Path, plan: Plan, rounds: list[Round]) -> None:
+    """Adds rounds until there are enough, or until the load does not recover from what has disturbed it."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def begin(clients: int, links: int) -> Busy:
+            return await stack.enter_async_context(_busy(load, plan, clients=clients, links=links))
+
+        more = plan.destinations
+        workers = [await begin(1, 0), await begin(1 + more, 0), await begin(1, more)]
+        before = await _samples(workers)
+        unsound = 0
+        while len(rounds) < plan.rounds and unsound < MOST_UNSOUND:
+            await asyncio.sleep(plan.seconds - STATS_INTERVAL)
+            after = await _samples(workers)
+            did = [late - early for late, early in zip(after, before, strict=True)]
+            # Where the load could not keep up, or a link was silent, something else was measured.
+            if all(each.is_whole(worker.clients, worker.links) for each, worker in zip(did, workers, strict=True)):
+                rounds.append(_round(*did))
+                unsound = 0
+            else:
+                unsound += 1
+            before = after
 
 
 def ratio(rounds: Sequence[Round]) -> float:
@@ -152,7 +164,7 @@ async def _busy(load: Path, plan: Plan, *, clients: int, links: int) -> AsyncIte
     command = [str(load), "fanout", "--server", f"pysfu://{KEY}:{SECRET}@127.0.0.1:{plane.port}"]
     command += ["--publishers", "1", "--subscribers", str(clients), "--video", VIDEO, "--receive-gro"]
     command += ["--steps", str(plan.frames), "--warmup", "1", "--cpu", str(LOAD_CPU)]
-    command += ["--seconds", str(plan.most_seconds + 6 * PATIENCE)]
+    command += ["--seconds", str(plan.most_seconds)]
     quiet = asyncio.subprocess.DEVNULL
     child = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet)
     try:
