@@ -9,6 +9,8 @@ use crate::seal::{Sealer, Stamp, TAG};
 /// it; octets what can be sent again. More mends more losses of what was sent again, and of wider links.
 const MAX_ENTRIES: usize = 16_384;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Entries whose memory is kept, whatever there are.
+const LEAST_ROOM: usize = 64;
 
 #[derive(Debug)]
 struct Entry<T> {
@@ -20,6 +22,9 @@ struct Entry<T> {
     len: u16,
     phase: u8,
 }
+
+// Of a text of 32 octets, as that of a packet is: a link keeps thousands.
+const _: () = assert!(size_of::<Entry<[u64; 4]>>() == 64);
 
 /// The newest of what was sent, within limits of number, octets and age.
 #[derive(Debug)]
@@ -74,8 +79,18 @@ impl<T: Text> History<T> {
         });
     }
 
-    /// Forgets what is too old, so that nothing is held by a link that sends no more.
-    pub(crate) fn expire(&mut self, now: u64) {
+    /// The same, to be called from time to time: nothing is held by a link that sends no more, and what it has taken for a burst
+    /// is given back. A ring much larger than what is in it is never in the cache where it is written.
+    pub(crate) fn tidy(&mut self, now: u64) {
+        self.expire(now);
+        let len = self.entries.len().max(LEAST_ROOM);
+        if self.entries.capacity() > 4 * len {
+            self.entries.shrink_to(2 * len);
+        }
+    }
+
+    /// Forgets what is too old.
+    fn expire(&mut self, now: u64) {
         while self.entries.front().is_some_and(|first| first.at + self.max_age < now) {
             self.forget();
         }
@@ -190,8 +205,34 @@ mod tests {
             assert!(again(&mut history, &sealer, 20_000, oldest).is_some());
             assert_eq!(again(&mut history, &sealer, 20_000, 100), None);
             // Time alone lets go of everything.
-            history.expire(120_000);
+            history.tidy(120_000);
             assert_eq!((history.bytes, Rc::strong_count(&text)), (0, 1));
+            assert!(history.entries.capacity() <= 4 * LEAST_ROOM);
         }
+    }
+
+    #[test]
+    fn what_a_burst_took_is_given_back_and_steady_sending_takes_no_more() {
+        let (mut history, mut sealer) = (History::new(100_000), sealer());
+        let text = Rc::new(vec![7; 100]);
+        for _ in 0..3_000 {
+            send(&mut history, &mut sealer, 0, Rc::clone(&text));
+        }
+        let mut capacities = Vec::new();
+        for now in (1..4_000).map(|step| step * 500) {
+            let sent = send(&mut history, &mut sealer, now, Rc::clone(&text));
+            if now % 100_000 == 0 {
+                history.tidy(now);
+                capacities.push(history.entries.capacity());
+                let number = history.first + history.entries.len() as u64 - 1;
+                assert_eq!(again(&mut history, &sealer, now, number), Some(sent));
+            }
+        }
+        assert!(capacities[0] >= 3_000, "{capacities:?}");
+        let steady = *capacities.last().unwrap();
+        assert!(
+            steady < 1_000 && capacities[2..].iter().all(|found| *found == steady),
+            "{capacities:?}"
+        );
     }
 }

@@ -268,7 +268,7 @@ impl<T: Text> Link<T> {
 
     /// Lets go of packets that nobody will ask for any more, also of a link over which nothing goes.
     pub fn expire(&mut self, now: u64) {
-        self.history.expire(now);
+        self.history.tidy(now);
     }
 
     /// When to call `poll_transmit`, if nothing else happens.

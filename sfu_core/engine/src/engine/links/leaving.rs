@@ -92,6 +92,8 @@ pub(super) struct Leaving {
     manner: Manner,
 }
 
+const _: () = assert!(size_of::<Leaving>() == 32);
+
 impl Text for Leaving {
     fn write_head(&self, out: &mut Head) -> Option<()> {
         let left_out = self.left_out.as_deref().map_or(&[][..], |told| told);
@@ -233,6 +235,10 @@ impl Outgoing {
     fn pop(&mut self) -> Option<Waiting> {
         let next = self.waiting.pop_front();
         self.packets -= usize::from(matches!(next, Some(Waiting::Packet { .. })));
+        if self.waiting.is_empty() {
+            // The next ones go where these were, which is in the cache; else they go round what the longest burst took.
+            self.waiting.clear();
+        }
         next
     }
 }
