@@ -113,7 +113,7 @@ impl Peer {
         }
     }
 
-    /// Media can be sent: DTLS is done and a pair is nominated. Chromium does the first before the second.
+    /// Media can be sent: DTLS is done, and the pair over which it was, or another that was nominated, is there.
     pub(crate) fn is_connected(&self) -> bool {
         self.state == PeerState::Connected && self.transport.selected().is_some()
     }

@@ -180,9 +180,17 @@ impl Transport {
         self.srtp.as_mut().map(|keys| &mut keys.sender)
     }
 
-    /// Where to send; `None` until a pair is nominated and after the end.
+    /// Where to send: by the nominated pair, and before there is one by that over which DTLS came about, which proves that it
+    /// carries both ways. Towards lite agents Chromium nominates a check later, which on long paths is a second.
+    /// `None` before either, and after the end.
     pub fn selected(&self) -> Option<(SocketId, SocketAddr)> {
-        if self.ended { None } else { self.ice.selected() }
+        if self.ended {
+            return None;
+        }
+        self.ice.selected().or_else(|| {
+            let proven = self.dtls_source.filter(|_| self.srtp.is_some());
+            proven.filter(|&(socket, remote)| self.ice.is_validated(socket, remote))
+        })
     }
 
     /// Opens a channel by DCEP (RFC 8832). Allowed at any time; it is announced once DTLS and SCTP are up, and

@@ -119,6 +119,23 @@ fn a_check_validates_and_a_nomination_selects() {
 }
 
 #[test]
+fn before_a_nomination_media_goes_where_dtls_came_about() {
+    let mut world = World::new(Version::Auto);
+    world.announce();
+    world.client.check.nominate = false;
+    check(&mut world, AWAY, &Flags::default());
+    world.run_until("connected", |world| world.client.connected && world.is_connected());
+    assert!(validated(&world, AWAY));
+    assert_eq!(
+        selected(&world),
+        Some(HOME),
+        "nothing proves that the other one carries both ways"
+    );
+    check(&mut world, AWAY, &nominate());
+    assert_eq!(selected(&world), Some(AWAY));
+}
+
+#[test]
 fn of_aggressive_nominations_the_highest_priority_wins() {
     let mut world = World::new(Version::Auto);
     world.announce();
