@@ -20,6 +20,8 @@ import { readToken } from './token';
 
 /** Longer misses nodes that came and went, shorter asks more. */
 const LEARN_MS = 30_000;
+/** Once more after joining: between nodes that share a room for the first time round trips are measured by then. */
+const LEARN_AGAIN_MS = 3_000;
 
 const gateways = new Gateways();
 followGateways(gateways);
@@ -63,8 +65,12 @@ function keepLearning(room: Room, url: string, token: string): void {
       () => undefined,
     );
   learn();
+  const again = setTimeout(learn, LEARN_AGAIN_MS);
   const timer = setInterval(learn, LEARN_MS);
-  room.once(RoomEvent.Disconnected, () => clearInterval(timer));
+  room.once(RoomEvent.Disconnected, () => {
+    clearTimeout(again);
+    clearInterval(timer);
+  });
 }
 
 /** What to send first: a track of the preview, one yet to be started because the browser was slower than the person, or none. */
