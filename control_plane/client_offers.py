@@ -1,5 +1,6 @@
 """The transport on which the client offers: carries what it publishes and, in a single layout, what it receives."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from control_plane.session import Session
 
 MAX_TRACKS: Final = 64
+# Seconds for which sections wait for tracks of others whose node has died, too. Longer spares those who come late an
+# offer, shorter shows sooner who does not come back.
+EXPECTED: Final = 5.0
 _SENDS: Final = ("sendrecv", "sendonly")
 
 
@@ -52,11 +56,17 @@ class ClientOffers:
         """MID → what was published there on the node from which the session came."""
         self._channels: Sequence[ChannelRow] = ()
         """Data channels that the client has open with that node."""
+        self._awaited: set[str] = set()
+        """Ids of others' tracks for which sections wait: their node has died, too."""
         self._version = 0
 
     def state(self) -> moving_pb2.SessionState.ClientOffered:
         """What another node needs to answer this client's next offer."""
-        bound = [moving_pb2.SessionState.Bound(mid=mid, track_id=track_id) for mid, track_id in self.bound.items()]
+        sending = {mid: item.participant_id for mid, item in self._sending.items()}
+        bound = [
+            moving_pb2.SessionState.Bound(mid=mid, track_id=track_id, participant_id=sending.get(mid, ""))
+            for mid, track_id in self.bound.items()
+        ]
         return moving_pb2.SessionState.ClientOffered(version=self._version, bound=bound)
 
     @property
@@ -93,6 +103,23 @@ class ClientOffers:
             self.bound[bound.mid] = bound.track_id if subscription is not None else ""
             if subscription is not None:
                 self._sending[bound.mid] = self._fresh(subscription.track)
+            elif self._session.is_rebuilt and bound.track_id and bound.participant_id:
+                self.bound[bound.mid] = bound.track_id
+                self._sending[bound.mid] = _sending(bound.participant_id, bound.track_id)
+                self._awaited.add(bound.track_id)
+        if self._awaited:
+            asyncio.get_running_loop().call_later(EXPECTED, self._await_no_more)
+
+    def subscribed(self, track: Track) -> None:
+        """There is a new subscription. It begins at once where a section was answered for it beforehand."""
+        mid = next((mid for mid, track_id in self.bound.items() if track_id == track.id), "")
+        if track.id not in self._awaited:
+            self.bind_reserved(track)
+            return
+        self._awaited.discard(track.id)
+        section = self._agreement.sections.get(mid) if self._agreement is not None else None
+        if section is not None and is_decodable(track, section.codecs):
+            self._place(mid, track.id, self._sending[mid])
 
     def negotiate(self, sdp: str) -> tuple[str, dict[str, str]]:
         """The answer, and MID → track id. Raises NegotiationError and changes nothing when the offer cannot be used.
@@ -221,13 +248,14 @@ class ClientOffers:
             return Assignment(dict(self.bound), {})
         sections = [(section.mid, section.kind) for section in offer.sections if section.is_media and section.receives]
         codecs = {section.mid: section.media.codecs for section in offer.sections}
-        wanted = [(item.track.id, item.track.kind) for item in self._session.subscriptions.values()]
+        wanted: list[tuple[str, str]] = [(one.track.id, one.track.kind) for one in self._session.subscriptions.values()]
+        wanted += [(track_id, kind) for mid, kind in sections if (track_id := self.bound.get(mid, "")) in self._awaited]
         result = assign(sections, self.bound, wanted)
         # What the client cannot decode needs no section; kinds are what sections are asked for by.
         for mid, track_id in result.bound.items():
-            track = self._session.subscriptions[track_id].track
-            if not is_decodable(track, codecs[mid]):
-                self._session.fail_subscription(track)
+            subscription = self._session.subscriptions.get(track_id)
+            if subscription is not None and not is_decodable(subscription.track, codecs[mid]):
+                self._session.fail_subscription(subscription.track)
                 return self._assign(offer)
         return result
 
@@ -308,11 +336,20 @@ class ClientOffers:
         place = Place(self.peer, self.transport, mid, sending, section.codecs, section.fec)
         self._session.placed(self._session.subscriptions[track_id], place)
 
+    def _await_no_more(self) -> None:
+        self.bound = {mid: "" if track_id in self._awaited else track_id for mid, track_id in self.bound.items()}
+        self._awaited.clear()
+        self._session.settle()
+
     def _fresh(self, track: Track) -> Sending:
-        return Sending(track.owner.id, track.id, ids.ssrc(), ids.ssrc(), ids.ssrc())
+        return _sending(track.owner.id, track.id)
 
     def _reservation(self) -> Sending:
-        return Sending(self._session.participant.id, ids.track_id(), ids.ssrc(), ids.ssrc(), ids.ssrc())
+        return _sending(self._session.participant.id, ids.track_id())
+
+
+def _sending(participant_id: str, track_id: str) -> Sending:
+    return Sending(participant_id, track_id, ids.ssrc(), ids.ssrc(), ids.ssrc())
 
 
 def _receive_options(encoding: Encoding) -> ReceiveOptions:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from control_plane import ids
+from control_plane.client_offers import EXPECTED
 from control_plane.errors import FailedPreconditionError
 from control_plane.media import ChannelRow, MediaPeer
 from control_plane.negotiation.model import Agreement, Codec, Sending
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 # More offers than a node makes that others have not heard of.
 GAP: Final = 1 << 16
-# Seconds for which sections wait for tracks of others whose node has died, too. Longer spares those who come late an
-# offer, shorter shows sooner who does not come back.
-EXPECTED: Final = 5.0
 
 
 @dataclass(slots=True)

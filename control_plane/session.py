@@ -417,7 +417,7 @@ class Session:
             if self.subscriber is not None:
                 self.subscriber.subscribed(track)
             else:
-                self.publisher.bind_reserved(track)
+                self.publisher.subscribed(track)
             self.settle()
         elif subscription is not None and not (wanted and allowed):
             self.drop_subscription(track)

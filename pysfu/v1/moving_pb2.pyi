@@ -316,18 +316,22 @@ class SessionState(_message.Message):
 
         MID_FIELD_NUMBER: _builtins.int
         TRACK_ID_FIELD_NUMBER: _builtins.int
+        PARTICIPANT_ID_FIELD_NUMBER: _builtins.int
         mid: _builtins.str
         track_id: _builtins.str
         """empty: it must be answered inactive before it carries another"""
+        participant_id: _builtins.str
+        """whose track it carries"""
         def __init__(
             self,
             *,
             mid: _builtins.str = ...,
             track_id: _builtins.str = ...,
+            participant_id: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["mid", b"mid", "track_id", b"track_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["mid", b"mid", "participant_id", b"participant_id", "track_id", b"track_id"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

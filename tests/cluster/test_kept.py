@@ -1,10 +1,13 @@
 """Sessions that outlive their node: whole nodes with mutual TLS, with cores that only write down their commands."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 
+from control_plane import client_offers
+from control_plane.cluster.cascade import cascade
 from control_plane.cluster.moving import kept
 from control_plane.cluster.moving.keepers import Keepers, choose_keeper
 from control_plane.cluster.moving.kept import Kept
@@ -58,6 +61,58 @@ async def test_who_was_on_a_node_that_dies_goes_on_at_another(members: list[Memb
     assert len(other.cluster.moving.kept) == 0
 
 
+@pytest.mark.parametrize("layout", [signaling_pb2.Join.LAYOUT_SINGLE, SPLIT])
+async def test_who_negotiates_after_the_dead_are_forgotten_is_received_all_the_same(
+    members: list[Member],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    layout: signaling_pb2.Join.Layout.ValueType,
+) -> None:
+    monkeypatch.setattr(cascade, "MISSED", 0.5)
+    one, other = members
+    alice, carol = await one.client("alice"), await other.client("carol", layout=layout)
+    camera = await publish(alice)
+    await carol.until_participant("alice", lambda item: len(item.tracks) == 2)
+    if layout == SPLIT:
+        offer = await carol.until("offer")
+        while camera not in offer.mid_to_track_id.values():
+            await answer(carol, offer)
+            offer = await carol.until("offer")
+        await answer(carol, offer)
+    else:
+        await carol.offer("chromium_sendrecv")
+    await until(lambda: len(other.media.named("subscribe")) == 2)
+    await all_kept(one, other)
+    await one.die()
+    for link in list(other.cluster.link_nodes()):
+        other.media.emit("link_alive", link, False)
+    again = await other.client("alice", resume_session_id=alice.joined.session_id)
+    assert again.joined.rebuilt
+    remote = other.cluster.cascade._rooms["room"]
+    await until(lambda: not remote._known.get("a"))
+    assert other.media.named("redirect") == []
+    await again.offer("chromium_sendrecv")
+    await until(lambda: len(other.person("alice").tracks) == 2)
+    heard = other.person("carol").session.subscriptions
+
+    async def receives() -> None:
+        if layout == SPLIT:
+            await answer(carol, await carol.until("offer"))
+        else:
+            await carol.until("media_sections_required")
+            await carol.offer("chromium_sendrecv")
+
+    for _ in range(4):
+        if len(heard) == 2 and all(one.handle is not None for one in heard.values()):
+            break
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(receives(), 1)
+    assert other.media.named("redirect") == [], "what it came from is gone"
+    published = {call["handle"] for call in other.media.named("publish")}
+    assert {one.encoding.handle for one in heard.values()} <= published
+    assert len(heard) == 2
+    assert all(one.handle is not None for one in heard.values())
+
+
 async def test_a_room_that_was_on_the_dead_node_alone_goes_on(members: list[Member]) -> None:  # noqa: F811
     one, other = members
     alice, bob = await one.client("alice"), await one.client("bob", layout=SPLIT)
@@ -81,6 +136,40 @@ async def test_a_room_that_was_on_the_dead_node_alone_goes_on(members: list[Memb
     assert fingerprint(offer.sdp) == other.media.fingerprint, "nobody sends from where it was"
     await answer(viewer, offer)
     await until(lambda: len(other.media.named("subscribe")) == 2)
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_sections_wait_for_tracks_of_those_who_have_not_come_yet(
+    members: list[Member],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    comes: bool,
+) -> None:
+    monkeypatch.setattr(client_offers, "EXPECTED", 2.0)
+    one, other = members
+    alice, bob = await one.client("alice"), await one.client("bob")
+    await publish(alice)
+    theirs = {await publish(bob)}
+    await alice.until_participant("bob", lambda item: len(item.tracks) == 2)
+    await alice.until("media_sections_required")
+    before = await alice.offer("chromium_sendrecv")
+    assert theirs <= set(before.mid_to_track_id.values())
+    await until(lambda: len(one.media.named("subscribe")) == 2)
+    await all_kept(one, other)
+    await one.die()
+    again = await other.client("alice", resume_session_id=alice.joined.session_id)
+    answered = await again.offer("chromium_sendrecv")
+    assert dict(answered.mid_to_track_id) == dict(before.mid_to_track_id)
+    if not comes:
+        await again.until("media_sections_required")
+        answered = await again.offer("chromium_sendrecv")
+        assert theirs.isdisjoint(answered.mid_to_track_id.values())
+        return
+    late = await other.client("bob", resume_session_id=bob.joined.session_id)
+    await late.offer("chromium_sendrecv")
+    heard = other.person("alice").session.subscriptions
+    await until(lambda: [one.handle for one in heard.values()].count(None) == 0 and len(heard) == 2)
+    await quiet(again)
+    assert not any(response.HasField("media_sections_required") for response in again.seen)
 
 
 @pytest.mark.parametrize(

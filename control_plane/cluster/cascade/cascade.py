@@ -355,7 +355,7 @@ class Cascade(Neighbours):
                 log.warning("a node cannot be reached", node=peer.id)
                 peer.is_unreachable = True
                 self._surroundings.suspect(peer.id)
-                self.mirrors.broken(peer.id)
+                self.mirrors.broken(peer.id, is_dead=verdict == "dead")
         elif verdict == "doubtful":
             self._surroundings.suspect(peer.id)
 

@@ -101,8 +101,9 @@ class Mirrors:
                 self._look(mirror)
         self._prepare_soon()
 
-    def broken(self, node: str) -> None:
-        """No media passes to or from that node: what came over it is taken from elsewhere."""
+    def broken(self, node: str, *, is_dead: bool = False) -> None:
+        """No media passes to or from that node: what came over it is taken from elsewhere. Of its own tracks nobody has
+        anything any more when it is dead."""
         if self._ways.passes(node):
             # It is only that it says nothing.
             return
@@ -110,7 +111,7 @@ class Mirrors:
         for mirror in list(self._mirrors.values()):
             if mirror.spare is not None and mirror.spare.node == node:
                 self._spares.drop(mirror)
-            if node in (mirror.via, mirror.asked):
+            if node in (mirror.via, mirror.asked) and not (is_dead and mirror.source.node == node):
                 mirror.tried = {node}
                 self._look(mirror)
 

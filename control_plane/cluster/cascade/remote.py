@@ -124,6 +124,10 @@ class RemoteRoom:
         self._known.pop(node, None)
         self._unconfirmed.pop(node, None)
         self._dismissed.pop(node, None)
+        # Of those who are here by now, and have not offered yet: what comes from there ends with its links, and who
+        # receives it is to know that before it is given to them from here.
+        for encoding in [one for one, told in self._told.items() if told.source and told.source.node == node]:
+            self._end_encoding(encoding)
 
     def voices(self, node: str, speakers: Iterable[models_pb2.Speaker]) -> None:
         heard = {
