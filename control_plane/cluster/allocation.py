@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from control_plane.cluster.directory import Directory
-from control_plane.cluster.placement import FULL, NodeView, Paths, place
+from control_plane.cluster.placement import COMFORT, FULL, NodeView, Paths, place
 from control_plane.cluster.registry import NodeInfo, Registry
 from control_plane.cluster.state import SharedState, StateUnavailableError
 from control_plane.cluster.tasks import end
@@ -120,15 +120,17 @@ class Allocation:
         directory: Directory,
         home_of: Callable[[str, str], str | None],
         is_kept: Callable[[str], bool] = lambda _: False,
+        kept_of: Callable[[str, str], str | None] = lambda _, __: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`home_of`: the node of an identity in a room, as far as this node knows; `is_kept`: another one can
-        go on with a node's sessions."""
+        go on with a node's sessions; `kept_of`: the node of a session that this one can go on with."""
         self._state = state
         self._registry = registry
         self._directory = directory
         self._home_of = home_of
         self._is_kept = is_kept
+        self._kept_of = kept_of
         self._clock = clock
         self._reservations = Reservations(clock)
         self._costs = Costs()
@@ -155,6 +157,9 @@ class Allocation:
                 return [session.id]
             if not self._is_kept(session.id):
                 raise NotFoundError("the session's node does not answer")
+        if (wanted.resume or wanted.session_node) and self._goes_on_here(wanted):
+            self._reserve(self._registry.id)
+            return [self._registry.id]
         holders = await self._holders_of(wanted.room)
         if wanted.resume:
             self._check_resumable(wanted, holders)
@@ -182,6 +187,14 @@ class Allocation:
             self._costs.heard(info)
         else:
             self._costs.gone(node)
+
+    def _goes_on_here(self, wanted: Wanted) -> bool:
+        """This node keeps the session of a dead one, and has room: nobody has to be asked."""
+        home, me = self._kept_of(wanted.room, wanted.identity), self._registry.me
+        if home is None or self._registry.answers(home) or me.id in wanted.exclude:
+            return False
+        view = self._view(me)
+        return view.open and view.used < COMFORT
 
     def _check_resumable(self, wanted: Wanted, holders: Sequence[str]) -> None:
         """Raises NotFoundError when no node can have the session: its client starts over at once then, and nobody waits

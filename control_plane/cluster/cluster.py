@@ -97,12 +97,14 @@ class Cluster:
         self.directory = Directory(self._state, self.registry, node.is_live)
         self.seats = Seats(self._state, self.registry, node.seated, self._elsewhere)
         self.keepers = Keepers()
-        self.allocation = Allocation(self._state, self.registry, self.directory, self.home_of, self.is_kept)
-        self.channels = Channels(options.identity, self._address_of)
-        self.cascade = Cascade(node, self, relay_ip=options.relay_ip, fan_out=options.fan_out)
         self.moving = Moving(
             node, self.channel, self.home_of, self.directory.holders, self.registry.answers, self.keepers.of
         )
+        self.allocation = Allocation(
+            self._state, self.registry, self.directory, self.home_of, self.is_kept, self.moving.kept.home_of
+        )
+        self.channels = Channels(options.identity, self._address_of)
+        self.cascade = Cascade(node, self, relay_ip=options.relay_ip, fan_out=options.fan_out)
         self.keeping = Keeping(node, self._choose_keeper, self.registry.answers, self.channel, self.registry.announce)
         self.through = ThroughService(options.identity.node, caller, self._onward, self.node_ids)
         self.draining: Drain | None = None

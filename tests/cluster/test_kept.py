@@ -338,11 +338,14 @@ async def test_it_is_given_to_whom_it_belongs_and_once() -> None:
         {"participant_id": "PA_1", "identity": "bob"},
         {"participant_id": "PA_1", "room": "other"},
         {"participant_id": "PA_1", "home": "c"},
+        {"participant_id": "PA_1", "home": ""},
         {"session_id": ""},
     ):
         with pytest.raises(NotFoundError):
             take(kept, **wrong)
+    assert kept.home_of("room", "alice") == "a"
     assert take(kept, session_id="SE_PA_1.a").participant.id == "PA_1"
+    assert kept.home_of("room", "alice") is None
     with pytest.raises(NotFoundError):
         take(kept, session_id="SE_PA_1.a")
     assert (len(kept), kept.bytes) == (0, 0)
@@ -365,11 +368,20 @@ async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(store), store.bytes) == (0, 0)
 
 
+async def test_of_two_nodes_the_one_that_told_last_has_it() -> None:
+    kept = Kept()
+    kept.keep("a", moving_pb2.KeepSessions(sessions=[state("PA_1")]))
+    kept.keep("c", moving_pb2.KeepSessions(sessions=[state("PA_2")]))
+    assert (len(kept), kept.home_of("room", "alice")) == (1, "c")
+    kept.keep("a", moving_pb2.KeepSessions(ended=["PA_1"]))
+    assert take(kept, home="c", participant_id="PA_2").participant.id == "PA_2"
+
+
 async def test_a_new_life_of_a_node_and_the_end_of_one_forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "LINGER", 0.05)
     store = Kept()
     store.keep("a", moving_pb2.KeepSessions(sessions=[state("PA_1")]))
-    store.keep("c", moving_pb2.KeepSessions(sessions=[state("PA_2")]))
+    store.keep("c", moving_pb2.KeepSessions(sessions=[state("PA_2", "bob")]))
     store.keep("a", moving_pb2.KeepSessions(begins=True, sessions=[state("PA_3")]))
     assert len(store) == 2
     store.gone("a")
@@ -377,5 +389,5 @@ async def test_a_new_life_of_a_node_and_the_end_of_one_forget(monkeypatch: pytes
     store.keep("c", moving_pb2.KeepSessions())
     await until(lambda: len(store) == 1)
     await asyncio.sleep(0.1)
-    assert take(store, home="c", participant_id="PA_2").participant.id == "PA_2"
+    assert take(store, home="c", identity="bob", participant_id="PA_2").participant.id == "PA_2"
     assert store.bytes == 0

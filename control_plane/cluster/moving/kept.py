@@ -30,12 +30,17 @@ class Kept:
         self.bytes = 0
         self._of: dict[str, dict[str, _Session]] = {}
         """By node and participant id."""
-        self._by_person: dict[tuple[str, str, str], str] = {}
-        """Participant id by node, room and identity."""
+        self._by_person: dict[tuple[str, str], tuple[str, str]] = {}
+        """Node and participant id by room and identity: of the one that was told of last."""
         self._expiry: dict[str, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._of.values()))
+
+    def home_of(self, room: str, identity: str) -> str | None:
+        """The node of a session that is kept here."""
+        found = self._by_person.get((room, identity))
+        return found[0] if found is not None else None
 
     def keep(self, home: str, request: moving_pb2.KeepSessions) -> moving_pb2.SessionsKept:
         """What node `home` says of its sessions. Names those for which there is no room."""
@@ -49,8 +54,8 @@ class Kept:
 
     def take(self, request: moving_pb2.TakeSession) -> moving_pb2.SessionState:
         """Gives a session of `request.home` away, once. Raises NotFoundError."""
-        participant_id = self._by_person.get((request.home, request.room, request.identity), "")
-        found = self._of.get(request.home, {}).get(participant_id)
+        home, participant_id = self._by_person.get((request.room, request.identity), ("", ""))
+        found = self._of[home][participant_id] if home and home == request.home else None
         if found is None or not _is_it(found, participant_id, request):
             raise NotFoundError("no such session")
         self._remove(request.home, participant_id)
@@ -66,11 +71,11 @@ class Kept:
         self._remove(home, participant.id)
         if not participant.id or len(content) > MAX_SESSION or self.bytes + len(content) > MAX_BYTES:
             return False
-        person = home, state.room.name, participant.identity
-        # One identity has one session on a node.
-        self._remove(home, self._by_person.get(person, ""))
-        self._of.setdefault(home, {})[participant.id] = _Session(*person[1:], state.session_id, content)
-        self._by_person[person] = participant.id
+        person = state.room.name, participant.identity
+        # One identity has one session.
+        self._remove(*self._by_person.get(person, ("", "")))
+        self._of.setdefault(home, {})[participant.id] = _Session(*person, state.session_id, content)
+        self._by_person[person] = home, participant.id
         self.bytes += len(content)
         return True
 
@@ -80,7 +85,7 @@ class Kept:
         if found is None:
             return
         self.bytes -= len(found.content)
-        self._by_person.pop((home, found.room, found.identity), None)
+        self._by_person.pop((found.room, found.identity), None)
         if not of_home:
             del self._of[home]
 
