@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     cluster_key: Path | None = Field(None, description="its private key, PEM")
     relay_ip: str = Field("", description="address at which media of other nodes arrives")
     fan_out: int = Field(8, ge=1, le=256, description="nodes that a track is sent to from one node")
+    keep_sessions: bool = Field(False, description="experimental: another node keeps what clients need to resume there")
     public_url: str = Field("", description="URL of this node's gateway, for clients whose own is gone")
     tls_cert: Path | None = Field(None, description="certificate chain for HTTPS and gRPC, PEM")
     tls_key: Path | None = Field(None, description="its private key, PEM")

@@ -146,6 +146,7 @@ def _cluster(settings: Settings) -> ClusterOptions | None:
         grpc=f"[{ip}]:{settings.grpc_port}" if ":" in ip else f"{ip}:{settings.grpc_port}",
         relay_ip=ip,
         fan_out=settings.fan_out,
+        keep_sessions=settings.keep_sessions,
     )
 
 

@@ -75,6 +75,8 @@ class ClusterOptions:
     grpc: str = ""
     relay_ip: str = ""
     fan_out: int = 8
+    keep_sessions: bool = False
+    """Another node keeps this one's sessions."""
     state: SharedState | None = None
     timing: Timing = USUAL
 
@@ -335,6 +337,8 @@ class Cluster:
 
     def _choose_keeper(self, current: str) -> str:
         registry = self.registry
+        if not self.options.keep_sessions:
+            return ""
         return choose_keeper(registry.me, registry.nodes(), registry.region_paths(), registry.answers, current)
 
     def _onward(self, node: str) -> grpc.aio.Channel:

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from control_plane import client_offers
 from control_plane.cluster.cascade import cascade
@@ -21,12 +24,19 @@ from tests.cluster.test_moving import (
     answer,
     disconnected,
     fingerprint,
-    members,  # noqa: F401 - a fixture
     mids,
     publish,
     quiet,
+    started,
 )
 from tests.cluster.waiting import until
+
+
+@pytest_asyncio.fixture
+async def members(tmp_path: Path) -> AsyncIterator[list[Member]]:
+    """Two nodes, a and b, of which each keeps the other's sessions."""
+    async with started("ab", tmp_path, keep_sessions=True) as running:
+        yield running
 
 
 async def all_kept(member: Member, keeper: Member) -> None:
@@ -36,7 +46,7 @@ async def all_kept(member: Member, keeper: Member) -> None:
     assert len(keeper.cluster.moving.kept) == member.plane.node.num_sessions
 
 
-async def test_who_was_on_a_node_that_dies_goes_on_at_another(members: list[Member]) -> None:  # noqa: F811
+async def test_who_was_on_a_node_that_dies_goes_on_at_another(members: list[Member]) -> None:
     one, other = members
     alice, carol = await one.client("alice", metadata="kept"), await other.client("carol")
     camera = await publish(alice)
@@ -63,7 +73,7 @@ async def test_who_was_on_a_node_that_dies_goes_on_at_another(members: list[Memb
 
 @pytest.mark.parametrize("layout", [signaling_pb2.Join.LAYOUT_SINGLE, SPLIT])
 async def test_who_negotiates_after_the_dead_are_forgotten_is_received_all_the_same(
-    members: list[Member],  # noqa: F811
+    members: list[Member],
     monkeypatch: pytest.MonkeyPatch,
     layout: signaling_pb2.Join.Layout.ValueType,
 ) -> None:
@@ -113,7 +123,7 @@ async def test_who_negotiates_after_the_dead_are_forgotten_is_received_all_the_s
     assert all(one.handle is not None for one in heard.values())
 
 
-async def test_a_room_that_was_on_the_dead_node_alone_goes_on(members: list[Member]) -> None:  # noqa: F811
+async def test_a_room_that_was_on_the_dead_node_alone_goes_on(members: list[Member]) -> None:
     one, other = members
     alice, bob = await one.client("alice"), await one.client("bob", layout=SPLIT)
     camera = await publish(alice)
@@ -140,7 +150,7 @@ async def test_a_room_that_was_on_the_dead_node_alone_goes_on(members: list[Memb
 
 @pytest.mark.parametrize("comes", [True, False])
 async def test_sections_wait_for_tracks_of_those_who_have_not_come_yet(
-    members: list[Member],  # noqa: F811
+    members: list[Member],
     monkeypatch: pytest.MonkeyPatch,
     comes: bool,
 ) -> None:
@@ -183,7 +193,7 @@ async def test_sections_wait_for_tracks_of_those_who_have_not_come_yet(
     ],
 )
 async def test_a_client_that_has_more_than_is_known_joins_anew(
-    members: list[Member],  # noqa: F811
+    members: list[Member],
     version: int,
     tracks: tuple[str, ...],
     is_known: bool,
@@ -212,7 +222,7 @@ async def test_a_client_that_has_more_than_is_known_joins_anew(
     assert (left.can_rejoin, left.reason) == (True, models_pb2.DISCONNECT_REASON_STATE_MISMATCH)
 
 
-async def test_a_node_that_was_taken_for_dead_gives_way(members: list[Member]) -> None:  # noqa: F811
+async def test_a_node_that_was_taken_for_dead_gives_way(members: list[Member]) -> None:
     one, other = members
     alice, bob, carol = await one.client("alice"), await one.client("bob"), await other.client("carol")
     await publish(alice)
@@ -232,7 +242,7 @@ async def test_a_node_that_was_taken_for_dead_gives_way(members: list[Member]) -
         assert list(disconnected(client)) == []
 
 
-async def test_what_has_ended_is_not_kept(members: list[Member]) -> None:  # noqa: F811
+async def test_what_has_ended_is_not_kept(members: list[Member]) -> None:
     one, other = members
     alice, bob = await one.client("alice"), await one.client("bob")
     await one.client("encoder", auto_publish=True)
@@ -248,7 +258,7 @@ async def test_what_has_ended_is_not_kept(members: list[Member]) -> None:  # noq
     assert gone.seen[0].left.can_rejoin
 
 
-async def test_what_changes_is_told_once_it_rests(members: list[Member]) -> None:  # noqa: F811
+async def test_what_changes_is_told_once_it_rests(members: list[Member]) -> None:
     one, other = members
     alice = await one.client("alice")
     told = 0

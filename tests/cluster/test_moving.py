@@ -31,11 +31,11 @@ DISCONNECTED = models_pb2.Participant.STATE_DISCONNECTED
 class Member:
     """A node of the cluster."""
 
-    def __init__(self, name: str, folder: Path, state: MemoryState) -> None:
+    def __init__(self, name: str, folder: Path, state: MemoryState, *, keep_sessions: bool = False) -> None:
         self.media = RecordingMedia()
         self.media.fingerprint = ":".join([f"{ord(name):02X}"] * 32)
         identity = certs.load(folder / "ca.pem", folder / f"{name}.pem", folder / f"{name}.key")
-        options = ClusterOptions(identity, address="127.0.0.1:0", state=state)
+        options = ClusterOptions(identity, address="127.0.0.1:0", state=state, keep_sessions=keep_sessions)
         limits = NodeLimits(resume_timeout=5.0)
         self.plane = ControlPlane(
             self.media, ServerOptions({KEY: SECRET}, "127.0.0.1:0", limits=limits, version=name, cluster=options)
@@ -100,10 +100,10 @@ async def trio(tmp_path: Path) -> AsyncIterator[list[Member]]:
 
 
 @contextlib.asynccontextmanager
-async def started(names: str, folder: Path) -> AsyncIterator[list[Member]]:
+async def started(names: str, folder: Path, *, keep_sessions: bool = False) -> AsyncIterator[list[Member]]:
     certs.make("abc", folder)
     state = MemoryState()
-    running = [Member(name, folder, state) for name in names]
+    running = [Member(name, folder, state, keep_sessions=keep_sessions) for name in names]
     for member in running:
         await member.start()
     try:

@@ -67,7 +67,14 @@ class Whole:
         return certs.load(self.folder / "ca.pem", self.folder / f"{node}.pem", self.folder / f"{node}.key")
 
     async def start(
-        self, node: str, region: str = "", timing: Timing | None = None, public_url: str = "", **limits: Any
+        self,
+        node: str,
+        region: str = "",
+        timing: Timing | None = None,
+        public_url: str = "",
+        *,
+        keep_sessions: bool = False,
+        **limits: Any,
     ) -> WholeNode:
         media, state = RecordingMedia(), CutState(self.state)
         options = ClusterOptions(
@@ -78,6 +85,7 @@ class Whole:
             relay_ip="127.0.0.1",
             state=state,
             timing=timing or Timing().scaled(0.2),
+            keep_sessions=keep_sessions,
         )
         server = ServerOptions(
             {KEY: SECRET}, "127.0.0.1:0", limits=NodeLimits(**limits), version="test", cluster=options
