@@ -200,6 +200,8 @@ class LiveRoom:
         track, handle = encoding.track, encoding.handle
         if handle is None:
             return
+        if track.owner.session is not None:
+            self._node.neighbours.came_home(self, encoding)
         track.describe()
         self._node.add_track(encoding, self)
         if track.muted_by_server:

@@ -123,6 +123,66 @@ async def test_who_negotiates_after_the_dead_are_forgotten_is_received_all_the_s
     assert all(one.handle is not None for one in heard.values())
 
 
+async def test_what_ended_with_the_dead_and_is_published_here_stays(members: list[Member]) -> None:
+    one, other = members
+    alice, carol = await one.client("alice"), await other.client("carol")
+    await publish(alice)
+    await carol.until_participant("alice", lambda item: len(item.tracks) == 2)
+    await carol.offer("chromium_sendrecv")
+    await until(lambda: len(other.media.named("subscribe")) == 2)
+    await all_kept(one, other)
+    await one.die()
+    for link in list(other.cluster.link_nodes()):
+        other.media.emit("link_alive", link, False)
+    again = await other.client("alice", resume_session_id=alice.joined.session_id)
+    tracks = other.person("alice").tracks
+    for handle in [handle for track in tracks.values() for handle in track.handles()]:
+        other.media.emit("mirror_ended", handle)
+    await until(lambda: not any(track.announced for track in tracks.values()))
+    await again.offer("chromium_sendrecv")
+    assert all(track.announced for track in tracks.values())
+    remote = other.cluster.cascade._rooms["room"]
+    await until(lambda: not remote._known.get("a"))
+    assert len(tracks) == 2
+    assert all(track.announced for track in tracks.values())
+    assert other.media.named("unpublish") == []
+
+
+async def test_what_ends_with_the_dead_before_it_comes_from_elsewhere_is_received_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with started("abc", tmp_path, keep_sessions=True) as (one, other, third):
+        alice, carol = await one.client("alice"), await third.client("carol")
+        await publish(alice)
+        await carol.until_participant("alice", lambda item: len(item.tracks) == 2)
+        await carol.offer("chromium_sendrecv")
+        await until(lambda: len(third.media.named("subscribe")) == 2)
+        await until(lambda: one.cluster.keeping.keeper and one.cluster.keeping.untold == 0)
+        await one.die()
+        mirrors = third.cluster.cascade.mirrors
+        take = mirrors._take
+        monkeypatch.setattr(mirrors, "_take", lambda mirror, hop, *how: hop != "b" and take(mirror, hop, *how))
+        again = await other.client("alice", resume_session_id=alice.joined.session_id)
+        assert again.joined.rebuilt
+        await again.offer("chromium_sendrecv")
+        await until(lambda: third.person("alice").home.node == "b")
+        for track in third.person("alice").tracks.values():
+            for handle in track.handles():
+                third.media.emit("mirror_ended", handle)
+        await until(lambda: not any(track.announced for track in third.person("alice").tracks.values()))
+        monkeypatch.undo()
+        mirrors.links_ready("b")
+        heard = third.person("carol").session.subscriptions
+        await until(lambda: len(heard) == 2)
+        await carol.until("media_sections_required")
+        await carol.offer("chromium_sendrecv")
+        await carol.until("media_sections_required")
+        await carol.offer("chromium_sendrecv")
+        await until(lambda: [one.handle for one in heard.values()].count(None) == 0)
+        assert third.media.named("redirect") == []
+        assert len(third.media.named("subscribe")) == 4
+
+
 async def test_a_room_that_was_on_the_dead_node_alone_goes_on(members: list[Member]) -> None:
     one, other = members
     alice, bob = await one.client("alice"), await one.client("bob", layout=SPLIT)

@@ -128,6 +128,10 @@ class RemoteRoom:
         # receives it is to know that before it is given to them from here.
         for encoding in [one for one, told in self._told.items() if told.source and told.source.node == node]:
             self._end_encoding(encoding)
+        # Nor does what has moved from there, and does not come from elsewhere yet.
+        for encoding in [one for one, former in self._moving.items() if former and former.node == node]:
+            self._end_move(encoding)
+            self._withdraw(encoding)
 
     def voices(self, node: str, speakers: Iterable[models_pb2.Speaker]) -> None:
         heard = {
@@ -396,7 +400,11 @@ class RemoteRoom:
         """The core has it by this handle now, or has it no more."""
         told, former = self._told.get(encoding), encoding.handle
         if told is None or told.source != source:
-            # It has moved, and comes from elsewhere soon.
+            if handle is None and told is not None and self._moving.get(encoding) == source:
+                # Where it came from has died before it came from elsewhere.
+                self._end_move(encoding)
+                self._withdraw(encoding)
+            # Else it has moved, and comes from elsewhere soon.
             return
         if handle is None:
             self._withdraw(encoding)
