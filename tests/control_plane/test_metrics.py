@@ -14,6 +14,7 @@ from control_plane.cluster.cluster import Cluster
 from control_plane.cluster.link_figures import LinkFigures, LinkMeter
 from control_plane.cluster.load import Capacity, Load
 from control_plane.cluster.metrics import LINK_COUNTS, cascade, cluster, links
+from control_plane.cluster.moving.kept import Kept
 from control_plane.cluster.registry import NODE_STATES, NodeInfo
 from control_plane.measure import FreezeCounts, deliveries, freeze_counts
 from control_plane.metrics import GAUGES, downlinks, shares, videos
@@ -31,6 +32,8 @@ SEEN = SimpleNamespace(
     is_connected=True,
     directory=SimpleNamespace(records=lambda: [1, 2]),
     through=SimpleNamespace(calls=3),
+    moving=SimpleNamespace(kept=Kept()),
+    keeping=SimpleNamespace(untold=1),
 )
 CASCADE = SimpleNamespace(
     peers={
