@@ -146,7 +146,8 @@ class Cluster:
         await self.directory.start()
         await self.seats.start()
         await self.allocation.start()
-        self._spawn(self.keeping.run())
+        if self.options.keep_sessions:
+            self._spawn(self.keeping.run())
         log.info("cluster node", node=self.id, region=self.options.region, port=self.port, nats=self.options.nats)
 
     def link_nodes(self) -> dict[int, str]:
@@ -337,8 +338,6 @@ class Cluster:
 
     def _choose_keeper(self, current: str) -> str:
         registry = self.registry
-        if not self.options.keep_sessions:
-            return ""
         return choose_keeper(registry.me, registry.nodes(), registry.region_paths(), registry.answers, current)
 
     def _onward(self, node: str) -> grpc.aio.Channel:
