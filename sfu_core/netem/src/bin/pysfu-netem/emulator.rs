@@ -1,6 +1,7 @@
 //! Pairs of links in real time, with their statistics and changes.
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use pysfu_netem::{Counters, Link, LinkConfig, Random};
@@ -27,6 +28,9 @@ pub(crate) struct Emulator<T> {
     down: LinkConfig,
     up: LinkConfig,
     seed: u64,
+    /// From one look at the links to the next, at least.
+    gather: Duration,
+    looked: Duration,
     report_every: Duration,
     report_at: Duration,
     output: Output,
@@ -69,6 +73,8 @@ impl<T: Clone> Emulator<T> {
             down,
             up,
             seed: options.seed,
+            gather: Duration::from_micros(options.gather_us),
+            looked: Duration::ZERO,
             report_every,
             report_at: report_every,
             output,
@@ -115,9 +121,10 @@ impl<T: Clone> Emulator<T> {
 
     /// All that has arrived: each link is looked at once, however much it was.
     pub(crate) fn deliver(&mut self, mut take: impl FnMut(Direction, T)) {
+        let now = self.began.elapsed();
         for pair in self.pairs.values_mut() {
+            let since = now.saturating_sub(pair.began);
             for direction in [Direction::Down, Direction::Up] {
-                let since = self.began.elapsed().saturating_sub(pair.began);
                 while let Some((arrival, item)) = pair.link(direction).pop(since) {
                     pair.late.record(since - arrival);
                     pair.late_ever.record(since - arrival);
@@ -129,6 +136,10 @@ impl<T: Clone> Emulator<T> {
 
     /// Waits for the next event, and does what is not the caller's: reports and commands. False when the program shall end.
     pub(crate) fn wait(&mut self, wait: &mut Wait) -> Result<bool, Failure> {
+        let gathering = (self.looked + self.gather).saturating_sub(self.began.elapsed());
+        if !gathering.is_zero() {
+            thread::sleep(gathering);
+        }
         let Ready { ended, commands } = wait.wait(self.timeout()).map_err(Failure::io("ppoll"))?;
         if commands {
             match self.commands.read() {
@@ -137,6 +148,7 @@ impl<T: Clone> Emulator<T> {
             }
         }
         let now = self.began.elapsed();
+        self.looked = now;
         if !self.report_every.is_zero() && now >= self.report_at {
             for (&number, pair) in &mut self.pairs {
                 self.output.line(&pair.report(now, number, false));

@@ -58,6 +58,9 @@ struct Emulation {
     /// Run ahead of other programs (SCHED_FIFO, needs root): packets leave in time though the machine is busy
     #[arg(long)]
     realtime: bool,
+    /// What comes within so many microseconds passes together: up to that much later, for less of the CPU
+    #[arg(long, default_value_t = 0)]
+    gather_us: u64,
     /// Milliseconds between two lines of statistics; 0 for none
     #[arg(long, default_value_t = 100)]
     report_ms: u64,
