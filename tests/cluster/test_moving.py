@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+import structlog
 
 from control_plane.cluster import certs
 from control_plane.cluster.cascade.cascade import HEARD
@@ -321,6 +322,28 @@ async def test_nobody_takes_what_is_not_theirs(members: list[Member]) -> None:
     unknown = await other.client("alice", resume_session_id="SE_guessed.b")
     assert unknown.seen[0].left.can_rejoin
     assert one.person("alice").session is not None
+
+
+async def test_another_session_than_was_asked_for_is_refused_and_logged(
+    members: list[Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = members
+    alice, bob = await one.client("alice"), await one.client("bob")
+    moving = one.cluster.moving
+    give, bobs = moving.give, moving_pb2.TakeSession(identity="bob", participant_id=bob.joined.participant.id)
+
+    def another(node: str, request: moving_pb2.TakeSession) -> moving_pb2.SessionState:
+        bobs.room = request.room
+        return give(node, bobs)
+
+    monkeypatch.setattr(moving, "give", another)
+    with structlog.testing.capture_logs() as logs:
+        again = await other.client("alice", resume_session_id=alice.joined.session_id)
+    left = again.seen[0].left
+    assert (left.can_rejoin, left.reason) == (True, models_pb2.DISCONNECT_REASON_STATE_MISMATCH)
+    assert other.plane.node.num_sessions == 0
+    (told,) = [line for line in logs if line["event"] == "a node gave another session than was asked for"]
+    assert (told["log_level"], told["node"], told["room"]) == ("error", "a", "room")
 
 
 async def test_resuming_a_session_of_a_dead_node_is_refused_at_once(members: list[Member]) -> None:

@@ -126,14 +126,14 @@ class Moving:
                 silent.append(node)
                 continue
             if state is not None:
-                self._revive(state, node, live, token, join)
+                self._revive(state, node, live, join)
                 return
         for home in silent:
             state = await self._ask_keeper(home, request)
             if state is not None:
                 # It is another one from now on: the secret says where it is.
                 state.session_id = ids.session_id(self._node.id)
-                self._revive(state, home, live, token, join, rebuilt=True)
+                self._revive(state, home, live, join, rebuilt=True)
                 return
 
     def _revive(
@@ -141,15 +141,12 @@ class Moving:
         state: moving_pb2.SessionState,
         home: str,
         live: LiveRoom,
-        token: Token,
         join: signaling_pb2.Join,
         *,
         rebuilt: bool = False,
     ) -> None:
         """Raises ControlError for a state that cannot be gone on with."""
         arriving.check(state)
-        if state.participant.identity != token.identity or state.room.name != live.name:
-            raise NotFoundError(f"node {home!r} has given another session than was asked for")
         session = arriving.revive(state, live, self._node.fec, rebuilt=rebuilt)
         self._node.adopt(session)
         join.resume_session_id = session.id
@@ -183,6 +180,9 @@ class Moving:
                 return None
             log.warning("a session was not given", node=node, room=request.room, reason=error.details())
             raise UnavailableError(error.details() or "it does not answer") from error
+        if (state.room.name, state.participant.identity) != (request.room, request.identity):
+            log.error("a node gave another session than was asked for", node=node, room=request.room)
+            return None
         return state
 
     async def _held(self, room: str) -> LiveRoom:
