@@ -18,7 +18,7 @@ from control_plane.cluster.registry import NodeInfo
 from control_plane.errors import NotFoundError
 from control_plane.server_offers import GAP
 from pysfu.v1 import models_pb2, moving_pb2, signaling_pb2
-from tests.cluster.test_moving import (
+from tests.cluster.members import (
     SPLIT,
     Member,
     answer,
