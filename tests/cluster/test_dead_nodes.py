@@ -11,7 +11,7 @@ import pytest_asyncio
 from control_plane import client_offers
 from control_plane.cluster.cascade import cascade
 from control_plane.server_offers import GAP
-from pysfu.v1 import models_pb2, moving_pb2, signaling_pb2
+from pysfu.v1 import models_pb2, signaling_pb2
 from tests.cluster.members import (
     SPLIT,
     Member,
@@ -310,27 +310,3 @@ async def test_what_has_ended_is_not_kept(members: list[Member]) -> None:
     await one.die()
     gone = await other.client("alice", resume_session_id=alice.joined.session_id)
     assert gone.seen[0].left.can_rejoin
-
-
-async def test_what_changes_is_told_once_it_rests(members: list[Member]) -> None:
-    one, other = members
-    alice = await one.client("alice")
-    told = 0
-    keep = other.cluster.moving.kept.keep
-
-    def counted(home: str, request: moving_pb2.KeepSessions) -> moving_pb2.SessionsKept:
-        nonlocal told
-        told += len(request.sessions)
-        return keep(home, request)
-
-    other.cluster.moving.kept.keep = counted  # type: ignore[method-assign]
-    await all_kept(one, other)
-    before = told
-    for number in range(10):
-        await alice.send(update_participant=signaling_pb2.UpdateParticipant(metadata=str(number)))
-        await asyncio.sleep(0.02)
-    await until(lambda: told > before)
-    await all_kept(one, other)
-    assert told == before + 1
-    await asyncio.sleep(1)
-    assert told == before + 1, "what has not changed is not told again"
