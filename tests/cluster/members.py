@@ -137,6 +137,15 @@ async def answer(client: SignalingClient, offer: Any) -> None:
     await client.send(answer=description)
 
 
+async def take_offers(client: SignalingClient, sections: int = 2) -> Any:
+    """Answers offers until one has tracks in so many sections; that one, answered too."""
+    while True:
+        offer = await client.until("offer")
+        await answer(client, offer)
+        if len(offer.mid_to_track_id) >= sections:
+            return offer
+
+
 def fingerprint(sdp: str) -> str:
     return sdp.split("a=fingerprint:sha-256 ")[1].split("\r\n")[0]
 

@@ -22,8 +22,10 @@ from tests.cluster.members import (
     publish,
     quiet,
     started,
+    take_offers,
 )
 from tests.cluster.waiting import until
+from tests.control_plane.client import SignalingClient
 
 
 @pytest_asyncio.fixture
@@ -40,13 +42,30 @@ async def all_kept(member: Member, keeper: Member) -> None:
     assert len(keeper.cluster.moving.kept) == member.plane.node.num_sessions
 
 
-async def test_who_was_on_a_node_that_dies_goes_on_at_another(members: list[Member]) -> None:
-    one, other = members
-    alice, carol = await one.client("alice", metadata="kept"), await other.client("carol")
+async def alice_to_carol(
+    one: Member, other: Member, layout: signaling_pb2.Join.Layout.ValueType = signaling_pb2.Join.LAYOUT_SINGLE
+) -> tuple[SignalingClient, SignalingClient, str]:
+    """Alice, who publishes at one node, Carol, who receives it at another, and the id of Alice's camera."""
+    alice, carol = await one.client("alice", metadata="kept"), await other.client("carol", layout=layout)
     camera = await publish(alice)
     await carol.until_participant("alice", lambda item: len(item.tracks) == 2)
-    await carol.offer("chromium_sendrecv")
+    if layout == SPLIT:
+        assert camera in (await take_offers(carol)).mid_to_track_id.values()
+    else:
+        await carol.offer("chromium_sendrecv")
     await until(lambda: len(other.media.named("subscribe")) == 2)
+    return alice, carol, camera
+
+
+def links_break(member: Member) -> None:
+    """All of this node's."""
+    for link in list(member.cluster.link_nodes()):
+        member.media.emit("link_alive", link, False)
+
+
+async def test_who_was_on_a_node_that_dies_goes_on_at_another(members: list[Member]) -> None:
+    one, other = members
+    alice, carol, camera = await alice_to_carol(one, other)
     await all_kept(one, other)
     await one.die()
     again = await other.client("alice", resume_session_id=alice.joined.session_id)
@@ -73,22 +92,10 @@ async def test_who_negotiates_after_the_dead_are_forgotten_is_received_all_the_s
 ) -> None:
     monkeypatch.setattr(cascade, "MISSED", 0.5)
     one, other = members
-    alice, carol = await one.client("alice"), await other.client("carol", layout=layout)
-    camera = await publish(alice)
-    await carol.until_participant("alice", lambda item: len(item.tracks) == 2)
-    if layout == SPLIT:
-        offer = await carol.until("offer")
-        while camera not in offer.mid_to_track_id.values():
-            await answer(carol, offer)
-            offer = await carol.until("offer")
-        await answer(carol, offer)
-    else:
-        await carol.offer("chromium_sendrecv")
-    await until(lambda: len(other.media.named("subscribe")) == 2)
+    alice, carol, _ = await alice_to_carol(one, other, layout)
     await all_kept(one, other)
     await one.die()
-    for link in list(other.cluster.link_nodes()):
-        other.media.emit("link_alive", link, False)
+    links_break(other)
     again = await other.client("alice", resume_session_id=alice.joined.session_id)
     assert again.joined.rebuilt
     remote = other.cluster.cascade._rooms["room"]
@@ -119,15 +126,10 @@ async def test_who_negotiates_after_the_dead_are_forgotten_is_received_all_the_s
 
 async def test_what_ended_with_the_dead_and_is_published_here_stays(members: list[Member]) -> None:
     one, other = members
-    alice, carol = await one.client("alice"), await other.client("carol")
-    await publish(alice)
-    await carol.until_participant("alice", lambda item: len(item.tracks) == 2)
-    await carol.offer("chromium_sendrecv")
-    await until(lambda: len(other.media.named("subscribe")) == 2)
+    alice, _, _ = await alice_to_carol(one, other)
     await all_kept(one, other)
     await one.die()
-    for link in list(other.cluster.link_nodes()):
-        other.media.emit("link_alive", link, False)
+    links_break(other)
     again = await other.client("alice", resume_session_id=alice.joined.session_id)
     tracks = other.person("alice").tracks
     for handle in [handle for track in tracks.values() for handle in track.handles()]:
@@ -146,11 +148,7 @@ async def test_what_ends_with_the_dead_before_it_comes_from_elsewhere_is_receive
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with started("abc", tmp_path, keep_sessions=True) as (one, other, third):
-        alice, carol = await one.client("alice"), await third.client("carol")
-        await publish(alice)
-        await carol.until_participant("alice", lambda item: len(item.tracks) == 2)
-        await carol.offer("chromium_sendrecv")
-        await until(lambda: len(third.media.named("subscribe")) == 2)
+        alice, carol, _ = await alice_to_carol(one, third)
         await until(lambda: one.cluster.keeping.keeper and one.cluster.keeping.untold == 0)
         await one.die()
         mirrors = third.cluster.cascade.mirrors
@@ -181,11 +179,8 @@ async def test_a_room_that_was_on_the_dead_node_alone_goes_on(members: list[Memb
     one, other = members
     alice, bob = await one.client("alice"), await one.client("bob", layout=SPLIT)
     camera = await publish(alice)
-    before = await bob.until("offer")
-    while camera not in before.mid_to_track_id.values():
-        await answer(bob, before)
-        before = await bob.until("offer")
-    await answer(bob, before)
+    before = await take_offers(bob)
+    assert camera in before.mid_to_track_id.values()
     await all_kept(one, other)
     await one.die()
     again = await other.client("alice", resume_participant_id=alice.joined.participant.id)
@@ -257,11 +252,7 @@ async def test_a_client_that_has_more_than_is_known_joins_anew(
     camera = await publish(bob)
     alice = await one.client("alice")
     await publish(alice)
-    offer = await bob.until("offer")
-    while len(offer.mid_to_track_id) < 2:
-        await answer(bob, offer)
-        offer = await bob.until("offer")
-    await answer(bob, offer)
+    offer = await take_offers(bob)
     await all_kept(one, other)
     session, known = (int(word) for word in offer.sdp.split("o=- ")[1].split()[:2])
     await one.die()

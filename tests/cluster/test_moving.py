@@ -12,7 +12,18 @@ import structlog
 from control_plane.cluster.cascade.cascade import HEARD
 from control_plane.errors import UnavailableError
 from pysfu.v1 import models_pb2, moving_pb2, signaling_pb2
-from tests.cluster.members import SPLIT, Member, answer, disconnected, fingerprint, mids, publish, quiet, started
+from tests.cluster.members import (
+    SPLIT,
+    Member,
+    answer,
+    disconnected,
+    fingerprint,
+    mids,
+    publish,
+    quiet,
+    started,
+    take_offers,
+)
 from tests.cluster.waiting import until
 
 
@@ -131,11 +142,8 @@ async def test_a_split_session_is_offered_its_sections_again(members: list[Membe
     alice = await one.client("alice")
     bob = await one.client("bob", layout=SPLIT, data_channels=["_reliable"])
     camera = await publish(alice)
-    before = await bob.until("offer")
-    while camera not in before.mid_to_track_id.values():
-        await answer(bob, before)
-        before = await bob.until("offer")
-    await answer(bob, before)
+    before = await take_offers(bob)
+    assert camera in before.mid_to_track_id.values()
     peer = one.person("bob").session.subscriber.peer
     one.media.emit("data_channel_opened", peer.handle, "_reliable", True, (1, True, None, None))
     one.media.emit("connected", peer.handle, "aead_aes_128_gcm")
