@@ -3,7 +3,6 @@ that kept them when that node is dead."""
 
 import asyncio
 import contextlib
-import hmac
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ import structlog
 from control_plane import ids
 from control_plane.auth import Token
 from control_plane.cluster.moving import arriving
+from control_plane.cluster.moving.claim import is_claimed
 from control_plane.cluster.moving.kept import Kept
 from control_plane.cluster.moving.leaving import FORMAT, session_state
 from control_plane.errors import NotFoundError, UnavailableError
@@ -96,7 +96,9 @@ class Moving:
             return self.kept.take(request)
         live = self._node.room(request.room)
         session = live.room.participant(request.identity).session
-        if session is None or session.ended or session.arriving or not _is_it(session, request):
+        if session is None or session.ended or session.arriving:
+            raise NotFoundError("no such session")
+        if not is_claimed(request, session.participant.id, [session.id, session.resume_as]):
             raise NotFoundError("no such session")
         session.goes_to = node
         log.info("a session is taken", node=node, room=live.name, participant=session.participant.id)
@@ -194,10 +196,3 @@ class Moving:
 def _known(live: LiveRoom) -> set[str]:
     """Ids of participants all of whose tracks can be received here."""
     return {one.id for one in live.room.participants.values() if all(track.announced for track in one.tracks.values())}
-
-
-def _is_it(session: Any, request: moving_pb2.TakeSession) -> bool:
-    if request.participant_id:
-        return bool(request.participant_id == session.participant.id)
-    names = [name for name in (session.id, session.resume_as) if name]
-    return any(hmac.compare_digest(request.session_id, name) for name in names)
