@@ -92,8 +92,9 @@ class Moving:
     def give(self, node: str, request: moving_pb2.TakeSession) -> moving_pb2.SessionState:
         """That node goes on with a session of this one, or of one that does not answer it. Raises NotFoundError."""
         if request.home:
+            state = self.kept.take(request)
             log.info("a session is given that was kept", node=node, home=request.home, room=request.room)
-            return self.kept.take(request)
+            return state
         live = self._node.room(request.room)
         session = live.room.participant(request.identity).session
         if session is None or session.ended or session.arriving:
