@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
+from control_plane.cluster.moving import kept
 from control_plane.cluster.moving.keeping import LATEST, LOOK, RESTS, Keeping
 from pysfu.v1 import moving_pb2, signaling_pb2
 from tests.cluster.members import Member, started
@@ -80,3 +82,19 @@ async def test_what_never_rests_is_told_all_the_same(alice: Watched) -> None:
         told += await alice.look(LATEST / 8)
     # Eight looks after it began to change, and so again.
     assert told == ["8", "17"]
+
+
+async def test_what_was_refused_is_not_kept_and_told_again_when_it_changes(
+    alice: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "MAX_SESSION", 0)
+    await alice.look(LOOK)
+    assert await alice.look(RESTS) == ["at first"]
+    assert not alice.is_kept()
+    assert alice.keeping.untold == 1
+    assert await alice.look(LATEST) == []
+    monkeypatch.undo()
+    await alice.change("smaller")
+    await alice.look(LOOK)
+    assert await alice.look(RESTS) == ["smaller"]
+    assert alice.is_kept()
