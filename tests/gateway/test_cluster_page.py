@@ -1,13 +1,11 @@
 """The status page over HTTP, of a node without a cluster: who may see it, what it tells, what it lets in."""
 
 import re
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import aiohttp
 import grpc
 import pytest
-import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
@@ -18,18 +16,6 @@ from pysfu.v1 import allocation_pb2, allocation_pb2_grpc, rooms_pb2, rooms_pb2_g
 from tests.e2e.harness.server import Server, admin_token, token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server() -> AsyncIterator[Server]:
-    async with Server(workers=1) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def http(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(server.url) as session:
-        yield session
 
 
 def bearer(value: str) -> dict[str, str]:

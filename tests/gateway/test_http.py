@@ -3,30 +3,16 @@
 import asyncio
 import base64
 import gzip
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import aiohttp
 import jwt
 import pytest
-import pytest_asyncio
 from livekit.protocol import rtc as lr
 
 from tests.e2e.harness.server import KEY, SECRET, Server, token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server() -> AsyncIterator[Server]:
-    async with Server(workers=1) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def http(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(server.url) as session:
-        yield session
 
 
 def unsigned() -> str:

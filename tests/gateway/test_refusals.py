@@ -1,11 +1,9 @@
 """Browsers cannot read why a WebSocket was refused: `/validate` tells them."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-import pytest_asyncio
 from livekit.protocol import rtc as lr
 
 from control_plane.gateway.livekit import refusals
@@ -13,18 +11,6 @@ from control_plane.gateway.livekit.refusals import Refusal, Refusals
 from tests.e2e.harness.server import Server, token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server() -> AsyncIterator[Server]:
-    async with Server(workers=1) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def http(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(server.url) as session:
-        yield session
 
 
 async def join(http: aiohttp.ClientSession, bearer: str) -> aiohttp.ClientWebSocketResponse:

@@ -54,6 +54,8 @@ class _Seen:
     began_at: float
     """Since when it has not been told."""
     told: Revision | None = None
+    is_refused: bool = False
+    """When it was told there was no room for it. It is told again when it has changed."""
 
 
 class Keeping:
@@ -86,7 +88,7 @@ class Keeping:
     @property
     def untold(self) -> int:
         """Sessions whose present state the keeper does not have."""
-        return sum(seen.told != seen.revision for seen in self._seen.values())
+        return sum(seen.told != seen.revision or seen.is_refused for seen in self._seen.values())
 
     async def run(self) -> None:
         while True:
@@ -114,9 +116,10 @@ class Keeping:
         self._begins = False
         if answer.refused:
             log.warning("a node has no room for sessions", node=self.keeper, sessions=len(answer.refused))
+        refused = set(answer.refused)
         for key, revision in told.items():
-            if key in self._seen:
-                self._seen[key].told = revision
+            if (seen := self._seen.get(key)) is not None:
+                seen.told, seen.is_refused = revision, seen.participant_id in refused
         return True
 
     def _choose_keeper(self) -> None:

@@ -1,10 +1,10 @@
 """What other nodes' clients need to go on should their node die: kept in memory, given to the node that takes them."""
 
 import asyncio
-import hmac
 from dataclasses import dataclass
 from typing import Final
 
+from control_plane.cluster.moving.claim import is_claimed
 from control_plane.errors import NotFoundError
 from pysfu.v1 import moving_pb2
 
@@ -56,7 +56,7 @@ class Kept:
         """Gives a session of `request.home` away, once. Raises NotFoundError."""
         home, participant_id = self._by_person.get((request.room, request.identity), ("", ""))
         found = self._of[home][participant_id] if home and home == request.home else None
-        if found is None or not _is_it(found, participant_id, request):
+        if found is None or not is_claimed(request, participant_id, [found.session_id]):
             raise NotFoundError("no such session")
         self._remove(request.home, participant_id)
         return moving_pb2.SessionState.FromString(found.content)
@@ -101,10 +101,3 @@ class Kept:
     def _forget(self, home: str) -> None:
         for participant_id in list(self._of.get(home, ())):
             self._remove(home, participant_id)
-
-
-def _is_it(found: _Session, participant_id: str, request: moving_pb2.TakeSession) -> bool:
-    """By its secret or by its participant: the identity was verified with the client's token."""
-    if request.participant_id:
-        return request.participant_id == participant_id
-    return hmac.compare_digest(request.session_id.encode(), found.session_id.encode())

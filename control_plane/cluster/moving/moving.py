@@ -3,7 +3,6 @@ that kept them when that node is dead."""
 
 import asyncio
 import contextlib
-import hmac
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ import structlog
 from control_plane import ids
 from control_plane.auth import Token
 from control_plane.cluster.moving import arriving
+from control_plane.cluster.moving.claim import is_claimed
 from control_plane.cluster.moving.kept import Kept
 from control_plane.cluster.moving.leaving import FORMAT, session_state
 from control_plane.errors import NotFoundError, UnavailableError
@@ -92,11 +92,14 @@ class Moving:
     def give(self, node: str, request: moving_pb2.TakeSession) -> moving_pb2.SessionState:
         """That node goes on with a session of this one, or of one that does not answer it. Raises NotFoundError."""
         if request.home:
+            state = self.kept.take(request)
             log.info("a session is given that was kept", node=node, home=request.home, room=request.room)
-            return self.kept.take(request)
+            return state
         live = self._node.room(request.room)
         session = live.room.participant(request.identity).session
-        if session is None or session.ended or session.arriving or not _is_it(session, request):
+        if session is None or session.ended or session.arriving:
+            raise NotFoundError("no such session")
+        if not is_claimed(request, session.participant.id, [session.id, session.resume_as]):
             raise NotFoundError("no such session")
         session.goes_to = node
         log.info("a session is taken", node=node, room=live.name, participant=session.participant.id)
@@ -126,14 +129,14 @@ class Moving:
                 silent.append(node)
                 continue
             if state is not None:
-                self._revive(state, node, live, token, join)
+                self._revive(state, node, live, join)
                 return
         for home in silent:
             state = await self._ask_keeper(home, request)
             if state is not None:
                 # It is another one from now on: the secret says where it is.
                 state.session_id = ids.session_id(self._node.id)
-                self._revive(state, home, live, token, join, rebuilt=True)
+                self._revive(state, home, live, join, rebuilt=True)
                 return
 
     def _revive(
@@ -141,15 +144,12 @@ class Moving:
         state: moving_pb2.SessionState,
         home: str,
         live: LiveRoom,
-        token: Token,
         join: signaling_pb2.Join,
         *,
         rebuilt: bool = False,
     ) -> None:
         """Raises ControlError for a state that cannot be gone on with."""
         arriving.check(state)
-        if state.participant.identity != token.identity or state.room.name != live.name:
-            raise NotFoundError(f"node {home!r} has given another session than was asked for")
         session = arriving.revive(state, live, self._node.fec, rebuilt=rebuilt)
         self._node.adopt(session)
         join.resume_session_id = session.id
@@ -183,6 +183,9 @@ class Moving:
                 return None
             log.warning("a session was not given", node=node, room=request.room, reason=error.details())
             raise UnavailableError(error.details() or "it does not answer") from error
+        if (state.room.name, state.participant.identity) != (request.room, request.identity):
+            log.error("a node gave another session than was asked for", node=node, room=request.room)
+            return None
         return state
 
     async def _held(self, room: str) -> LiveRoom:
@@ -194,10 +197,3 @@ class Moving:
 def _known(live: LiveRoom) -> set[str]:
     """Ids of participants all of whose tracks can be received here."""
     return {one.id for one in live.room.participants.values() if all(track.announced for track in one.tracks.values())}
-
-
-def _is_it(session: Any, request: moving_pb2.TakeSession) -> bool:
-    if request.participant_id:
-        return bool(request.participant_id == session.participant.id)
-    names = [name for name in (session.id, session.resume_as) if name]
-    return any(hmac.compare_digest(request.session_id, name) for name in names)
