@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -127,16 +127,23 @@ class Node:
     async def seat(self, token: Token, join: signaling_pb2.Join) -> AsyncIterator[bool]:
         """To `join` within, after `hold_to_join`. True: all nodes together have a seat for who joins. False: what this
         node knows of the room has to do. Raises ControlError."""
-        name = _name_to_join(token, join)
-        limit = self._limit(name)
-        if self.holder is None or not limit or join.resume_session_id or join.resume_participant_id:
+        if join.resume_session_id or join.resume_participant_id:
             yield False
             return
-        async with self.holder.seat(name, token.identity, limit) as has_seat:
+        name = _name_to_join(token, join)
+        async with self.seat_of(name, token.identity) as has_seat:
             if not self.is_live(name):
                 # It was closed meanwhile.
                 await self.hold_to_join(token, join)
             yield has_seat
+
+    def seat_of(self, name: str, identity: str) -> AbstractAsyncContextManager[bool]:
+        """Whoever comes to a room that is held here comes within it. True: all nodes together have a seat for them.
+        False: what this node knows of the room has to do. Raises LimitExceededError."""
+        limit = self._limit(name)
+        if self.holder is None or not limit:
+            return nullcontext(False)
+        return self.holder.seat(name, identity, limit)
 
     def seated(self, name: str) -> list[str]:
         """Identities of those who are on this node in a room; of one without limit none."""
@@ -233,7 +240,7 @@ class Node:
             parse(join.offer.sdp)
 
     def adopt(self, session: Session) -> None:
-        """A session that comes from another node waits for its client here."""
+        """A session that comes from another node waits for its client here. Within `seat_of`."""
         self._keep_open(session.room)
         self._sessions[session.id] = session
         self.idle.clear()

@@ -1,9 +1,10 @@
 """Seats of rooms with a limit: no more are given than there are, by all nodes together.
 
-A room with a limit has a record of who has a seat at which node, apart from the record that everybody watches. A join
-waits until its seat is written there, by compare-and-swap; joins that come meanwhile go into the next write. Every
-write of a node says who really is there, so whatever failed before is put right by it. While the shared state is away
-joins go by what their node knows.
+A room with a limit has a record of who has a seat at which node, apart from the record that everybody watches. Whoever
+comes to a node, by a join or with a session of another node, waits until the seat is written there, by
+compare-and-swap; those who come meanwhile go into the next write. So who is moved has a seat all the time. Every write
+of a node says who really is there, so whatever failed before is put right by it. While the shared state is away they
+go by what their node knows.
 """
 
 import asyncio
@@ -51,7 +52,7 @@ ORPHAN_CHECK: Final = 60.0
 
 @dataclass(eq=False, slots=True)
 class _Claim:
-    """Somebody about to join."""
+    """Somebody about to come."""
 
     mark: str
     limit: int
@@ -128,8 +129,8 @@ class Seats:
 
     @asynccontextmanager
     async def seat(self, name: str, identity: str, limit: int) -> AsyncIterator[bool]:
-        """Somebody joins a room within, or does not. True: they have a seat, as long as this lasts and they are present
-        then. False: that could not be found out, and what this node knows has to do.
+        """Somebody comes to a room within, or does not. True: they have a seat, as long as this lasts and they are
+        present then. False: that could not be found out, and what this node knows has to do.
 
         Raises LimitExceededError.
         """
@@ -152,7 +153,7 @@ class Seats:
             self._serve_soon(room)
 
     def changed(self, name: str) -> None:
-        """Somebody has come to a room with a limit without a claim, or has left it. Returns at once."""
+        """Somebody has left a room with a limit, or it was not limited when they came. Returns at once."""
         self._serve_soon(self._room(name))
 
     # Inside.

@@ -46,15 +46,15 @@ class House:
         await client.join(**join)
         return client
 
-    async def until_seated(self, node: str, identity: str, room: str = "room") -> None:
+    async def has_seat(self, node: str, identity: str, room: str = "room") -> bool:
         """The shared state says so."""
-        bucket = await self.whole.state.bucket("seats")
+        entry = await (await self.whole.state.bucket("seats")).get(key_of(room))
+        record = decode(entry.value) if entry is not None else None
+        return record is not None and mark(identity) in record.taken.get(node, ())
+
+    async def until_seated(self, node: str, identity: str, room: str = "room") -> None:
         async with asyncio.timeout(10):
-            while True:
-                entry = await bucket.get(key_of(room))
-                record = decode(entry.value) if entry is not None else None
-                if record is not None and mark(identity) in record.taken.get(node, ()):
-                    return
+            while not await self.has_seat(node, identity, room):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     async def is_full(self, node: WholeNode, identity: str, room: str = "room") -> bool:
@@ -146,6 +146,49 @@ async def test_who_is_moved_from_a_full_room_is_not_refused(house: House) -> Non
     assert await house.is_full(b, "bob")
     await leave(again)
     assert not await house.is_full(b, "bob")
+
+
+async def test_who_is_moved_has_a_seat_at_the_next_node_before_the_former_one_is_told(house: House) -> None:
+    a, b = await house.open()
+    await create(a, 1)
+    alice = await house.join(a, "alice")
+    for former, following in ((a, b), (b, a), (a, b)):
+        alice = await house.join(following, "alice", resume_session_id=alice.joined.session_id)
+        assert alice.joined.moved
+        assert await house.has_seat(following.cluster.id, "alice"), "at once"
+        await until(lambda: len(a.identities) + len(b.identities) == 1)
+        assert await house.is_full(former, "bob")
+    await leave(alice)
+    assert not await house.is_full(a, "bob")
+
+
+async def test_who_resumes_what_nobody_has_leaves_no_seat_taken(house: House) -> None:
+    a, b = await house.open()
+    await create(a, 1)
+    bob = await house.join(b, "bob")
+    with pytest.raises(grpc.aio.AioRpcError, match="is full"):
+        await house.join(a, "alice", resume_session_id="none.b")
+    await leave(bob)
+    refused = await house.join(a, "alice", resume_session_id="none.b")
+    assert refused.seen[0].left.reason == models_pb2.DISCONNECT_REASON_STATE_MISMATCH
+    assert not await house.is_full(b, "carol")
+
+
+async def test_whose_node_has_died_resumes_while_there_is_a_seat(house: House) -> None:
+    a, b = await house.open(SLOW, keep_sessions=True)
+    await create(a, 1)
+    alice = await house.join(a, "alice")
+    await until(lambda: len(b.cluster.moving.kept) == 1 and a.cluster.keeping.untold == 0)
+    await a.die()
+    await until(lambda: b.cluster.registry.is_dead("a"))
+    bob = await house.join(b, "bob")
+    with pytest.raises(grpc.aio.AioRpcError, match="is full"):
+        await house.join(b, "alice", resume_session_id=alice.joined.session_id)
+    assert b.identities == {"bob"}
+    await leave(bob)
+    again = await house.join(b, "alice", resume_session_id=alice.joined.session_id)
+    assert again.joined.rebuilt, "her session has waited"
+    assert await house.is_full(b, "bob")
 
 
 async def test_without_the_shared_state_rooms_that_are_here_take_whom_they_know_room_for(house: House) -> None:

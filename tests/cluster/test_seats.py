@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -146,14 +147,21 @@ class SlowState(MemoryState):
 class Member:
     """A node with people in rooms. `joined` is called at each join."""
 
-    def __init__(self, node: str, state: SharedState, timing: Timing = FAST, audit: float = 30.0) -> None:
+    def __init__(
+        self,
+        node: str,
+        state: SharedState,
+        timing: Timing = FAST,
+        audit: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.id = node
         self.present: dict[str, set[str]] = {}
         self.joined: Callable[[], None] = lambda: None
         self.told: list[tuple[str, str]] = []
         """Who is on other nodes, as those tell this one."""
         info = NodeInfo(node, random.getrandbits(40), f"{node}:1", seats=True)
-        self.registry = Registry(state, lambda: info, timing=timing)
+        self.registry = Registry(state, lambda: info, clock, timing)
         self.seats = Seats(
             state,
             self.registry,
@@ -177,9 +185,11 @@ class Member:
         self.present[name].discard(identity)
         self.seats.changed(name)
 
-    def adopt(self, identity: str, name: str = ROOM) -> None:
-        self.present.setdefault(name, set()).add(identity)
-        self.seats.changed(name)
+    async def adopt(self, identity: str, limit: int, name: str = ROOM) -> None:
+        """Somebody is moved here, with a session: the node where they are is told after that."""
+        async with self.seats.seat(name, identity, limit):
+            self.present.setdefault(name, set()).add(identity)
+            self.joined()
 
     async def stop(self) -> None:
         self.present.clear()
@@ -189,10 +199,11 @@ class Member:
     async def kill(self) -> None:
         rooms = [room.task for room in self.seats._rooms.values() if room.task is not None]
         tasks = [*self.registry._tasks, *self.seats._tasks, *rooms]
+        # At once: else who waits for a seat goes on and has one written.
+        self.registry._tasks, self.seats._tasks = [], []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.registry._tasks, self.seats._tasks = [], []
         self.seats._rooms.clear()
         self.present.clear()
 
@@ -204,9 +215,14 @@ class Cluster:
         self.nodes: list[Member] = []
 
     async def member(
-        self, node: str, state: SharedState | None = None, timing: Timing = FAST, audit: float = 30.0
+        self,
+        node: str,
+        state: SharedState | None = None,
+        timing: Timing = FAST,
+        audit: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Member:
-        member = Member(node, state or self.state, timing, audit)
+        member = Member(node, state or self.state, timing, audit, clock)
         await member.start()
         self.stack.push_async_callback(member.stop)
         self.nodes.append(member)
@@ -228,12 +244,6 @@ class Cluster:
         # The memory itself: what is asked for here is not slowed.
         entry = await (await MemoryState.bucket(self.state, "seats")).get(key_of(name))
         return seat_record.decode(entry.value) if entry is not None else None
-
-    async def until_written(self, member: Member, identity: str) -> None:
-        """This node has told of this one."""
-        async with asyncio.timeout(15):
-            while mark(identity) not in getattr(await self.record(), "taken", {}).get(member.id, ()):  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
 
     async def until_right(self, name: str = ROOM) -> None:
         """What is written is so."""
@@ -318,8 +328,7 @@ async def test_never_too_many_and_in_the_end_all_get_in_whatever_the_order(clust
                     at = other
             elif act < 0.5:
                 if at is not other:
-                    other.adopt(identity)
-                    await cluster.until_written(other, identity)
+                    assert not await refused(other.adopt(identity, limit)), "the seat is taken along"
                     at.leave(identity)
                     at = other
             else:
@@ -361,10 +370,10 @@ async def test_the_same_identity_gets_in_though_the_room_is_full(cluster: Cluste
 async def test_who_is_moved_takes_the_seat_along(cluster: Cluster) -> None:
     a, b = await cluster.members("ab")
     await a.join("x", 1)
-    b.adopt("x")
-    await cluster.until_right()
-    assert await refused(b.join("y", 1))
+    assert not await refused(b.adopt("x", 1))
     a.leave("x")
+    assert await refused(a.join("y", 1)), "also at once"
+    assert await refused(b.join("y", 1))
     await cluster.until_right()
     assert await refused(a.join("y", 1))
     b.leave("x")

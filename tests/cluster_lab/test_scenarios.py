@@ -41,8 +41,8 @@ async def test_who_joins_beyond_a_cut_path_is_seen_and_heard_and_nobody_leaves_w
 async def test_who_was_on_a_node_that_is_killed_comes_back(built: Programs) -> None:
     found = await failover.run(built, tell=tell, victims=20)
     assert found["victims"] == 20
-    assert found["missing"] == []
-    assert (found["returned"], found["ghosts"]) == (1.0, 0)
+    assert found["missing"] == [], found
+    assert (found["returned"], found["ghosts"]) == (1.0, 0), found
     # It did happen.
     assert found["gap_ms"]["p50"] > 100
 

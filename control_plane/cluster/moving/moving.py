@@ -60,7 +60,8 @@ class Moving:
 
     async def take(self, token: Token, join: signaling_pb2.Join) -> None:
         """Before a session is resumed: brings it here when another node has it, and puts into `join` what it is known
-        by here. Without one nothing happens. Raises ControlError."""
+        by here. Without one nothing happens. Raises ControlError: LimitExceededError for who has no seat any more in a
+        room that is full."""
         if not (join.resume_session_id or join.resume_participant_id):
             return
         if self._node.session_to_resume(token, join) is not None:
@@ -111,9 +112,14 @@ class Moving:
         if self._node.session_to_resume(token, join) is not None:
             return
         try:
-            live = await self._held(room)
+            await self._held(room)
         except NotFoundError:
             return
+        # The seat is written here before the other node, which is told only then, writes that they have left.
+        async with self._node.seat_of(room, token.identity):
+            await self._bring(room, token, join)
+
+    async def _bring(self, room: str, token: Token, join: signaling_pb2.Join) -> None:
         request = moving_pb2.TakeSession(
             room=room,
             identity=token.identity,
@@ -129,32 +135,34 @@ class Moving:
                 silent.append(node)
                 continue
             if state is not None:
-                self._revive(state, node, live, join)
+                self._revive(state, node, room, join)
                 return
         for home in silent:
             state = await self._ask_keeper(home, request)
             if state is not None:
                 # It is another one from now on: the secret says where it is.
                 state.session_id = ids.session_id(self._node.id)
-                self._revive(state, home, live, join, rebuilt=True)
+                self._revive(state, home, room, join, rebuilt=True)
                 return
 
     def _revive(
         self,
         state: moving_pb2.SessionState,
         home: str,
-        live: LiveRoom,
+        room: str,
         join: signaling_pb2.Join,
         *,
         rebuilt: bool = False,
     ) -> None:
         """Raises ControlError for a state that cannot be gone on with."""
         arriving.check(state)
+        # It may have ended meanwhile.
+        live = self._node.room(room)
         session = arriving.revive(state, live, self._node.fec, rebuilt=rebuilt)
         self._node.adopt(session)
         join.resume_session_id = session.id
         participant = session.participant.id
-        log.info("a session is taken over", node=home, room=live.name, participant=participant, rebuilt=rebuilt)
+        log.info("a session is taken over", node=home, room=room, participant=participant, rebuilt=rebuilt)
 
     async def _ask_keeper(self, home: str, request: moving_pb2.TakeSession) -> moving_pb2.SessionState | None:
         """For a session of a node that does not answer."""
