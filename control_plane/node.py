@@ -258,8 +258,8 @@ class Node:
         return session
 
     def detached(self, session: Session, outbox: object) -> None:
-        """A signaling stream has ended; its session waits for a while to be resumed."""
-        if session.ended or session.outbox is not outbox:
+        """A signaling stream has ended; its session waits for a while to be resumed. May be called twice."""
+        if session.ended or session.outbox is not outbox or session.id in self._expiry:
             return
         session.outbox.close()
         timer = self._loop.call_later(
