@@ -150,6 +150,10 @@ class Moving:
         arriving.check(state)
         if state.participant.identity != token.identity or state.room.name != live.name:
             raise NotFoundError(f"node {home!r} has given another session than was asked for")
+        other = live.room.participants.get(token.identity)
+        if other is not None and other.id != state.participant.id:
+            log.info("who was to be taken over has joined anew", node=home, room=live.name, participant=other.id)
+            return
         session = arriving.revive(state, live, self._node.fec, rebuilt=rebuilt)
         self._node.adopt(session)
         join.resume_session_id = session.id
