@@ -3,7 +3,6 @@ that kept them when that node is dead."""
 
 import asyncio
 import contextlib
-import hmac
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -90,13 +89,16 @@ class Moving:
         return moving_pb2.Prepared(format=FORMAT)
 
     def give(self, node: str, request: moving_pb2.TakeSession) -> moving_pb2.SessionState:
-        """That node goes on with a session of this one, or of one that does not answer it. Raises NotFoundError."""
+        """That node goes on with a session of this one, or of one that does not answer it. Raises NotFoundError.
+
+        Also with one whose client has not arrived here: it tries another way. The one at which it arrives has it.
+        """
         if request.home:
             log.info("a session is given that was kept", node=node, home=request.home, room=request.room)
             return self.kept.take(request)
         live = self._node.room(request.room)
         session = live.room.participant(request.identity).session
-        if session is None or session.ended or session.arriving or not _is_it(session, request):
+        if session is None or session.ended or not session.is_it(request.session_id, request.participant_id):
             raise NotFoundError("no such session")
         session.goes_to = node
         log.info("a session is taken", node=node, room=live.name, participant=session.participant.id)
@@ -126,7 +128,7 @@ class Moving:
                 silent.append(node)
                 continue
             if state is not None:
-                self._revive(state, node, live, token, join)
+                self._revive(state, node, live, token, join, rebuilt=state.rebuilt)
                 return
         for home in silent:
             state = await self._ask_keeper(home, request)
@@ -155,6 +157,7 @@ class Moving:
             log.info("who was to be taken over has joined anew", node=home, room=live.name, participant=other.id)
             return
         session = arriving.revive(state, live, self._node.fec, rebuilt=rebuilt)
+        session.came_from, session.came_as = home, join.resume_session_id
         self._node.adopt(session)
         join.resume_session_id = session.id
         participant = session.participant.id
@@ -198,10 +201,3 @@ class Moving:
 def _known(live: LiveRoom) -> set[str]:
     """Ids of participants all of whose tracks can be received here."""
     return {one.id for one in live.room.participants.values() if all(track.announced for track in one.tracks.values())}
-
-
-def _is_it(session: Any, request: moving_pb2.TakeSession) -> bool:
-    if request.participant_id:
-        return bool(request.participant_id == session.participant.id)
-    names = [name for name in (session.id, session.resume_as) if name]
-    return any(hmac.compare_digest(request.session_id, name) for name in names)
