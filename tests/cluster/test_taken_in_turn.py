@@ -1,14 +1,18 @@
 """Clients that give up on one gateway and try another while their session is on its way: it has one home in the end."""
 
+import asyncio
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from control_plane.cluster.cascade import cascade
+from control_plane.cluster.moving.leaving import session_state
+from control_plane.server_offers import GAP
 from pysfu.v1 import models_pb2, signaling_pb2
 from tests.cluster.test_kept import all_kept
-from tests.cluster.test_moving import Member, disconnected, publish, quiet, started
+from tests.cluster.test_kept import members as members
+from tests.cluster.test_moving import SPLIT, Member, answer, disconnected, publish, quiet, started
 from tests.cluster.waiting import until
 from tests.control_plane.client import SignalingClient, recorded
 
@@ -153,3 +157,76 @@ async def test_a_client_that_tries_the_same_node_again_finds_its_session(tmp_pat
         await again.offer("chromium_sendrecv")
         assert len(other.person("alice").tracks) == 2
         assert other.plane.node.num_sessions == 1
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_what_is_given_on_is_all_that_is_known(tmp_path: Path, is_known: bool) -> None:
+    async with started("abc", tmp_path, keep_sessions=True) as (one, other, third):
+        alice, bob = await one.client("alice"), await one.client("bob", layout=SPLIT, data_channels=["_reliable"])
+        camera = await publish(alice)
+        before = await bob.until("offer")
+        while camera not in before.mid_to_track_id.values():
+            await answer(bob, before)
+            before = await bob.until("offer")
+        await answer(bob, before)
+        peer = one.person("bob").session.subscriber.peer
+        one.media.emit("data_channel_opened", peer.handle, "_reliable", True, (1, True, None, None))
+        await until(lambda: one.cluster.keeping.keeper and one.cluster.keeping.untold == 0)
+        await one.die()
+        first = await other.client("bob", resume_session_id=bob.joined.session_id)
+        await first.until("offer")
+        again = await third.client("bob", resume_session_id=bob.joined.session_id)
+        assert again.joined.rebuilt
+        offer = await again.until("offer")
+        assert dict(offer.mid_to_track_id) == dict(before.mid_to_track_id)
+        assert offer.id > before.id + GAP + 1, "the other node has made that one"
+        (restored,) = third.media.named("restore_data_channels")
+        assert restored["channels"] == [(1, "_reliable", True, None, None)]
+        session = int(offer.sdp.split("o=- ")[1].split()[0])
+        version = before.id if is_known else before.id + 1
+        await again.send(client_state=signaling_pb2.ClientState(sdp_session_id=session, sdp_version=version))
+        if is_known:
+            await answer(again, offer)
+            await quiet(again)
+            assert third.person("bob").session.ended is False
+        else:
+            assert (await again.until("left")).reason == models_pb2.DISCONNECT_REASON_STATE_MISMATCH
+
+
+async def test_layers_are_known_by_their_sources_wherever_it_is_given_on(members: list[Member]) -> None:
+    one, other = members
+    alice = await one.client("alice")
+    await publish(alice)
+    await all_kept(one, other)
+    await one.die()
+    await goes(other, alice)
+    session = other.person("alice").session
+    for track in session.participant.tracks.values():
+        track.first.sources = {"q": (1, 2), "f": (3, None)}
+    state = session_state(session, "SE_given.c", other.media.snapshot().layers)
+    assert state.rebuilt
+    for publication in state.publications:
+        told = [(source.rid, source.ssrc, source.rtx_ssrc) for source in publication.forms[0].sources]
+        assert told == [("q", 1, 2), ("f", 3, 0)]
+        assert publication.forms[0].section
+
+
+async def test_who_comes_back_to_a_node_that_lives_is_there_for_all(tmp_path: Path) -> None:
+    async with started("ab", tmp_path) as (one, other):
+        alice, bob = await one.client("alice"), await other.client("bob")
+        await publish(alice)
+        await bob.until_participant("alice", lambda item: len(item.tracks) == 2)
+        away = await other.client("alice", resume_session_id=alice.joined.session_id)
+        assert other.person("alice").session.arriving
+        for number in range(3):
+            one.person("alice").session.publications.mute(next(iter(one.person("alice").tracks.values())), number != 1)
+        await asyncio.sleep(0.3)
+        assert other.person("alice").session is not None, "what is told of it where it was changes nothing"
+        away.call.cancel()
+        again = await one.client("alice", resume_session_id=alice.joined.session_id)
+        assert (again.joined.resumed, again.joined.moved) == (True, False)
+        await until(lambda: other.person("alice").session is None)
+        assert other.person("alice").home.node == "a"
+        assert other.plane.node.num_sessions == 1
+        await quiet(bob)
+        assert list(disconnected(bob)) == []
