@@ -85,8 +85,14 @@ class ClientOffers:
         return bool(self._expected)
 
     def section_of(self, encoding: Encoding) -> str:
-        """The MID that carries it; empty while it has none."""
-        return next((mid for mid, other in self._published.items() if other is encoding), "")
+        """The MID that carries it, here or where it comes from; empty while it has none."""
+        sections = [*self._published.items(), *self._expected.items()]
+        return next((mid for mid, other in sections if other is encoding), "")
+
+    @property
+    def channels(self) -> Sequence[ChannelRow]:
+        """Data channels that the client has open, here or where it comes from."""
+        return [*self._channels, *(self.peer.channels.values() if self.peer is not None else ())]
 
     def restore(
         self,

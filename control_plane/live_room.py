@@ -397,7 +397,7 @@ class LiveRoom:
 
     def open_peer(self, session: "Session", offers: "ClientOffers | ServerOffers") -> MediaPeer:
         # Offers have to leave it to the client who begins (RFC 8842 section 5.5).
-        peer = MediaPeer(self._core, begins=session.came and offers is session.publisher)
+        peer = MediaPeer(self._core, begins=bool(session.came_from) and offers is session.publisher)
         self._node.add_peer(peer, session, offers)
         return peer
 

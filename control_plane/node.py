@@ -256,17 +256,18 @@ class Node:
         """The one that is here, and the token's. Raises ControlError for a token that grants no joining."""
         name = _name_to_join(token, join)
         session = self._sessions.get(join.resume_session_id)
-        if session is None and join.resume_participant_id and self.is_live(name):
+        if session is None and self.is_live(name):
             participant = self.room(name).room.participants.get(token.identity)
-            if participant is not None and participant.id == join.resume_participant_id:
-                session = participant.session
+            found = participant.session if participant is not None else None
+            if found is not None and found.is_it(join.resume_session_id, join.resume_participant_id):
+                session = found
         if session is None or session.participant.identity != token.identity or session.room.name != name:
             return None
         return session
 
     def detached(self, session: Session, outbox: object) -> None:
-        """A signaling stream has ended; its session waits for a while to be resumed."""
-        if session.ended or session.outbox is not outbox:
+        """A signaling stream has ended; its session waits for a while to be resumed. May be called twice."""
+        if session.ended or session.outbox is not outbox or session.id in self._expiry:
             return
         session.outbox.close()
         timer = self._loop.call_later(

@@ -28,6 +28,8 @@ MAX_LAYERS: Final = 8
 DEFAULT_EMPTY_TIMEOUT: Final = 300
 DEPARTURE_TIMEOUT: Final = 20
 MAX_TIMEOUT: Final = 7 * 24 * 3600
+# More versions than a participant has that others have not heard of.
+NEWER: Final = 1 << 16
 
 SOURCE_NAMES: Final = {
     models_pb2.TRACK_SOURCE_CAMERA: "camera",

@@ -73,10 +73,16 @@ class ServerOffers:
         """There was an offer, here or elsewhere."""
         return self._last_id > 0
 
+    @property
+    def channels(self) -> Sequence[ChannelRow]:
+        """Data channels that the client has open, here or where it comes from."""
+        return list(self.peer.channels.values()) if self.peer is not None else self._channels
+
     def state(self) -> moving_pb2.SessionState.ServerOffered:
         """What another node needs to offer next."""
         return moving_pb2.SessionState.ServerOffered(
             last_id=self._last_id,
+            known_id=self._known_id,
             fingerprint=self.peer.local.fingerprint if self.peer is not None else "",
             slots=[
                 moving_pb2.SessionState.Slot(
@@ -98,7 +104,7 @@ class ServerOffers:
         with our own: DTLS starts over where ICE is by then, instead of sending its first flights to the former node.
         """
         self._channels, self._former = channels, state.fingerprint
-        self._last_id = self._known_id = state.last_id
+        self._last_id, self._known_id = state.last_id, state.known_id or state.last_id
         if self._session.is_rebuilt:
             self._last_id += GAP
         self._dirty = True

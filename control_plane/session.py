@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from control_plane import data, ids
+from control_plane.claim import is_claimed
 from control_plane.client_offers import ClientOffers
 from control_plane.demand import EVERYTHING
 from control_plane.errors import (
@@ -24,7 +25,7 @@ from control_plane.negotiation.model import USUAL_FEC, FecPolicy, IceCredentials
 from control_plane.negotiation.write import candidate_lines
 from control_plane.outbox import Outbox
 from control_plane.publications import Publications
-from control_plane.rooms import Participant, Track, update_info
+from control_plane.rooms import NEWER, Participant, Track, update_info
 from control_plane.server_offers import ServerOffers
 from control_plane.serving import Place, Subscription, is_decodable
 from control_plane.status import request_failed
@@ -81,8 +82,10 @@ class Session:
         self.publications = Publications(self)
         self.outbox = Outbox()
         self.ended = False
-        self.came = False
-        """From another node, where its client has transports."""
+        self.came_from = ""
+        """The node where its client has transports; empty: this one alone."""
+        self.came_as = ""
+        """The secret by which its client knows it from there, until it has heard of another."""
         self.arriving = False
         """It has come from another node, which tells of its participant until its client is here."""
         self.is_rebuilt = False
@@ -145,6 +148,11 @@ class Session:
         """A new stream takes over; the old one ends."""
         self.outbox.close()
         self.outbox = Outbox()
+        if self.goes_to:
+            # Its client has come back before it was at the other node, which is told so by the version.
+            self.goes_to = ""
+            self.participant.info.version += 2 * NEWER
+            self.room.changed(self.participant)
 
     def resumed(self) -> None:
         """Called after the present state was told. What went by while the stream was away is told again."""
@@ -182,6 +190,11 @@ class Session:
         except Exception as error:
             log.exception("request failed", request=kind, participant=self.participant.id)
             self.emit(SessionResponse(request_id=request.request_id, request_failed=request_failed(error)))
+
+    def is_it(self, session_id: str, participant_id: str) -> bool:
+        """Whether a client of its identity means this one: by its participant, or else by its secret."""
+        names = (self.id, self.resume_as, self.came_as)
+        return is_claimed(session_id, participant_id, self.participant.id, names)
 
     def leave(
         self, reason: "models_pb2.DisconnectReason.ValueType", message: str = "", can_rejoin: bool = False

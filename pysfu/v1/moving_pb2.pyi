@@ -368,9 +368,12 @@ class SessionState(_message.Message):
         LAST_ID_FIELD_NUMBER: _builtins.int
         SLOTS_FIELD_NUMBER: _builtins.int
         FINGERPRINT_FIELD_NUMBER: _builtins.int
+        KNOWN_ID_FIELD_NUMBER: _builtins.int
         last_id: _builtins.int
         fingerprint: _builtins.str
         """of the certificate that the client's transport is under, as "AB:CD:…" """
+        known_id: _builtins.int
+        """of the last offer that is known of a node that has died; 0: `last_id`"""
         @_builtins.property
         def slots(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionState.Slot]:
             """every section, in order"""
@@ -381,10 +384,11 @@ class SessionState(_message.Message):
             last_id: _builtins.int = ...,
             slots: _abc.Iterable[Global___SessionState.Slot] | None = ...,
             fingerprint: _builtins.str = ...,
+            known_id: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "last_id", b"last_id", "slots", b"slots"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "known_id", b"known_id", "last_id", b"last_id", "slots", b"slots"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -520,10 +524,13 @@ class SessionState(_message.Message):
     CLIENT_OFFERED_FIELD_NUMBER: _builtins.int
     SERVER_OFFERED_FIELD_NUMBER: _builtins.int
     DATA_CHANNELS_FIELD_NUMBER: _builtins.int
+    REBUILT_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """1; grows only when a reader must know what it does not know"""
     session_id: _builtins.str
     sdp_session_id: _builtins.int
+    rebuilt: _builtins.bool
+    """given on by a node at which its client has not arrived: where it was before may have known more"""
     @_builtins.property
     def room(self) -> _models_pb2.Room: ...
     @_builtins.property
@@ -570,10 +577,11 @@ class SessionState(_message.Message):
         client_offered: Global___SessionState.ClientOffered | None = ...,
         server_offered: Global___SessionState.ServerOffered | None = ...,
         data_channels: _abc.Iterable[Global___SessionState.DataChannel] | None = ...,
+        rebuilt: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["client_offered", b"client_offered", "join", b"join", "participant", b"participant", "room", b"room", "server_offered", b"server_offered", "subscription_permission", b"subscription_permission"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "client_offered", b"client_offered", "data_channels", b"data_channels", "format", b"format", "join", b"join", "participant", b"participant", "publications", b"publications", "room", b"room", "sdp_session_id", b"sdp_session_id", "server_offered", b"server_offered", "session_id", b"session_id", "settings", b"settings", "subscription_permission", b"subscription_permission"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "client_offered", b"client_offered", "data_channels", b"data_channels", "format", b"format", "join", b"join", "participant", b"participant", "publications", b"publications", "rebuilt", b"rebuilt", "room", b"room", "sdp_session_id", b"sdp_session_id", "server_offered", b"server_offered", "session_id", b"session_id", "settings", b"settings", "subscription_permission", b"subscription_permission"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -289,6 +289,21 @@ class TestResumption:
         watch.cancel()
 
 
+class TestResumed:
+    @pytest.fixture
+    def limits(self) -> NodeLimits:
+        return NodeLimits(resume_timeout=0.5, departure_timeout=0.05)
+
+    async def test_what_was_resumed_in_time_goes_on(self, connect: Any, plane: ControlPlane) -> None:
+        alice = await connect("alice")
+        alice.call.cancel()
+        await asyncio.sleep(0.2)
+        again = await connect("alice", resume_session_id=alice.joined.session_id)
+        assert again.joined.resumed
+        await asyncio.sleep(0.6)
+        assert (plane.node.num_sessions, again.call.done()) == (1, False)
+
+
 async def test_statistics_name_what_they_are_of(stats: Any, rooms: Any, connect: Any, media: RecordingMedia) -> None:
     alice, bob = await connect("alice"), await connect("bob")
     track_id = await publish_camera(alice)

@@ -12,7 +12,7 @@ from control_plane.demand import EVERYTHING
 from control_plane.encodings import Encoding
 from control_plane.errors import InvalidArgumentError
 from control_plane.live_room import LiveRoom
-from control_plane.rooms import Participant, Track
+from control_plane.rooms import NEWER, Participant, Track
 from control_plane.session import Session
 from control_plane.speakers import QUIET, Voice
 from pysfu.v1 import cascade_pb2, models_pb2, signaling_pb2
@@ -295,7 +295,8 @@ class RemoteRoom:
         participant = home.participant = Participant(info, home, tracks=before.tracks, rules=wire.rules_of(told))
         for track in participant.tracks.values():
             track.owner = participant
-            self._moving.update((encoding, None) for encoding in track.encodings if encoding.handle is not None)
+            here = (one for one in track.encodings if one.handle is not None and one not in self._told)
+            self._moving.update((encoding, None) for encoding in here)
         self._shown[info.id] = (node, told)
         self.live.adopt(participant)
         self._bring_tracks(participant, node, told)
@@ -468,7 +469,10 @@ class RemoteRoom:
 
 def _has_taken(session: Session, node: str, told: cascade_pb2.RemoteParticipant) -> bool:
     """That node goes on with the session: it was given it, or took this one for dead."""
-    return session.goes_to == node or told.info.version > session.participant.info.version
+    newer = told.info.version - session.participant.info.version
+    # The node from which it comes goes on telling of it until its client is here, or has gone back.
+    least = NEWER // 2 if session.arriving and node == session.came_from else 0
+    return session.goes_to == node or newer > least
 
 
 def _has_moved(former: wire.Source | None, now: wire.Source | None) -> bool:

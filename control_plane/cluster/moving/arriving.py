@@ -7,7 +7,7 @@ from control_plane.encodings import MAX_BACKUPS, Encoding
 from control_plane.errors import FailedPreconditionError, InvalidArgumentError
 from control_plane.media import ChannelRow
 from control_plane.negotiation.model import FecPolicy
-from control_plane.rooms import KINDS, MAX_LAYERS, Participant, Track
+from control_plane.rooms import KINDS, MAX_LAYERS, NEWER, Participant, Track
 from control_plane.session import Session
 from control_plane.subscriptions import SubscriptionRules, allowed_subscribers
 from pysfu.v1 import models_pb2, moving_pb2
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 # Of one session. More than any client has.
 MAX_SECTIONS: Final = 512
-# More versions than a participant has that others have not heard of.
-NEWER: Final = 1 << 16
 
 
 def check(state: moving_pb2.SessionState) -> None:
@@ -42,7 +40,7 @@ def revive(state: moving_pb2.SessionState, live: "LiveRoom", fec: FecPolicy, *, 
     `rebuilt`: its node is dead, or seems to be, and may have known more of it.
     """
     session = Session(live, state.join, fec=fec)
-    session.id, session.came, session.arriving, session.is_rebuilt = state.session_id, True, True, rebuilt
+    session.id, session.arriving, session.is_rebuilt = state.session_id, True, rebuilt
     session.sdp_session_id = state.sdp_session_id or session.sdp_session_id
     info = models_pb2.Participant()
     info.CopyFrom(state.participant)

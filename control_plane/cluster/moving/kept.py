@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from control_plane.cluster.moving.claim import is_claimed
+from control_plane.claim import is_claimed
 from control_plane.errors import NotFoundError
 from pysfu.v1 import moving_pb2
 
@@ -56,7 +56,9 @@ class Kept:
         """Gives a session of `request.home` away, once. Raises NotFoundError."""
         home, participant_id = self._by_person.get((request.room, request.identity), ("", ""))
         found = self._of[home][participant_id] if home and home == request.home else None
-        if found is None or not is_claimed(request, participant_id, [found.session_id]):
+        if found is None or not is_claimed(
+            request.session_id, request.participant_id, participant_id, [found.session_id]
+        ):
             raise NotFoundError("no such session")
         self._remove(request.home, participant_id)
         return moving_pb2.SessionState.FromString(found.content)

@@ -35,6 +35,7 @@ def session_state(session: "Session", session_id: str, layers: Rows) -> moving_p
         client_offered=session.publisher.state(),
         data_channels=_channels(session),
         server_offered=session.subscriber.state() if session.subscriber is not None else None,
+        rebuilt=session.arriving,
     )
     if participant.rules != SubscriptionRules():
         state.subscription_permission.CopyFrom(_permission(participant.rules))
@@ -52,8 +53,7 @@ def _channels(session: "Session") -> list[moving_pb2.SessionState.DataChannel]:
             max_lifetime_ms=max_lifetime,
         )
         for offers in session.transports()
-        if offers.peer is not None
-        for stream, label, ordered, max_retransmits, max_lifetime in offers.peer.channels.values()
+        for stream, label, ordered, max_retransmits, max_lifetime in offers.channels
     ]
 
 
@@ -73,20 +73,20 @@ def _form(encoding: "Encoding", session: "Session", layers: Rows) -> moving_pb2.
         codec=encoding.codec,
         section=session.publisher.section_of(encoding),
         pending=encoding in session.publications.pending.values(),
-        sources=_sources(encoding, layers),
+        sources=_sources(encoding, layers, is_arriving=session.arriving),
     )
 
 
-def _sources(encoding: "Encoding", layers: Rows) -> list[moving_pb2.SessionState.Source]:
-    if encoding.negotiated is None or encoding.handle is None:
-        return []
-    rids = ordered_rids(encoding.negotiated.rids, encoding.told.layers)
+def _sources(encoding: "Encoding", layers: Rows, *, is_arriving: bool) -> list[moving_pb2.SessionState.Source]:
+    """Of one that arrives they are what they were said to be: nothing comes from its client yet."""
     found = {}
-    for row in rows_of(layers, "track", [encoding.handle]):
-        if row["ssrc"] and row["layer"] < len(rids):
-            rid = rids[int(row["layer"])]
-            found[rid] = State.Source(rid=rid, ssrc=int(row["ssrc"]), rtx_ssrc=int(row["rtx_ssrc"]) or None)
-    # Layers that rest since it came here are as they were said to be.
+    if encoding.negotiated is not None and encoding.handle is not None and not is_arriving:
+        rids = ordered_rids(encoding.negotiated.rids, encoding.told.layers)
+        for row in rows_of(layers, "track", [encoding.handle]):
+            if row["ssrc"] and row["layer"] < len(rids):
+                rid = rids[int(row["layer"])]
+                found[rid] = State.Source(rid=rid, ssrc=int(row["ssrc"]), rtx_ssrc=int(row["rtx_ssrc"]) or None)
+    # So are layers that rest since it came here.
     for rid, (ssrc, rtx) in encoding.sources.items():
         if ssrc and rid not in found:
             found[rid] = State.Source(rid=rid, ssrc=ssrc, rtx_ssrc=rtx)

@@ -12,7 +12,6 @@ import structlog
 from control_plane import ids
 from control_plane.auth import Token
 from control_plane.cluster.moving import arriving
-from control_plane.cluster.moving.claim import is_claimed
 from control_plane.cluster.moving.kept import Kept
 from control_plane.cluster.moving.leaving import FORMAT, session_state
 from control_plane.errors import NotFoundError, UnavailableError
@@ -91,16 +90,17 @@ class Moving:
         return moving_pb2.Prepared(format=FORMAT)
 
     def give(self, node: str, request: moving_pb2.TakeSession) -> moving_pb2.SessionState:
-        """That node goes on with a session of this one, or of one that does not answer it. Raises NotFoundError."""
+        """That node goes on with a session of this one, or of one that does not answer it. Raises NotFoundError.
+
+        Also with one whose client has not arrived here: it tries another way. The one at which it arrives has it.
+        """
         if request.home:
             state = self.kept.take(request)
             log.info("a session is given that was kept", node=node, home=request.home, room=request.room)
             return state
         live = self._node.room(request.room)
         session = live.room.participant(request.identity).session
-        if session is None or session.ended or session.arriving:
-            raise NotFoundError("no such session")
-        if not is_claimed(request, session.participant.id, [session.id, session.resume_as]):
+        if session is None or session.ended or not session.is_it(request.session_id, request.participant_id):
             raise NotFoundError("no such session")
         session.goes_to = node
         log.info("a session is taken", node=node, room=live.name, participant=session.participant.id)
@@ -135,7 +135,7 @@ class Moving:
                 silent.append(node)
                 continue
             if state is not None:
-                self._revive(state, node, room, join)
+                self._revive(state, node, room, join, rebuilt=state.rebuilt)
                 return
         for home in silent:
             state = await self._ask_keeper(home, request)
@@ -158,7 +158,12 @@ class Moving:
         arriving.check(state)
         # It may have ended meanwhile.
         live = self._node.room(room)
+        other = live.room.participants.get(state.participant.identity)
+        if other is not None and other.id != state.participant.id:
+            log.info("who was to be taken over has joined anew", node=home, room=room, participant=other.id)
+            return
         session = arriving.revive(state, live, self._node.fec, rebuilt=rebuilt)
+        session.came_from, session.came_as = home, join.resume_session_id
         self._node.adopt(session)
         join.resume_session_id = session.id
         participant = session.participant.id
