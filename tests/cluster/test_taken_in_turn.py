@@ -11,8 +11,8 @@ from control_plane.cluster.moving.leaving import session_state
 from control_plane.server_offers import GAP
 from pysfu.v1 import models_pb2, signaling_pb2
 from tests.cluster.members import SPLIT, Member, answer, disconnected, publish, quiet, started
-from tests.cluster.test_kept import all_kept
-from tests.cluster.test_kept import members as members
+from tests.cluster.test_dead_nodes import all_kept
+from tests.cluster.test_dead_nodes import members as members
 from tests.cluster.waiting import until
 from tests.control_plane.client import SignalingClient, recorded
 

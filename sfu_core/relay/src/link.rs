@@ -1,6 +1,6 @@
 //! Both directions of one link.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::history::History;
 use crate::kept::Kept;
@@ -39,6 +39,9 @@ const FIRST_RTT: u64 = 100_000;
 const MAX_REPEATS: usize = 4_096;
 /// Messages that were not acknowledged. More lets more tracks begin within a round trip.
 const MAX_MESSAGES: usize = 4_096;
+/// A message is sent again after so long at the latest: the round trip is no measure after an end, or its machine, has stood
+/// still. Shorter repeats in vain over ways of such round trips.
+const MAX_AGAIN: u64 = 1_000_000;
 /// Parity of the other side is expected while some has come within this.
 const PARITY_LASTS: u64 = 2_000_000;
 /// Losses are judged over so many numbers, or after `JUDGED_AFTER` over a few.
@@ -137,6 +140,8 @@ pub struct Link<T> {
     message_at: u64,
     first_message: u32,
     heard_messages: u32,
+    /// Those that came before one in front of them, at most `MAX_MESSAGES`.
+    early_messages: BTreeMap<u32, Vec<u8>>,
     media: Window,
     parity: Window,
     control: Window,
@@ -186,6 +191,7 @@ impl<T: Text> Link<T> {
             message_at: u64::MAX,
             first_message: 0,
             heard_messages: 0,
+            early_messages: BTreeMap::new(),
             media: Window::default(),
             parity: Window::default(),
             control: Window::default(),
@@ -360,7 +366,7 @@ impl<T: Text> Link<T> {
             messages: self.heard_messages,
         };
         report.write(&self.asked, &mut self.payload);
-        let again = now + self.rtt() + self.rtt() / 2;
+        let again = now + (self.rtt() + self.rtt() / 2).min(MAX_AGAIN);
         self.message_at = u64::MAX;
         let mut number = self.first_message;
         for (at, octets) in &mut self.messages {
@@ -477,7 +483,7 @@ impl<T: Text> Link<T> {
     }
 
     fn on_control(&mut self, now: u64, payload: &[u8], deliver: &mut impl FnMut(Arrival<'_>)) -> Option<()> {
-        let (repeats, heard) = (&mut self.repeats, &mut self.heard_messages);
+        let (repeats, heard, early) = (&mut self.repeats, &mut self.heard_messages, &mut self.early_messages);
         let mut acknowledge = false;
         let report = Report::read(
             payload,
@@ -488,9 +494,18 @@ impl<T: Text> Link<T> {
             },
             |number, octets| {
                 acknowledge = true;
-                if number == *heard {
+                if number != *heard {
+                    let is_expected = number.wrapping_sub(*heard) < MAX_MESSAGES as u32;
+                    if is_expected && octets.len() <= MAX_MESSAGE {
+                        early.entry(number).or_insert_with(|| octets.to_vec());
+                    }
+                    return;
+                }
+                deliver(Arrival::Message(octets));
+                *heard = heard.wrapping_add(1);
+                while let Some(next) = early.remove(heard) {
+                    deliver(Arrival::Message(&next));
                     *heard = heard.wrapping_add(1);
-                    deliver(Arrival::Message(octets));
                 }
             },
         )?;

@@ -262,6 +262,44 @@ fn messages_arrive_once_and_in_order_whatever_is_lost() {
 }
 
 #[test]
+fn messages_behind_a_lost_one_wait_for_it_alone() {
+    let mut pair = Pair::new(100 * MS, 0.0, 1.0, 0);
+    pair.run(SECOND, 0, false);
+    let told: Vec<Vec<u8>> = (0..100_u8).map(|index| vec![index; 100]).collect();
+    let (lost, others) = told.split_at(5);
+    pair.set(&Change::Loss(Loss::independent(1.0)));
+    assert!(lost.iter().all(|message| pair.ends[0].link.tell(message)));
+    pair.run(20 * MS, 0, false);
+    pair.set(&Change::Loss(Loss::None));
+    assert!(others.iter().all(|message| pair.ends[0].link.tell(message)));
+    pair.run(140 * MS, 0, false);
+    assert!(pair.ends[1].messages.is_empty(), "in order");
+    // The lost ones are on their way again; the others need not be.
+    pair.set(&Change::Loss(Loss::independent(1.0)));
+    pair.run(60 * MS, 0, false);
+    assert_eq!(pair.ends[1].messages, told);
+}
+
+#[test]
+fn messages_are_repeated_soon_after_the_other_end_has_stood_still() {
+    let mut pair = Pair::new(40 * MS, 0.0, 1.0, 1);
+    pair.run(SECOND, 0, false);
+    // Its datagrams wait, and so does what it answers.
+    pair.set(&Change::AddDelay(at(4 * SECOND)));
+    pair.run(8 * SECOND, 0, false);
+    pair.set(&Change::Delay(at(20 * MS)));
+    // What comes now does not overtake what waited.
+    pair.run(4 * SECOND + 50 * MS, 0, false);
+    assert!(pair.stats()[0].rtt > SECOND, "{}", pair.stats()[0].rtt);
+    pair.set(&Change::Loss(Loss::independent(1.0)));
+    assert!(pair.ends[0].link.tell(b"a track"));
+    pair.run(10 * MS, 0, false);
+    pair.set(&Change::Loss(Loss::None));
+    pair.run(1_100 * MS, 0, false);
+    assert_eq!(pair.ends[1].messages, [b"a track"]);
+}
+
+#[test]
 fn a_link_that_is_cut_is_seen_in_time_and_goes_on_when_it_is_back() {
     let mut pair = Pair::new(100 * MS, 0.0, 1.0, 1);
     pair.run(SECOND, 0, false);
