@@ -50,7 +50,7 @@ class Mesh:
         self._answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         command: list[str | Path] = [program, "mesh", "--device", device, "--seed", str(seed), "--report-ms", "0"]
         # Ahead of everything else: paths must not wait for who uses them.
-        command += ["--realtime", "--gather-us", __import__("os").environ.get("GATHER","250")]
+        command += ["--realtime", "--gather-us", str(GATHER_US)]
         for member in members:
             where = member.namespace.path if member.namespace else HERE
             command.append(f"--at={where}={member.address}/{prefix}")
