@@ -26,7 +26,7 @@ from pysfu.v1 import models_pb2 as pysfu_dot_v1_dot_models__pb2
 from pysfu.v1 import signaling_pb2 as pysfu_dot_v1_dot_signaling__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15pysfu/v1/moving.proto\x12\x08pysfu.v1\x1a\x15pysfu/v1/models.proto\x1a\x18pysfu/v1/signaling.proto\"W\n\x0cKeepSessions\x12\x0e\n\x06\x62\x65gins\x18\x01 \x01(\x08\x12(\n\x08sessions\x18\x02 \x03(\x0b\x32\x16.pysfu.v1.SessionState\x12\r\n\x05\x65nded\x18\x03 \x03(\t\"\x1f\n\x0cSessionsKept\x12\x0f\n\x07refused\x18\x01 \x03(\t\"D\n\x0bPrepareMove\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x17\n\x0fparticipant_ids\x18\x02 \x03(\t\x12\x0e\n\x06others\x18\x03 \x03(\t\"\x1a\n\x08Prepared\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\"w\n\x0bTakeSession\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x16\n\x0eparticipant_id\x18\x04 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\r\x12\x0c\n\x04home\x18\x06 \x01(\t\"\xdf\x0e\n\x0cSessionState\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x1c\n\x04room\x18\x03 \x01(\x0b\x32\x0e.pysfu.v1.Room\x12*\n\x0bparticipant\x18\x04 \x01(\x0b\x32\x15.pysfu.v1.Participant\x12\x1c\n\x04join\x18\x05 \x01(\x0b\x32\x0e.pysfu.v1.Join\x12\x41\n\x17subscription_permission\x18\x06 \x01(\x0b\x32 .pysfu.v1.SubscriptionPermission\x12\x38\n\x0cpublications\x18\x07 \x03(\x0b\x32\".pysfu.v1.SessionState.Publication\x12.\n\x07\x63hoices\x18\x08 \x03(\x0b\x32\x1d.pysfu.v1.SessionState.Choice\x12\x31\n\x08settings\x18\t \x03(\x0b\x32\x1f.pysfu.v1.SessionState.Settings\x12\x16\n\x0esdp_session_id\x18\n \x01(\x04\x12<\n\x0e\x63lient_offered\x18\x0b \x01(\x0b\x32$.pysfu.v1.SessionState.ClientOffered\x12<\n\x0eserver_offered\x18\x0c \x01(\x0b\x32$.pysfu.v1.SessionState.ServerOffered\x12\x39\n\rdata_channels\x18\r \x03(\x0b\x32\".pysfu.v1.SessionState.DataChannel\x12\x0f\n\x07rebuilt\x18\x0e \x01(\x08\x1a\x85\x01\n\x0bPublication\x12\x1e\n\x05track\x18\x01 \x01(\x0b\x32\x0f.pysfu.v1.Track\x12\x17\n\x0fmuted_by_server\x18\x02 \x01(\x08\x12\x11\n\tautomatic\x18\x03 \x01(\x08\x12*\n\x05\x66orms\x18\x04 \x03(\x0b\x32\x1b.pysfu.v1.SessionState.Form\x1a\x9e\x01\n\x04\x46orm\x12\"\n\x04told\x18\x01 \x01(\x0b\x32\x14.pysfu.v1.TrackCodec\x12\x11\n\tpreferred\x18\x02 \x01(\t\x12\r\n\x05\x63odec\x18\x03 \x01(\t\x12\x0f\n\x07section\x18\x04 \x01(\t\x12\x0f\n\x07pending\x18\x05 \x01(\x08\x12.\n\x07sources\x18\x06 \x03(\x0b\x32\x1d.pysfu.v1.SessionState.Source\x1aG\n\x06Source\x12\x0b\n\x03rid\x18\x01 \x01(\t\x12\x0c\n\x04ssrc\x18\x02 \x01(\r\x12\x15\n\x08rtx_ssrc\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_rtx_ssrc\x1a-\n\x06\x43hoice\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\x11\n\tsubscribe\x18\x02 \x01(\x08\x1aM\n\x08Settings\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.pysfu.v1.UpdateTrackSettings\x1a>\n\x05\x42ound\x12\x0b\n\x03mid\x18\x01 \x01(\t\x12\x10\n\x08track_id\x18\x02 \x01(\t\x12\x16\n\x0eparticipant_id\x18\x03 \x01(\t\x1aM\n\rClientOffered\x12\x0f\n\x07version\x18\x01 \x01(\r\x12+\n\x05\x62ound\x18\x02 \x03(\x0b\x32\x1c.pysfu.v1.SessionState.Bound\x1as\n\rServerOffered\x12\x0f\n\x07last_id\x18\x01 \x01(\r\x12*\n\x05slots\x18\x02 \x03(\x0b\x32\x1b.pysfu.v1.SessionState.Slot\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x10\n\x08known_id\x18\x04 \x01(\r\x1a\xa1\x01\n\x04Slot\x12\x0b\n\x03mid\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.pysfu.v1.MediaKind\x12\x16\n\x0eparticipant_id\x18\x03 \x01(\t\x12\x10\n\x08track_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63ooling\x18\x05 \x01(\x08\x12.\n\x07\x66ormats\x18\x06 \x03(\x0b\x32\x1d.pysfu.v1.SessionState.Format\x1a\x9e\x01\n\x06\x46ormat\x12\x14\n\x0cpayload_type\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nclock_rate\x18\x03 \x01(\r\x12\x15\n\x08\x63hannels\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x66mtp\x18\x05 \x01(\t\x12\x10\n\x03rtx\x18\x06 \x01(\rH\x01\x88\x01\x01\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x07 \x03(\tB\x0b\n\t_channelsB\x06\n\x04_rtx\x1a\xc9\x01\n\x0b\x44\x61taChannel\x12&\n\ttransport\x18\x01 \x01(\x0e\x32\x13.pysfu.v1.Transport\x12\x0e\n\x06stream\x18\x02 \x01(\r\x12\r\n\x05label\x18\x03 \x01(\t\x12\x0f\n\x07ordered\x18\x04 \x01(\x08\x12\x1c\n\x0fmax_retransmits\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x0fmax_lifetime_ms\x18\x06 \x01(\rH\x01\x88\x01\x01\x42\x12\n\x10_max_retransmitsB\x12\n\x10_max_lifetime_ms2\xb4\x01\n\rMovingService\x12\x34\n\x07Prepare\x12\x15.pysfu.v1.PrepareMove\x1a\x12.pysfu.v1.Prepared\x12\x35\n\x04Take\x12\x15.pysfu.v1.TakeSession\x1a\x16.pysfu.v1.SessionState\x12\x36\n\x04Keep\x12\x16.pysfu.v1.KeepSessions\x1a\x16.pysfu.v1.SessionsKeptb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15pysfu/v1/moving.proto\x12\x08pysfu.v1\x1a\x15pysfu/v1/models.proto\x1a\x18pysfu/v1/signaling.proto\"W\n\x0cKeepSessions\x12\x0e\n\x06\x62\x65gins\x18\x01 \x01(\x08\x12(\n\x08sessions\x18\x02 \x03(\x0b\x32\x16.pysfu.v1.SessionState\x12\r\n\x05\x65nded\x18\x03 \x03(\t\"0\n\x0cSessionsKept\x12\x0f\n\x07refused\x18\x01 \x03(\t\x12\x0f\n\x07unknown\x18\x02 \x01(\x08\"D\n\x0bPrepareMove\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x17\n\x0fparticipant_ids\x18\x02 \x03(\t\x12\x0e\n\x06others\x18\x03 \x03(\t\"\x1a\n\x08Prepared\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\"w\n\x0bTakeSession\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x16\n\x0eparticipant_id\x18\x04 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\r\x12\x0c\n\x04home\x18\x06 \x01(\t\"\xdf\x0e\n\x0cSessionState\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x1c\n\x04room\x18\x03 \x01(\x0b\x32\x0e.pysfu.v1.Room\x12*\n\x0bparticipant\x18\x04 \x01(\x0b\x32\x15.pysfu.v1.Participant\x12\x1c\n\x04join\x18\x05 \x01(\x0b\x32\x0e.pysfu.v1.Join\x12\x41\n\x17subscription_permission\x18\x06 \x01(\x0b\x32 .pysfu.v1.SubscriptionPermission\x12\x38\n\x0cpublications\x18\x07 \x03(\x0b\x32\".pysfu.v1.SessionState.Publication\x12.\n\x07\x63hoices\x18\x08 \x03(\x0b\x32\x1d.pysfu.v1.SessionState.Choice\x12\x31\n\x08settings\x18\t \x03(\x0b\x32\x1f.pysfu.v1.SessionState.Settings\x12\x16\n\x0esdp_session_id\x18\n \x01(\x04\x12<\n\x0e\x63lient_offered\x18\x0b \x01(\x0b\x32$.pysfu.v1.SessionState.ClientOffered\x12<\n\x0eserver_offered\x18\x0c \x01(\x0b\x32$.pysfu.v1.SessionState.ServerOffered\x12\x39\n\rdata_channels\x18\r \x03(\x0b\x32\".pysfu.v1.SessionState.DataChannel\x12\x0f\n\x07rebuilt\x18\x0e \x01(\x08\x1a\x85\x01\n\x0bPublication\x12\x1e\n\x05track\x18\x01 \x01(\x0b\x32\x0f.pysfu.v1.Track\x12\x17\n\x0fmuted_by_server\x18\x02 \x01(\x08\x12\x11\n\tautomatic\x18\x03 \x01(\x08\x12*\n\x05\x66orms\x18\x04 \x03(\x0b\x32\x1b.pysfu.v1.SessionState.Form\x1a\x9e\x01\n\x04\x46orm\x12\"\n\x04told\x18\x01 \x01(\x0b\x32\x14.pysfu.v1.TrackCodec\x12\x11\n\tpreferred\x18\x02 \x01(\t\x12\r\n\x05\x63odec\x18\x03 \x01(\t\x12\x0f\n\x07section\x18\x04 \x01(\t\x12\x0f\n\x07pending\x18\x05 \x01(\x08\x12.\n\x07sources\x18\x06 \x03(\x0b\x32\x1d.pysfu.v1.SessionState.Source\x1aG\n\x06Source\x12\x0b\n\x03rid\x18\x01 \x01(\t\x12\x0c\n\x04ssrc\x18\x02 \x01(\r\x12\x15\n\x08rtx_ssrc\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_rtx_ssrc\x1a-\n\x06\x43hoice\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\x11\n\tsubscribe\x18\x02 \x01(\x08\x1aM\n\x08Settings\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.pysfu.v1.UpdateTrackSettings\x1a>\n\x05\x42ound\x12\x0b\n\x03mid\x18\x01 \x01(\t\x12\x10\n\x08track_id\x18\x02 \x01(\t\x12\x16\n\x0eparticipant_id\x18\x03 \x01(\t\x1aM\n\rClientOffered\x12\x0f\n\x07version\x18\x01 \x01(\r\x12+\n\x05\x62ound\x18\x02 \x03(\x0b\x32\x1c.pysfu.v1.SessionState.Bound\x1as\n\rServerOffered\x12\x0f\n\x07last_id\x18\x01 \x01(\r\x12*\n\x05slots\x18\x02 \x03(\x0b\x32\x1b.pysfu.v1.SessionState.Slot\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x10\n\x08known_id\x18\x04 \x01(\r\x1a\xa1\x01\n\x04Slot\x12\x0b\n\x03mid\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.pysfu.v1.MediaKind\x12\x16\n\x0eparticipant_id\x18\x03 \x01(\t\x12\x10\n\x08track_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63ooling\x18\x05 \x01(\x08\x12.\n\x07\x66ormats\x18\x06 \x03(\x0b\x32\x1d.pysfu.v1.SessionState.Format\x1a\x9e\x01\n\x06\x46ormat\x12\x14\n\x0cpayload_type\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nclock_rate\x18\x03 \x01(\r\x12\x15\n\x08\x63hannels\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x66mtp\x18\x05 \x01(\t\x12\x10\n\x03rtx\x18\x06 \x01(\rH\x01\x88\x01\x01\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x07 \x03(\tB\x0b\n\t_channelsB\x06\n\x04_rtx\x1a\xc9\x01\n\x0b\x44\x61taChannel\x12&\n\ttransport\x18\x01 \x01(\x0e\x32\x13.pysfu.v1.Transport\x12\x0e\n\x06stream\x18\x02 \x01(\r\x12\r\n\x05label\x18\x03 \x01(\t\x12\x0f\n\x07ordered\x18\x04 \x01(\x08\x12\x1c\n\x0fmax_retransmits\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x0fmax_lifetime_ms\x18\x06 \x01(\rH\x01\x88\x01\x01\x42\x12\n\x10_max_retransmitsB\x12\n\x10_max_lifetime_ms2\xb4\x01\n\rMovingService\x12\x34\n\x07Prepare\x12\x15.pysfu.v1.PrepareMove\x1a\x12.pysfu.v1.Prepared\x12\x35\n\x04Take\x12\x15.pysfu.v1.TakeSession\x1a\x16.pysfu.v1.SessionState\x12\x36\n\x04Keep\x12\x16.pysfu.v1.KeepSessions\x1a\x16.pysfu.v1.SessionsKeptb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,37 +36,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEEPSESSIONS']._serialized_start=84
   _globals['_KEEPSESSIONS']._serialized_end=171
   _globals['_SESSIONSKEPT']._serialized_start=173
-  _globals['_SESSIONSKEPT']._serialized_end=204
-  _globals['_PREPAREMOVE']._serialized_start=206
-  _globals['_PREPAREMOVE']._serialized_end=274
-  _globals['_PREPARED']._serialized_start=276
-  _globals['_PREPARED']._serialized_end=302
-  _globals['_TAKESESSION']._serialized_start=304
-  _globals['_TAKESESSION']._serialized_end=423
-  _globals['_SESSIONSTATE']._serialized_start=426
-  _globals['_SESSIONSTATE']._serialized_end=2313
-  _globals['_SESSIONSTATE_PUBLICATION']._serialized_start=1031
-  _globals['_SESSIONSTATE_PUBLICATION']._serialized_end=1164
-  _globals['_SESSIONSTATE_FORM']._serialized_start=1167
-  _globals['_SESSIONSTATE_FORM']._serialized_end=1325
-  _globals['_SESSIONSTATE_SOURCE']._serialized_start=1327
-  _globals['_SESSIONSTATE_SOURCE']._serialized_end=1398
-  _globals['_SESSIONSTATE_CHOICE']._serialized_start=1400
-  _globals['_SESSIONSTATE_CHOICE']._serialized_end=1445
-  _globals['_SESSIONSTATE_SETTINGS']._serialized_start=1447
-  _globals['_SESSIONSTATE_SETTINGS']._serialized_end=1524
-  _globals['_SESSIONSTATE_BOUND']._serialized_start=1526
-  _globals['_SESSIONSTATE_BOUND']._serialized_end=1588
-  _globals['_SESSIONSTATE_CLIENTOFFERED']._serialized_start=1590
-  _globals['_SESSIONSTATE_CLIENTOFFERED']._serialized_end=1667
-  _globals['_SESSIONSTATE_SERVEROFFERED']._serialized_start=1669
-  _globals['_SESSIONSTATE_SERVEROFFERED']._serialized_end=1784
-  _globals['_SESSIONSTATE_SLOT']._serialized_start=1787
-  _globals['_SESSIONSTATE_SLOT']._serialized_end=1948
-  _globals['_SESSIONSTATE_FORMAT']._serialized_start=1951
-  _globals['_SESSIONSTATE_FORMAT']._serialized_end=2109
-  _globals['_SESSIONSTATE_DATACHANNEL']._serialized_start=2112
-  _globals['_SESSIONSTATE_DATACHANNEL']._serialized_end=2313
-  _globals['_MOVINGSERVICE']._serialized_start=2316
-  _globals['_MOVINGSERVICE']._serialized_end=2496
+  _globals['_SESSIONSKEPT']._serialized_end=221
+  _globals['_PREPAREMOVE']._serialized_start=223
+  _globals['_PREPAREMOVE']._serialized_end=291
+  _globals['_PREPARED']._serialized_start=293
+  _globals['_PREPARED']._serialized_end=319
+  _globals['_TAKESESSION']._serialized_start=321
+  _globals['_TAKESESSION']._serialized_end=440
+  _globals['_SESSIONSTATE']._serialized_start=443
+  _globals['_SESSIONSTATE']._serialized_end=2330
+  _globals['_SESSIONSTATE_PUBLICATION']._serialized_start=1048
+  _globals['_SESSIONSTATE_PUBLICATION']._serialized_end=1181
+  _globals['_SESSIONSTATE_FORM']._serialized_start=1184
+  _globals['_SESSIONSTATE_FORM']._serialized_end=1342
+  _globals['_SESSIONSTATE_SOURCE']._serialized_start=1344
+  _globals['_SESSIONSTATE_SOURCE']._serialized_end=1415
+  _globals['_SESSIONSTATE_CHOICE']._serialized_start=1417
+  _globals['_SESSIONSTATE_CHOICE']._serialized_end=1462
+  _globals['_SESSIONSTATE_SETTINGS']._serialized_start=1464
+  _globals['_SESSIONSTATE_SETTINGS']._serialized_end=1541
+  _globals['_SESSIONSTATE_BOUND']._serialized_start=1543
+  _globals['_SESSIONSTATE_BOUND']._serialized_end=1605
+  _globals['_SESSIONSTATE_CLIENTOFFERED']._serialized_start=1607
+  _globals['_SESSIONSTATE_CLIENTOFFERED']._serialized_end=1684
+  _globals['_SESSIONSTATE_SERVEROFFERED']._serialized_start=1686
+  _globals['_SESSIONSTATE_SERVEROFFERED']._serialized_end=1801
+  _globals['_SESSIONSTATE_SLOT']._serialized_start=1804
+  _globals['_SESSIONSTATE_SLOT']._serialized_end=1965
+  _globals['_SESSIONSTATE_FORMAT']._serialized_start=1968
+  _globals['_SESSIONSTATE_FORMAT']._serialized_end=2126
+  _globals['_SESSIONSTATE_DATACHANNEL']._serialized_start=2129
+  _globals['_SESSIONSTATE_DATACHANNEL']._serialized_end=2330
+  _globals['_MOVINGSERVICE']._serialized_start=2333
+  _globals['_MOVINGSERVICE']._serialized_end=2513
 # @@protoc_insertion_point(module_scope)

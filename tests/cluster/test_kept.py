@@ -1,11 +1,16 @@
 """What a node keeps of others' sessions: to whom it is given, how much it is, when it is forgotten."""
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from control_plane.cluster.moving import kept
-from control_plane.cluster.moving.kept import Kept
+from control_plane.cluster.moving.keeping import REMIND
+from control_plane.cluster.moving.kept import LINGER, SILENCE, Kept
 from control_plane.errors import NotFoundError
 from pysfu.v1 import models_pb2, moving_pb2
 from tests.cluster.waiting import until
@@ -21,6 +26,25 @@ def state(participant: str, identity: str = "alice", padding: int = 0) -> moving
 
 def take(kept: Kept, **asked: Any) -> moving_pb2.SessionState:
     return kept.take(moving_pb2.TakeSession(**{"home": "a", "room": "room", "identity": "alice"} | asked))
+
+
+Passes = Callable[[float], Awaitable[None]]
+
+
+@pytest_asyncio.fixture
+async def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
+    """So many seconds pass for all timers, at once."""
+    ahead = 0.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: time.monotonic() + ahead)
+
+    async def passes(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+        # The loop looks at its timers after what is ready: they have run after the second time.
+        for _ in range(2):
+            await asyncio.sleep(0)
+
+    return passes
 
 
 async def test_it_is_given_to_whom_it_belongs_and_once() -> None:
@@ -87,3 +111,51 @@ async def test_a_new_life_of_a_node_and_the_end_of_one_forget(monkeypatch: pytes
     assert len(store) == 1
     assert take(store, home="c", identity="bob", participant_id="PA_2").participant.id == "PA_2"
     assert store.bytes == 0
+
+
+async def test_a_node_that_is_heard_after_it_was_gone_is_kept_while_it_speaks(passes: Passes) -> None:
+    store = Kept()
+    store.keep("a", moving_pb2.KeepSessions(begins=True, sessions=[state("PA_1")]))
+    await passes(1)
+    store.gone("a")
+    for _ in range(40):
+        await passes(REMIND)
+        assert not store.keep("a", moving_pb2.KeepSessions()).unknown
+    assert take(store, participant_id="PA_1").participant.id == "PA_1"
+
+
+async def test_a_node_that_dies_is_kept_for_as_long_as_its_clients_may_come(passes: Passes) -> None:
+    store = Kept()
+    store.keep("a", moving_pb2.KeepSessions(begins=True, sessions=[state("PA_1")]))
+    # Its path to this node may have been broken for long before.
+    await passes(SILENCE - 1)
+    store.gone("a")
+    await passes(LINGER - 1)
+    assert len(store) == 1
+    await passes(2)
+    assert (len(store), store.bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["after it was gone", "before it was known"])
+async def test_a_node_that_speaks_and_is_never_heard_of_again_is_forgotten(passes: Passes, is_gone: bool) -> None:
+    store = Kept()
+    store.keep("a", moving_pb2.KeepSessions(begins=True, sessions=[state("PA_1")]))
+    if is_gone:
+        store.gone("a")
+        store.keep("a", moving_pb2.KeepSessions(sessions=[state("PA_2", "bob")]))
+    await passes(SILENCE - 1)
+    assert store.home_of("room", "alice") == "a"
+    await passes(2)
+    assert (len(store), store.bytes) == (0, 0)
+
+
+async def test_a_node_is_told_when_nothing_was_kept_of_it(passes: Passes) -> None:
+    store = Kept()
+    assert not store.keep("a", moving_pb2.KeepSessions(begins=True)).unknown
+    assert not store.keep("a", moving_pb2.KeepSessions()).unknown, "it has no sessions, and is known"
+    # What it says is kept: it may die before it says the rest.
+    assert store.keep("c", moving_pb2.KeepSessions(sessions=[state("PA_1")])).unknown
+    assert len(store) == 1
+    store.gone("a")
+    await passes(LINGER + 1)
+    assert store.keep("a", moving_pb2.KeepSessions()).unknown

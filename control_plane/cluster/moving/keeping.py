@@ -33,6 +33,9 @@ LONGEST: Final = 0.02
 MAX_BATCH: Final = 1024 * 1024
 # After the keeper did not answer.
 RETRY: Final = 1.0
+# The keeper hears something at least so often: it forgets whom it does not hear, and may have forgotten already, or
+# started anew. Shorter finds that sooner.
+REMIND: Final = 15.0
 # Between looks for a better keeper.
 CHOOSE: Final = 5.0
 # A session is told when it has not changed for so long, or this long after it began to. Longer tells less often.
@@ -84,6 +87,7 @@ class Keeping:
         self._begins = True
         self._busy = 0.0
         self._choose_at = -math.inf
+        self._remind_at = -math.inf
 
     @property
     def untold(self) -> int:
@@ -97,12 +101,13 @@ class Keeping:
             await asyncio.sleep(max(LOOK if was_kept else RETRY, self._busy / BUSY_SHARE))
 
     async def look(self) -> bool:
-        """Tells what has changed. False when the keeper did not take it."""
+        """Tells what has changed, and from time to time that nothing has. False when the keeper did not take it."""
         self._choose_keeper()
         begun = time.perf_counter()
         request, told = self._gather()
         self._busy += time.perf_counter() - begun
-        if not self.keeper or not (told or request.ended or self._begins):
+        has_news = bool(told or request.ended or self._begins)
+        if not self.keeper or not (has_news or self._clock() >= self._remind_at):
             return True
         try:
             stub: Any = moving_pb2_grpc.MovingServiceStub(self._channel(self.keeper))
@@ -110,10 +115,15 @@ class Keeping:
         except (ControlError, grpc.aio.AioRpcError) as error:
             reason = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
             log.warning("sessions are not kept for now", node=self.keeper, reason=reason)
-            # It may have taken some of it, or has started anew.
-            self._restart(self.keeper)
+            # It may have taken some of it, or forgets this node soon. What it had before it has for a while.
+            if has_news or self._clock() >= self._remind_at + REMIND:
+                self._restart(self.keeper)
             return False
-        self._begins = False
+        if answer.unknown:
+            log.warning("a node has forgotten the sessions that it kept", node=self.keeper)
+            self._restart(self.keeper)
+            return True
+        self._begins, self._remind_at = False, self._clock() + REMIND
         if answer.refused:
             log.warning("a node has no room for sessions", node=self.keeper, sessions=len(answer.refused))
         refused = set(answer.refused)

@@ -13,6 +13,9 @@ MAX_BYTES: Final = 512 * 1024 * 1024
 MAX_SESSION: Final = 1024 * 1024
 # Seconds after a node is gone. Its clients come within some, or never.
 LINGER: Final = 60.0
+# Seconds after the last word of a node of which nobody says that it is gone: it may have another keeper by now, or have
+# died before it was known here. Longer rides out longer breaks of the path from it.
+SILENCE: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Kept:
         self._by_person: dict[tuple[str, str], tuple[str, str]] = {}
         """Node and participant id by room and identity: of the one that was told of last."""
         self._expiry: dict[str, asyncio.TimerHandle] = {}
+        """Of every node that is not forgotten, also of those without sessions."""
 
     def __len__(self) -> int:
         return sum(map(len, self._of.values()))
@@ -44,13 +48,14 @@ class Kept:
 
     def keep(self, home: str, request: moving_pb2.KeepSessions) -> moving_pb2.SessionsKept:
         """What node `home` says of its sessions. Names those for which there is no room."""
-        self._stays(home)
+        unknown = home not in self._expiry and not request.begins
+        self._expire_in(SILENCE, home)
         if request.begins:
             self._forget(home)
         for participant_id in request.ended:
             self._remove(home, participant_id)
         refused = [state.participant.id for state in request.sessions if not self._put(home, state)]
-        return moving_pb2.SessionsKept(refused=refused)
+        return moving_pb2.SessionsKept(refused=refused, unknown=unknown)
 
     def take(self, request: moving_pb2.TakeSession) -> moving_pb2.SessionState:
         """Gives a session of `request.home` away, once. Raises NotFoundError."""
@@ -64,9 +69,9 @@ class Kept:
         return moving_pb2.SessionState.FromString(found.content)
 
     def gone(self, home: str) -> None:
-        """The node is not there any more: whom nobody takes soon is forgotten."""
-        if home in self._of and home not in self._expiry:
-            self._expiry[home] = asyncio.get_running_loop().call_later(LINGER, self._expire, home)
+        """The node is not there any more: whom nobody takes soon is forgotten, unless it is heard again."""
+        if home in self._expiry:
+            self._expire_in(LINGER, home)
 
     def _put(self, home: str, state: moving_pb2.SessionState) -> bool:
         content, participant = state.SerializeToString(), state.participant
@@ -91,13 +96,14 @@ class Kept:
         if not of_home:
             del self._of[home]
 
-    def _stays(self, home: str) -> None:
-        expiry = self._expiry.pop(home, None)
-        if expiry is not None:
-            expiry.cancel()
+    def _expire_in(self, seconds: float, home: str) -> None:
+        before = self._expiry.get(home)
+        if before is not None:
+            before.cancel()
+        self._expiry[home] = asyncio.get_running_loop().call_later(seconds, self._expire, home)
 
     def _expire(self, home: str) -> None:
-        self._expiry.pop(home, None)
+        del self._expiry[home]
         self._forget(home)
 
     def _forget(self, home: str) -> None:
